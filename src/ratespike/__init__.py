@@ -1,0 +1,22 @@
+"""Train spiking networks on firing rates, run them on spikes, and measure what the switch costs."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ratespike.loading import load
+    from ratespike.simulation import Simulation, simulate
+
+__all__ = ["Simulation", "load", "simulate"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: the command line must answer before torch is imported."""
+    if name in ("Simulation", "simulate"):
+        from ratespike import simulation
+
+        return getattr(simulation, name)
+    if name == "load":
+        from ratespike.loading import load
+
+        return load
+    raise AttributeError(f"module 'ratespike' has no attribute '{name}'")

@@ -1,0 +1,12 @@
+"""Data sets as tensors in memory: one file each, found by itself."""
+
+import importlib
+import pkgutil
+
+from ratespike.data.base import DataSet, Images, Splits
+from ratespike.data.mnist import MNIST
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["MNIST", "DataSet", "Images", "Splits"]

@@ -1,0 +1,55 @@
+"""Metrics with a value at each time step."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class MeanAtEveryStep(Metric):
+    """Mean over images of a quantity that each image has at each step, such as spikes or synaptic operations.
+
+    Example:
+        >>> metric = MeanAtEveryStep(n_steps=2)
+        >>> metric.update(torch.tensor([[1.0, 3.0], [0.0, 1.0]]))
+        >>> metric.compute()
+        tensor([2.0000, 0.5000], dtype=torch.float64)
+    """
+
+    full_state_update = False
+    total: Tensor
+    images: Tensor
+
+    def __init__(self, n_steps: int, **options: Any):
+        super().__init__(**options)
+        self.add_state("total", torch.zeros(n_steps, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, values: Float[Tensor, "time batch"]) -> None:
+        """Add a batch."""
+        self.total += values.to(self.total.dtype).sum(dim=1)
+        self.images += values.shape[1]
+
+    def compute(self) -> Float[Tensor, " time"]:
+        """The means."""
+        return self.total / self.images
+
+
+class AccuracyAtEveryStep(MeanAtEveryStep):
+    """Fraction of images whose prediction is right, at each step: the accuracy of a simulation that ends there.
+
+    Shape:
+        predictions (time, batch), labels (batch,).
+
+    Example:
+        >>> metric = AccuracyAtEveryStep(n_steps=2)
+        >>> metric.update(torch.tensor([[7, 2], [7, 1]]), torch.tensor([7, 1]))
+        >>> metric.compute()
+        tensor([0.5000, 1.0000], dtype=torch.float64)
+    """
+
+    def update(self, predictions: Int[Tensor, "time batch"], labels: Int[Tensor, " batch"]) -> None:  # type: ignore[override]
+        """Add a batch."""
+        super().update(predictions == labels)

@@ -1,0 +1,163 @@
+"""Typed layer specifications, as a YAML file gives them, made into a plain `nn.Sequential`."""
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from ratespike.neurons import Neuron
+from ratespike.parameters import ParameterError, build, check_parameters, nearest, parameter
+from ratespike.synapses import Synapse
+
+Shape = tuple[int, ...]
+INITIALISATIONS = ("pytorch", "glorot_uniform")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer(ABC):
+    """One line of a network's specification."""
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
+
+    @abstractmethod
+    def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
+        """The module for inputs of `shape` (without batch); `neuron` is the one of layers that name none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv(Layer):
+    """Convolution over height and width."""
+
+    filters: int = parameter(at_least=1)
+    kernel: int = parameter(at_least=1)
+    stride: int = parameter(1, at_least=1)
+    padding: int = parameter(0, at_least=0)
+    groups: int = parameter(1, at_least=1)
+
+    def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
+        channels, height, width = _image_shape(shape)
+        if min(height, width) + 2 * self.padding < self.kernel:
+            raise ParameterError(f"kernel={self.kernel}: must be at most the image, here {height}x{width}; try padding")
+        if channels % self.groups or self.filters % self.groups:
+            raise ParameterError(f"groups={self.groups}: must divide {channels} channels and {self.filters} filters")
+        return nn.Conv2d(channels, self.filters, self.kernel, self.stride, self.padding, groups=self.groups)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AveragePool(Layer):
+    """Mean over squares of `size`; what is left over at the border is dropped."""
+
+    size: int = parameter(2, at_least=1)
+
+    def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
+        _, height, width = _image_shape(shape)
+        if min(height, width) < self.size:
+            raise ParameterError(f"size={self.size}: must be at most the image, here {height}x{width}")
+        return nn.AvgPool2d(self.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense(Layer):
+    """Fully connected; an image is flattened before."""
+
+    units: int = parameter(at_least=1)
+
+    def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
+        linear = nn.Linear(torch.Size(shape).numel(), self.units)
+        return linear if len(shape) == 1 else nn.Sequential(OrderedDict(flatten=nn.Flatten(), linear=linear))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropout(Layer):
+    """Zeroes activations with probability `p` in training."""
+
+    p: float = parameter(0.5, at_least=0, below=1)
+
+    def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
+        return nn.Dropout(self.p)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neurons(Layer):
+    """A layer of neurons: the network's, or, with `neuron`, its own."""
+
+    neuron: Mapping[str, Any] | None = field(default=None)
+
+    def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
+        return build(Neuron, neuron if self.neuron is None else self.neuron, "neuron")  # type: ignore[type-abstract]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter(Layer):
+    """A synaptic filter behind a neuron layer."""
+
+    synapse: Mapping[str, Any] = field(default_factory=dict)
+
+    def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
+        return build(Synapse, self.synapse, "synapse")  # type: ignore[type-abstract]
+
+
+def build_network(
+    layers: Mapping[str, Mapping[str, Any]],
+    neuron: Mapping[str, Any],
+    input_shape: Shape,
+    classes: int,
+    initialisation: str = "pytorch",
+) -> nn.Sequential:
+    """Build a network from its specification.
+
+    Args:
+        layers: by name, in order, for instance `{"conv1": {"type": "Conv", "filters": 32, "kernel": 3}, ...}`; the names
+            become the modules' names.
+        neuron: the specification of neuron layers that have none of their own.
+        input_shape: channels, height, width of an image.
+        classes: how many outputs the network must have.
+        initialisation: `pytorch`, each layer's default; `glorot_uniform`, with zero biases.
+
+    Raises:
+        ParameterError: an unknown layer type or parameter, a value out of range, layers that do not fit.
+
+    Example:
+        >>> build_network({"dense": {"type": "Dense", "units": 10}}, {"type": "LIF"}, (1, 28, 28), 10)
+        Sequential(
+          (dense): Sequential(
+            (flatten): Flatten(start_dim=1, end_dim=-1)
+            (linear): Linear(in_features=784, out_features=10, bias=True)
+          )
+        )
+    """
+    if initialisation not in INITIALISATIONS:
+        raise ParameterError(f"network.initialisation={initialisation}: {nearest(initialisation, INITIALISATIONS)}")
+    network = nn.Sequential()
+    shape = tuple(input_shape)
+    for name, specification in layers.items():
+        where = f"network.layers.{name}"
+        layer = build(Layer, specification, where)  # type: ignore[type-abstract]
+        try:
+            module = layer.module(shape, neuron)
+        except ParameterError as error:
+            inherited = isinstance(layer, Neurons) and layer.neuron is None
+            raise ParameterError(str(error) if inherited else f"{where}.{error}") from None
+        network.add_module(name, module)
+        with torch.no_grad():
+            shape = tuple(module.eval()(torch.zeros(1, *shape)).shape[1:])
+        module.train()
+    if shape != (classes,):
+        raise ParameterError(f"network.layers: the output has shape {shape}, but the data have {classes} classes")
+    if initialisation == "glorot_uniform":
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+    return network
+
+
+def _image_shape(shape: Shape) -> tuple[int, int, int]:
+    if len(shape) != 3:
+        raise ParameterError(f"type: needs an image (channels, height, width), but what arrives has shape {shape}")
+    return shape  # type: ignore[return-value]

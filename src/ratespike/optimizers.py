@@ -1,0 +1,83 @@
+"""Optimizers and learning-rate schedules, as the configuration names them, made by PyTorch."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn, optim
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+
+from ratespike.parameters import check_parameters, parameter
+
+SCHEDULES = ("constant", "one_cycle")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer(ABC):
+    """An optimizer before it knows its parameters.
+
+    Attributes:
+        lr: learning rate; with `one_cycle` its peak.
+        weight_decay: as the optimizer of that name in `torch.optim` understands it.
+        schedule: `constant`, or `one_cycle` over the whole training (Smith and Topin 2018, arXiv:1708.07120).
+    """
+
+    lr: float = parameter(1e-3, above=0)
+    weight_decay: float = parameter(0.0, at_least=0)
+    schedule: str = parameter("constant", choices=SCHEDULES)
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
+
+    @abstractmethod
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
+        """The `torch.optim` optimizer."""
+
+    def scheduler(self, optimizer: optim.Optimizer, total_steps: int) -> LRScheduler | None:
+        """The schedule, to be advanced at each of `total_steps` batches; None if the rate is constant."""
+        return OneCycleLR(optimizer, max_lr=self.lr, total_steps=total_steps) if self.schedule == "one_cycle" else None
+
+    def _common(self) -> dict[str, Any]:
+        return {"lr": self.lr, "weight_decay": self.weight_decay}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam(Optimizer):
+    """`torch.optim.Adam`."""
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
+        return optim.Adam(parameters, **self._common())
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW(Optimizer):
+    """`torch.optim.AdamW`."""
+
+    weight_decay: float = parameter(0.01, at_least=0)
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
+        return optim.AdamW(parameters, **self._common())
+
+
+@dataclass(frozen=True, kw_only=True)
+class RMSprop(Optimizer):
+    """`torch.optim.RMSprop`; `alpha` is the decay of the mean square."""
+
+    alpha: float = parameter(0.99, above=0, below=1)
+    eps: float = parameter(1e-8, above=0)
+    momentum: float = parameter(0.0, at_least=0, below=1)
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
+        return optim.RMSprop(parameters, **self._common(), alpha=self.alpha, eps=self.eps, momentum=self.momentum)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD(Optimizer):
+    """`torch.optim.SGD`."""
+
+    momentum: float = parameter(0.0, at_least=0, below=1)
+    nesterov: bool = parameter(False)
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
+        return optim.SGD(parameters, **self._common(), momentum=self.momentum, nesterov=self.nesterov)

@@ -1,0 +1,83 @@
+"""What a simulation is told, and what it tells."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ratespike.simulation.start import Start
+from ratespike.synapses import Synapse
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every engine needs to know beside network and images; the meanings are those of `simulate`'s arguments."""
+
+    n_steps: int
+    dt: float
+    synapse: Synapse
+    start: Start
+    record: tuple[str, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """The result of `simulate`. Statistics are kept for each step, so that any shorter simulation can be read from it.
+
+    Attributes:
+        outputs: the network's outputs behind the read-out filter, shape (time, batch, classes).
+        spike_counts: by neuron layer, the spikes of all its neurons in each step, shape (time, batch).
+        synaptic_operations: multiply-adds that an event-driven machine needs in each step, shape (time, batch): for each
+            spike the weights it meets, and in the first step those of the constant first current.
+        neurons: by neuron layer, how many neurons it has.
+        recordings: by neuron layer named in `record`, its spikes, shape (time, batch, ...).
+        dt: the step, seconds.
+    """
+
+    outputs: Float[Tensor, "time batch classes"]
+    spike_counts: dict[str, Float[Tensor, "time batch"]]
+    synaptic_operations: Float[Tensor, "time batch"]
+    neurons: dict[str, int]
+    recordings: dict[str, Float[Tensor, "time batch *shape"]]
+    dt: float
+
+    @property
+    def n_steps(self) -> int:
+        """How many steps were simulated."""
+        return self.outputs.shape[0]
+
+    @property
+    def predictions(self) -> Float[Tensor, "time batch"]:
+        """The class with the largest output, at each step."""
+        return self.outputs.argmax(dim=-1)
+
+    def firing_rates_hz(self) -> dict[str, float]:
+        """By neuron layer, spikes per neuron and second, averaged over images and steps."""
+        return {
+            name: float(counts.double().mean()) / (self.neurons[name] * self.dt) for name, counts in self.spike_counts.items()
+        }
+
+    def first(self, n_images: int) -> "Simulation":
+        """The same for the first images only."""
+        return replace(
+            self,
+            outputs=self.outputs[:, :n_images],
+            spike_counts={name: counts[:, :n_images] for name, counts in self.spike_counts.items()},
+            synaptic_operations=self.synaptic_operations[:, :n_images],
+            recordings={name: spikes[:, :n_images] for name, spikes in self.recordings.items()},
+        )
+
+
+def concatenate(parts: Sequence[Simulation]) -> Simulation:
+    """One simulation of all the parts' images."""
+    first = parts[0]
+    return replace(
+        first,
+        outputs=torch.cat([part.outputs for part in parts], dim=1),
+        spike_counts={name: torch.cat([part.spike_counts[name] for part in parts], dim=1) for name in first.spike_counts},
+        synaptic_operations=torch.cat([part.synaptic_operations for part in parts], dim=1),
+        recordings={name: torch.cat([part.recordings[name] for part in parts], dim=1) for name in first.recordings},
+    )

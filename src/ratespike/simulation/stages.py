@@ -1,0 +1,124 @@
+"""A network cut where it has memory: stateless layers, then a neuron or a filter, and so on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ratespike.neurons import Neuron
+from ratespike.synapses import Synapse
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Stateless layers and what ends them: a neuron, a filter, or nothing at the network's end.
+
+    Attributes:
+        layers: applied in this order, before the ending.
+        ending: the module with memory.
+        name: the ending's name in the network.
+    """
+
+    layers: tuple[nn.Module, ...]
+    ending: Neuron | Synapse | None
+    name: str
+
+    def input(self, signal: Tensor) -> Tensor:
+        """What arrives at the ending: a neuron's current, a filter's signal."""
+        for layer in self.layers:
+            signal = layer(signal)
+        return self.ending.current(signal) if isinstance(self.ending, Neuron) else signal
+
+
+def stages(network: nn.Module) -> list[Stage]:
+    """Cut a network (nested `nn.Sequential`s of layers, neurons and filters) into stages.
+
+    Raises:
+        ValueError: the network has no neuron, or is not a sequence.
+    """
+    cut: list[Stage] = []
+    layers: list[nn.Module] = []
+    for name, module in _flat(network, ""):
+        if isinstance(module, Neuron | Synapse):
+            cut.append(Stage(tuple(layers), module, name))
+            layers = []
+        else:
+            layers.append(module)
+    cut.append(Stage(tuple(layers), None, ""))
+    if not any(isinstance(stage.ending, Neuron) for stage in cut):
+        raise ValueError("the network has no spiking neuron to simulate: put one, such as LIF(), behind a layer")
+    return cut
+
+
+def layers_until_neuron(cut: list[Stage], number: int) -> tuple[nn.Module, ...]:
+    """The stateless layers from stage `number` to the next neuron or the network's end; filters lie in between."""
+    layers: tuple[nn.Module, ...] = ()
+    for stage in cut[number:]:
+        layers += stage.layers
+        if isinstance(stage.ending, Neuron):
+            break
+    return layers
+
+
+def _flat(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
+    if isinstance(module, nn.Sequential):
+        for child_name, child in module.named_children():
+            yield from _flat(child, f"{name}.{child_name}" if name else child_name)
+    elif not isinstance(module, Neuron | Synapse) and any(isinstance(m, Neuron | Synapse) for m in module.modules()):
+        raise ValueError(f"{type(module).__name__} holds neurons but is not a nn.Sequential: only sequences can be simulated")
+    else:
+        yield name, module
+
+
+@contextmanager
+def evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Eval mode inside, each module's own mode again afterwards."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def weights_met(layers: tuple[nn.Module, ...], shape: torch.Size, device: torch.device) -> Float[Tensor, " *shape"]:
+    """How many weights a spike in each place meets on its way through stateless layers.
+
+    A weight is met where a convolution or dense layer multiplies the spike with it, so that borders and the cells that a
+    pooling drops count as they are. With several weight layers in a row, the spike's every path counts. The sum over all
+    places is the number of multiply-adds of one dense pass.
+
+    Args:
+        layers: applied in this order.
+        shape: of the signal in front of them, without batch.
+        device: where to compute.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        place = torch.ones(1, *shape, dtype=torch.float64, device=device, requires_grad=True)
+        passed, multiplications = place, place.sum() * 0
+        for layer in layers:
+            passed, weighted = _connections(layer, passed)
+            if weighted:
+                multiplications = multiplications + passed.sum()
+        return torch.autograd.grad(multiplications, place)[0][0]
+
+
+def _connections(layer: nn.Module, signal: Tensor) -> tuple[Tensor, bool]:
+    """The layer with each of its connections of strength 1, and whether a connection is a weight."""
+    if isinstance(layer, nn.Conv2d):
+        ones = torch.ones_like(layer.weight, dtype=signal.dtype)
+        return F.conv2d(signal, ones, None, layer.stride, layer.padding, layer.dilation, layer.groups), True
+    if isinstance(layer, nn.Linear):
+        return F.linear(signal, torch.ones_like(layer.weight, dtype=signal.dtype)), True
+    if isinstance(layer, nn.AvgPool2d):
+        return F.avg_pool2d(signal, layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode, divisor_override=1), False
+    if isinstance(layer, nn.Flatten):
+        return layer(signal), False
+    if isinstance(layer, nn.Dropout | nn.Identity):
+        return signal, False
+    raise ValueError(f"cannot simulate {type(layer).__name__}: known are Conv2d, Linear, AvgPool2d, Flatten, Dropout, Identity")

@@ -1,0 +1,112 @@
+"""The reference engine: plain PyTorch operations, any device, any dtype, every neuron."""
+
+import torch
+from torch import Tensor, nn
+
+from ratespike.neurons import Neuron, State
+from ratespike.simulation.result import Settings, Simulation, concatenate
+from ratespike.simulation.stages import Stage, layers_until_neuron, stages, weights_met
+from ratespike.simulation.start import initial_state
+from ratespike.synapses import Synapse
+
+SLICE = 16  # images at a time, so that their state stays in a CPU's cache
+_ALIGNMENT = 8  # BLAS sums in another order for odd batch sizes: whole groups keep an image's spikes from depending on it
+
+
+class _Neurons:
+    """A neuron layer while it runs: its state and its streamed statistics."""
+
+    def __init__(self, stage: Stage, layer: int, settings: Settings, image_index: Tensor, fan_out: dict[str, Tensor]):
+        assert isinstance(stage.ending, Neuron)
+        self.neuron, self.name, self.layer = stage.ending, stage.name, layer
+        self.settings, self.image_index, self.fan_out = settings, image_index, fan_out
+        self.state: State | None = None
+        self.spike_counts: list[Tensor] = []
+        self.operations: list[Tensor] = []
+        self.recording: list[Tensor] = []
+
+    def step(self, current: Tensor) -> Tensor:
+        """Advance all neurons by one step; returns their spikes as pulses."""
+        settings = self.settings
+        if self.state is None:
+            self.size = current[0].numel()
+            self.state = initial_state(
+                self.neuron, self.name, self.layer, current, settings.start, settings.seed, self.image_index
+            )
+        spikes, self.state = self.neuron.step(current, self.state, settings.dt)
+        flat = spikes.flatten(1)
+        self.spike_counts.append(flat.sum(1))
+        self.operations.append(flat.abs() @ self.fan_out[self.name].to(flat.dtype))
+        if self.name in settings.record:
+            self.recording.append(spikes)
+        return spikes * (self.neuron.scale / settings.dt)
+
+
+class _Filter:
+    """A filter while it runs."""
+
+    def __init__(self, synapse: Synapse, dt: float):
+        self.synapse, self.dt = synapse, dt
+        self.state: tuple[Tensor, ...] | None = None
+
+    def step(self, signal: Tensor) -> Tensor:
+        if self.state is None:
+            self.state = self.synapse.initial_state(signal)
+        filtered, self.state = self.synapse.step(signal, self.state, self.dt)
+        return filtered
+
+
+def run(network: nn.Module, images: Tensor, image_index: Tensor, settings: Settings) -> Simulation:
+    """Simulate `images`, a slice at a time."""
+    cut = stages(network)
+    first_operations, fan_out = _fan_out(cut, images[:1])
+    results = []
+    for part, index in zip(images.split(SLICE), image_index.split(SLICE), strict=True):
+        padding = -len(part) % _ALIGNMENT
+        padded = torch.cat([part, part.new_zeros(padding, *part.shape[1:])])
+        padded_index = torch.cat([index, index.new_zeros(padding)])
+        results.append(_run_slice(cut, padded, padded_index, settings, fan_out).first(len(part)))
+    result = concatenate(results)
+    result.synaptic_operations[0] += first_operations
+    return result
+
+
+def _fan_out(cut: list[Stage], image: Tensor) -> tuple[int, dict[str, Tensor]]:
+    """The multiply-adds of the first current, and for each place of each neuron layer the weights that a spike meets."""
+    first = weights_met(layers_until_neuron(cut, 0), image.shape[1:], image.device)
+    fan_out, signal = {}, image
+    for number, stage in enumerate(cut):
+        signal = stage.input(signal)
+        if isinstance(stage.ending, Neuron):
+            behind = layers_until_neuron(cut, number + 1)
+            fan_out[stage.name] = weights_met(behind, signal.shape[1:], signal.device).flatten()
+    return int(first.sum()), fan_out
+
+
+def _run_slice(
+    cut: list[Stage], images: Tensor, image_index: Tensor, settings: Settings, fan_out: dict[str, Tensor]
+) -> Simulation:
+    endings: list[_Neurons | _Filter] = []
+    layers: list[_Neurons] = []
+    for stage in cut:
+        if isinstance(stage.ending, Neuron):
+            layers.append(_Neurons(stage, len(layers), settings, image_index, fan_out))
+            endings.append(layers[-1])
+        else:
+            endings.append(_Filter(stage.ending or settings.synapse, settings.dt))
+
+    constant = cut[0].input(images)
+    outputs = []
+    for _ in range(settings.n_steps):
+        signal = endings[0].step(constant)
+        for stage, ending in zip(cut[1:], endings[1:], strict=True):
+            signal = ending.step(stage.input(signal))
+        outputs.append(signal)
+    return Simulation(
+        outputs=torch.stack(outputs),
+        spike_counts={layer.name: torch.stack(layer.spike_counts) for layer in layers},
+        synaptic_operations=torch.stack([torch.stack(layer.operations) for layer in layers]).sum(0),
+        neurons={layer.name: layer.size for layer in layers},
+        recordings={layer.name: torch.stack(layer.recording) for layer in layers if layer.recording},
+        dt=settings.dt,
+    )
