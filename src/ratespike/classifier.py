@@ -80,9 +80,7 @@ class Classifier(LightningModule):
 
     def on_test_epoch_start(self) -> None:
         self.seconds |= {"rate": 0.0, "spiking": 0.0}
-        for metric in self.comparison.modules():
-            if hasattr(metric, "reset"):
-                metric.reset()
+        self.comparison.reset()
 
     def test_step(self, batch: Batch, number: int) -> None:
         images, labels, index = batch

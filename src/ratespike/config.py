@@ -1,5 +1,6 @@
 """The configuration's schema, and the entry of every command: bad input ends in one line before anything is imported."""
 
+import inspect
 import os
 import re
 import sys
@@ -105,7 +106,7 @@ def check(config: DictConfig) -> Config:
 
 def _check_group(group: Any, config: DictConfig, prefix: str) -> None:
     names = {item.name for item in fields(group)}
-    for key in config:
+    for key in map(str, config):
         if key not in names:
             raise ParameterError(f"{prefix}{key}: no such key; {nearest(str(key), names)}")
     try:
@@ -119,7 +120,7 @@ def _check_group(group: Any, config: DictConfig, prefix: str) -> None:
 
 def command(task: Callable[[Job], None]) -> Callable[[], None]:
     """Make `task` a command with Hydra's command line; it reads `conf/` beside the file that defines it."""
-    root = Path(sys.modules[task.__module__].__file__ or "").resolve().parent
+    root = Path(inspect.getfile(task)).resolve().parent
 
     def run(config: DictConfig) -> None:
         checked = check(config)

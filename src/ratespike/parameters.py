@@ -13,7 +13,6 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-
 T = typing.TypeVar("T")
 
 
@@ -56,7 +55,12 @@ class Range:
 
 
 def parameter(default: Any = dataclasses.MISSING, **limits: Any) -> Any:
-    """A dataclass field with a range: `tau_rc: float = parameter(0.02, above=0, unit="s")`."""
+    """A dataclass field with a range.
+
+    Example:
+        >>> parameter(0.02, above=0, unit="s").metadata["range"].describe("a number")
+        'a number above 0 (s)'
+    """
     return dataclasses.field(default=default, metadata={"range": Range(**limits)})
 
 
@@ -111,8 +115,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def kinds(base: type) -> dict[str, type]:
     """The concrete classes below `base` (and itself if it is concrete), by name."""
-    found = {} if inspect.isabstract(base) else {base.__name__: base}
-    for child in base.__subclasses__():
+    found: dict[str, type] = {} if inspect.isabstract(base) else {base.__name__: base}
+    for child in typing.cast(list[type], base.__subclasses__()):
         found.update(kinds(child))
     return found
 

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -14,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import mlflow.data.numpy_dataset
 import torch
-import yaml
 from matplotlib.figure import Figure
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
-from mlflow.utils.time import get_current_time_millis
+from omegaconf import OmegaConf
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import MLFlowLogger
@@ -46,12 +47,12 @@ class Run:
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics by their full names."""
-        now = get_current_time_millis()
+        now = _milliseconds()
         self.client.log_batch(self.id, [Metric(key, float(value), now, step) for key, value in values.items()])
 
     def curve(self, name: str, values: Tensor) -> None:
         """Log one metric at steps 1, 2, ..."""
-        now = get_current_time_millis()
+        now = _milliseconds()
         points = [Metric(name, float(value), now, step) for step, value in enumerate(values, start=1)]
         for begin in range(0, len(points), 1000):  # the most that one call takes
             self.client.log_batch(self.id, points[begin : begin + 1000])
@@ -100,7 +101,8 @@ class Run:
     def data(self, splits: Splits, name: str) -> None:
         """Log the three splits as MLflow datasets."""
         for context, images in vars(splits).items():
-            dataset = mlflow.data.from_numpy(images.pixels.numpy(), targets=images.labels.numpy(), name=f"{name}_{context}")
+            pixels, labels = images.pixels.numpy(), images.labels.numpy()
+            dataset = mlflow.data.numpy_dataset.from_numpy(pixels, targets=labels, name=f"{name}_{context}")
             tag = mlflow.entities.InputTag(key="mlflow.data.context", value=context)
             entity = mlflow.entities.DatasetInput(dataset._to_mlflow_entity(), tags=[tag])
             self.client.log_inputs(self.id, [entity])
@@ -162,12 +164,12 @@ def connect(uri: str | None, root: Path) -> MlflowClient:
     return client
 
 
-def open_run(client: MlflowClient, experiment: str, name: str, root: Path) -> Run:
-    """A new run, in an experiment of this name that is made if need be."""
+def open_run(client: MlflowClient, experiment: str, name: str) -> Run:
+    """A new run, in an experiment of this name that is made if need be; with SQLite, artifacts go beside the database."""
     found = client.get_experiment_by_name(experiment)
     if found is None:
-        local = mlflow.get_tracking_uri().startswith("sqlite:")
-        location = (root / "mlruns" / experiment).as_uri() if local else None
+        _, is_file, database = mlflow.get_tracking_uri().partition("sqlite:///")
+        location = (Path(database).resolve().parent / "mlruns" / experiment).as_uri() if is_file else None
         tags = {"mlflow.experimentKind": "custom_model_development"}
         experiment_id = client.create_experiment(experiment, artifact_location=location, tags=tags)
     else:
@@ -180,7 +182,7 @@ def find_run(client: MlflowClient, run_id: str) -> Run:
     try:
         run = client.get_run(run_id)
     except mlflow.exceptions.MlflowException:
-        raise ParameterError(f"resume={run_id}: no such run at {mlflow.get_tracking_uri()}; `mlflow ui` shows the ids") from None
+        raise ParameterError(f"run {run_id}: not found in {mlflow.get_tracking_uri()}; `mlflow ui` shows the ids") from None
     return Run(client, run_id, client.get_experiment(run.info.experiment_id).name)
 
 
@@ -207,7 +209,7 @@ def describe(run: Run, plain: Mapping[str, Any], root: Path, is_slice: bool) -> 
     """Log the configuration as parameters and artifact, and where and with what the run was made."""
     parameters = dict(_flat(plain))
     run.client.log_batch(run.id, params=[Param(key, str(value)) for key, value in parameters.items()])
-    run.client.log_text(run.id, yaml.safe_dump(dict(plain), sort_keys=False), "config.yaml")
+    run.client.log_text(run.id, OmegaConf.to_yaml(dict(plain)), "config.yaml")
     tags = {
         "ratespike.config_hash": config_hash(plain),
         "ratespike.hardware": f"{platform.machine()}, {os.cpu_count()} CPUs, {torch.cuda.device_count()} GPUs",
@@ -232,6 +234,10 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _milliseconds() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _git_commit(root: Path) -> str | None:

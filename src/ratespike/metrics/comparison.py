@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from ratespike.metrics.over_time import AccuracyAtEveryStep, MeanAtEveryStep
@@ -84,6 +85,12 @@ class Comparison(nn.Module):
         self.confusion.update(predictions[-1], labels)
         for metric, counts in zip(self.spikes, spikes.spike_counts.values(), strict=True):
             metric.update(counts)  # type: ignore[operator]
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        for metric in self.modules():
+            if isinstance(metric, Metric):
+                metric.reset()
 
     def compute(self) -> Results:
         """The results of all batches so far."""

@@ -42,7 +42,7 @@ class Neuron(nn.Module, ABC):
         check_parameters(self)
         self.check()
 
-    def check(self) -> None:  # noqa: B027  # not every neuron has parameters that depend on each other
+    def check(self) -> None:  # not every neuron has parameters that depend on each other
         """Check what holds between parameters; raises `ParameterError`."""
 
     @abstractmethod

@@ -48,9 +48,7 @@ class _Rate(torch.autograd.Function):
         return grad * slope, None, None, None
 
 
-def lif_rate(
-    current: Float[Tensor, "..."], tau_rc: float, tau_ref: float, sigma: float = 0.0
-) -> Float[Tensor, "..."]:
+def lif_rate(current: Float[Tensor, "..."], tau_rc: float, tau_ref: float, sigma: float = 0.0) -> Float[Tensor, "..."]:
     """Steady firing rate of a LIF neuron, in Hz.
 
     `r(J) = 1 / (tau_ref + tau_rc * log1p(1 / (J - 1)))` above threshold (J > 1), else 0. With `sigma > 0` the distance to
@@ -68,9 +66,9 @@ def lif_rate(
 
     Example:
         >>> lif_rate(torch.tensor([0.5, 2.0]), tau_rc=0.02, tau_ref=0.002)
-        tensor([ 0.0000, 63.0403])
+        tensor([ 0.0000, 63.0400])
     """
-    return _Rate.apply(current, tau_rc, tau_ref, sigma)  # type: ignore[no-any-return]
+    return _Rate.apply(current, tau_rc, tau_ref, sigma)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def lif_step(
@@ -113,7 +111,7 @@ class LIF(Neuron):
     Example:
         >>> neuron = LIF(max_rate=100, intercept=0)
         >>> neuron(torch.tensor([-1.0, 0.0, 1.0]))
-        tensor([0., 0., 1.])
+        tensor([0.0000, 0.0000, 1.0000])
     """
 
     tau_rc: float = parameter(0.02, above=0, unit="s")

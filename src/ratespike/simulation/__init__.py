@@ -22,7 +22,7 @@ __all__ = ["ENGINES", "Simulation", "simulate"]
 @torch.no_grad()
 def simulate(
     network: nn.Module,
-    images: Float[Tensor, "batch *shape"],
+    images: Float[Tensor, " batch *shape"],
     n_steps: int = 30,
     dt: float = 0.001,
     *,

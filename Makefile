@@ -1,0 +1,20 @@
+# `make mnist` and `make test` set up what they need in .venv; the second time that costs nothing.
+PYTHON ?= python3
+RUN := .venv/bin/python
+
+.PHONY: mnist test lint
+mnist: .venv/.ok
+	$(RUN) train.py +experiment=mnist
+
+test: .venv/.ok lint
+	$(RUN) -m pytest
+
+lint: .venv/.ok
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+.venv/.ok: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@

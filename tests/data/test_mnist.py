@@ -1,0 +1,59 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from ratespike.data import MNIST
+from ratespike.data.mnist import read_idx
+from ratespike.parameters import ParameterError
+
+ROOT = Path(__file__).parent.parent.parent
+FOLDER = "data/mnist"
+
+
+def test_mnist_is_whole_and_its_splits_are_disjoint() -> None:
+    splits = MNIST(dir=FOLDER, validation_images=5000).load(ROOT)
+    assert [len(images) for images in vars(splits).values()] == [55_000, 5_000, 10_000]
+    assert splits.test.pixels.shape == (10_000, 1, 28, 28)
+    assert splits.test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    labels = torch.cat([splits.train.labels, splits.validation.labels]).bincount()
+    assert labels.tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # of all 60 000
+    assert splits.train.pixels.long().sum() + splits.validation.pixels.long().sum() == 1_567_298_545
+
+
+def test_the_split_depends_on_its_seed_alone() -> None:
+    first, again, other = (MNIST(dir=FOLDER, validation_images=5000, split_seed=seed).load(ROOT) for seed in (0, 0, 1))
+    assert torch.equal(first.validation.pixels, again.validation.pixels)
+    assert not torch.equal(first.validation.labels, other.validation.labels)
+
+
+def test_without_a_split_seed_the_last_images_validate() -> None:
+    splits = MNIST(dir=FOLDER, validation_images=10_000, split_seed=None).load(ROOT)
+    assert splits.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4] and len(splits.train) == 50_000
+
+
+def test_a_slice_is_told_apart() -> None:
+    data = MNIST(dir=FOLDER, validation_images=5000, train_images=100, test_images=50)
+    splits = data.load(ROOT)
+    assert data.is_slice and [len(images) for images in vars(splits).values()] == [100, 100, 50]
+
+
+def test_damaged_and_missing_files(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / FOLDER, tmp_path / "mnist")
+    damaged = tmp_path / "mnist" / "train-images-idx3-ubyte.gz"
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    with pytest.raises(ParameterError, match=r"train-images-idx3-ubyte.gz is damaged \(1000 bytes, wrong SHA-256\)"):
+        MNIST(dir="mnist", validation_images=5000).load(tmp_path)
+    damaged.unlink()
+    with pytest.raises(ParameterError, match="is missing"):
+        MNIST(dir="mnist", validation_images=5000).load(tmp_path)
+    with pytest.raises(ParameterError, match=r"data.dir=nowhere: no such folder"):
+        MNIST(dir="nowhere", validation_images=5000).load(tmp_path)
+    with pytest.raises(ParameterError, match="validation_images=60000: must be below 60000"):
+        MNIST(dir=FOLDER, validation_images=60_000).load(ROOT)
+
+
+def test_idx_of_another_type_is_refused() -> None:
+    with pytest.raises(ValueError, match="not an IDX file of unsigned bytes"):
+        read_idx(bytes([0, 0, 13, 1, 0, 0, 0, 0]))

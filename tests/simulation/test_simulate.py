@@ -1,0 +1,137 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ratespike import simulate
+from ratespike.neurons import LIF, SpikingRectifiedLinear
+from ratespike.parameters import ParameterError
+from ratespike.simulation.stages import weights_met
+from ratespike.synapses import LowPass, NoFilter
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(203, 1, 13, 13, generator=torch.Generator().manual_seed(1))
+
+
+LAYERS = ("neuron1", "neuron2", "neuron3")
+
+
+@pytest.mark.parametrize(("batch_size", "n_images"), [(1, 9), (7, 30), (200, 203)])
+def test_spikes_do_not_depend_on_batch_or_order(
+    conv_network: nn.Sequential, images: torch.Tensor, batch_size: int, n_images: int
+) -> None:
+    whole = simulate(conv_network, images, 10, record=LAYERS)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(2))[:n_images]
+    parts = [simulate(conv_network, images[index], 10, record=LAYERS, image_index=index) for index in order.split(batch_size)]
+    for layer in LAYERS:
+        spikes = torch.cat([part.recordings[layer] for part in parts], dim=1)
+        assert spikes.sum() > 50
+        assert torch.equal(spikes, whole.recordings[layer][:, order])
+
+
+def test_the_network_is_left_as_it_was(conv_network: nn.Sequential, images: torch.Tensor) -> None:
+    before = {key: value.clone() for key, value in conv_network.state_dict().items()}
+    conv_network.conv1.eval()
+    first = simulate(conv_network, images[:8], 5)
+    second = simulate(conv_network, images[:8], 5)
+    assert torch.equal(first.outputs, second.outputs)  # no state left over, and dropout does nothing
+    assert all(torch.equal(value, conv_network.state_dict()[key]) for key, value in before.items())
+    assert conv_network.drop1.training and not conv_network.conv1.training
+
+
+def test_a_short_simulation_is_the_beginning_of_a_long_one(conv_network: nn.Sequential, images: torch.Tensor) -> None:
+    long, short = simulate(conv_network, images[:8], 12), simulate(conv_network, images[:8], 5)
+    assert torch.equal(long.outputs[:5], short.outputs)
+    assert torch.equal(long.synaptic_operations[:5], short.synaptic_operations)
+
+
+@pytest.mark.parametrize("neuron", [LIF(max_rate=150, intercept=-0.2), SpikingRectifiedLinear(max_rate=300)])
+@pytest.mark.parametrize("start", ["zero", "uniform"])
+def test_spikes_approach_the_rates(neuron: nn.Module, start: str) -> None:
+    """With a constant current a neuron's count is its rate times the time, give or take a spike and one cut off by the start."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(5, 50), neuron, nn.Linear(50, 3)).double()
+    images, n_steps = torch.rand(8, 5).double(), 1000
+    result = simulate(network, images, n_steps, start=start, synapse=NoFilter())
+    bound = 2 * network[2].weight.abs().sum(1) / (neuron.max_rate * n_steps * 0.001)
+    assert ((result.outputs.mean(0) - network(images)).abs() < bound).all()
+    assert result.firing_rates_hz()["1"] > 10
+
+
+def test_statistics_agree_with_the_recorded_spikes(conv_network: nn.Sequential, images: torch.Tensor) -> None:
+    result = simulate(conv_network, images[:8], 10, record=LAYERS)
+    assert result.neurons == {"neuron1": 8 * 13 * 13, "neuron2": 16 * 2 * 2, "neuron3": 20}
+    for layer in LAYERS:
+        assert torch.equal(result.recordings[layer].flatten(2).sum(2), result.spike_counts[layer])
+        assert result.firing_rates_hz()[layer] == pytest.approx(float(result.recordings[layer].mean()) / 0.001)
+
+
+def test_synaptic_operations_count_each_connection(conv_network: nn.Sequential, images: torch.Tensor) -> None:
+    """Against the connections counted one by one, as the places that a spike changes."""
+    result = simulate(conv_network, images[:3], 6, record=LAYERS)
+    expected = torch.zeros(6, 3)
+    behind = {
+        "neuron1": nn.Sequential(conv_network.pool1, conv_network.conv2),
+        "neuron2": conv_network.dense1,
+        "neuron3": conv_network.dense,
+    }
+    for layer, next_layers in behind.items():
+        shape = result.recordings[layer].shape[2:]
+        jacobian = torch.autograd.functional.jacobian(next_layers, torch.zeros(1, *shape))
+        connections = (jacobian != 0).flatten(0, jacobian.dim() - len(shape) - 1).sum(0)
+        expected += (result.recordings[layer] * connections).flatten(2).sum(2)
+    borders = 13 * 13 * 9 - 4 * 13 * 3 + 4  # each place has nine weights, at a border three less, at a corner one back
+    expected[0] += 8 * borders
+    assert torch.equal(result.synaptic_operations, expected)
+
+
+def test_cells_that_pooling_drops_meet_no_weight() -> None:
+    met = weights_met((nn.AvgPool2d(2), nn.Flatten(), nn.Linear(2 * 2 * 2, 7)), torch.Size([2, 5, 5]), torch.device("cpu"))
+    assert torch.equal(met[:, :4, :4], torch.full((2, 4, 4), 7.0, dtype=torch.float64))
+    assert not met[:, 4].any() and not met[:, :, 4].any()
+
+
+def test_output_filter_is_the_low_pass_of_the_unfiltered_outputs(conv_network: nn.Sequential, images: torch.Tensor) -> None:
+    raw = simulate(conv_network, images[:4], 15, synapse=NoFilter()).outputs
+    filtered = simulate(conv_network, images[:4], 15, synapse=LowPass(tau=0.01)).outputs
+    decay, expected = math.exp(-0.1), torch.zeros(4, 10)
+    for step in range(15):
+        expected = decay * expected + (1 - decay) * raw[step]
+        assert torch.allclose(filtered[step], expected, atol=1e-6)
+
+
+def test_start_may_be_given() -> None:
+    network = nn.Sequential(nn.Linear(2, 3), SpikingRectifiedLinear(), nn.Linear(3, 2))
+    start = {"1": {"voltage": torch.tensor([0.0, 5.5, 1.0])}}
+    with torch.no_grad():
+        network[0].weight.zero_()
+        network[0].bias.zero_()
+    result = simulate(network, torch.rand(4, 2), 2, start=start, record=["1"])
+    assert torch.equal(result.recordings["1"][:, 2], torch.tensor([[0.0, 5.0, 1.0], [0.0, 0.0, 0.0]]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_steps": 0}, "n_steps=0: must be a whole number at least 1"),
+        ({"dt": 0}, "dt=0: must be a number above 0"),
+        ({"dt": float("nan")}, "dt=nan"),
+        ({"engine": "trch"}, "engine=trch: did you mean torch?"),
+        ({"start": "unifrm"}, "start=unifrm: did you mean uniform?"),
+        ({"record": ["neuron9"]}, "no neuron layer neuron9: did you mean neuron"),
+        ({"start": {"neuron1": {"volt": torch.zeros(1)}}}, r"start\[neuron1\]\[volt\]: known: refractory_time, voltage"),
+    ],
+)
+def test_bad_arguments(conv_network: nn.Sequential, images: torch.Tensor, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        simulate(conv_network, images[:1], **options)  # type: ignore[arg-type]
+
+
+def test_networks_that_cannot_be_simulated() -> None:
+    with pytest.raises(ValueError, match="no spiking neuron"):
+        simulate(nn.Sequential(nn.Linear(2, 2)), torch.rand(1, 2))
+    with pytest.raises(ValueError, match="cannot simulate BatchNorm1d"):
+        simulate(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), LIF()), torch.rand(1, 2))

@@ -1,0 +1,52 @@
+import pytest
+import torch
+from torch import nn
+
+from ratespike.network import build_network
+from ratespike.neurons import LIF, SpikingRectifiedLinear
+from ratespike.parameters import ParameterError
+
+NEURON = {"type": "LIF"}
+
+
+def test_layers_become_named_modules(conv_network: nn.Sequential) -> None:
+    assert [name for name, _ in conv_network.named_children()][:3] == ["conv1", "neuron1", "pool1"]
+    assert isinstance(conv_network.neuron1, LIF) and isinstance(conv_network.neuron2, SpikingRectifiedLinear)
+    assert conv_network(torch.rand(3, 1, 13, 13)).shape == (3, 10)
+    assert all(module.training for module in conv_network.modules())
+
+
+def test_neurons_and_filters_have_no_state_in_the_state_dict(conv_network: nn.Sequential) -> None:
+    assert {key.split(".")[0] for key in conv_network.state_dict()} == {"conv1", "conv2", "dense1", "dense"}
+
+
+def test_glorot_uniform_has_the_limit_of_its_formula() -> None:
+    layers = {"conv": {"type": "Conv", "filters": 64, "kernel": 3}, "dense": {"type": "Dense", "units": 10}}
+    network = build_network(layers, NEURON, (32, 5, 5), 10, "glorot_uniform")
+    limit = (6 / (32 * 9 + 64 * 9)) ** 0.5
+    weights = network.conv.weight.detach()
+    assert float(weights.abs().max()) == pytest.approx(limit, rel=1e-3)
+    assert float(weights.std()) == pytest.approx(limit / 3**0.5, rel=0.02)
+    assert not network.conv.bias.any()
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ({"a": {"type": "Cnov"}}, "network.layers.a.type=Cnov: did you mean Conv"),
+        ({"a": {"type": "Conv", "filters": 3, "kernel": 9}}, "network.layers.a.kernel=9: must be at most the image, here 8x8"),
+        ({"a": {"type": "Conv", "filters": 3, "kernel": 3, "groups": 2}}, "network.layers.a.groups=2: must divide 1 channels"),
+        ({"a": {"type": "AveragePool", "size": 9}}, "network.layers.a.size=9"),
+        ({"a": {"type": "Dense", "units": 3}, "b": {"type": "AveragePool"}}, "network.layers.b.type: needs an image"),
+        ({"a": {"type": "Dense", "units": 3}}, r"the output has shape \(3,\), but the data have 10 classes"),
+        ({"a": {"type": "Neurons", "neuron": {"type": "LIF", "tau_rc": -1}}}, "network.layers.a.neuron.tau_rc=-1: must be"),
+    ],
+)
+def test_layers_that_do_not_fit(layers: dict[str, dict[str, object]], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        build_network(layers, NEURON, (1, 8, 8), 10)
+
+
+def test_a_wrong_common_neuron_is_named_where_the_user_set_it() -> None:
+    with pytest.raises(ParameterError, match=r"^neuron\.tau_rc=-1"):
+        build_network({"a": {"type": "Neurons"}}, {"type": "LIF", "tau_rc": -1}, (1, 8, 8), 10)
