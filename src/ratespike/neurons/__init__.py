@@ -6,11 +6,37 @@ A new file in this folder is found by itself: `build` knows every class below `N
 import importlib
 import pkgutil
 
-from ratespike.neurons.base import Neuron, State
-from ratespike.neurons.lif import LIF, lif_rate, lif_step
-from ratespike.neurons.rectified import SpikingRectifiedLinear
+from ratespike.neurons.adaptive_lif import AdaptiveLIF, adaptive_lif_rate
+from ratespike.neurons.base import Neuron, State, TunedNeuron
+from ratespike.neurons.from_rates import PoissonSpiking, RegularSpiking, StochasticSpiking, poisson_quantile
+from ratespike.neurons.integrate_and_fire import IntegrateAndFire
+from ratespike.neurons.lif import LIF, lif_steady_state, lif_step
+from ratespike.neurons.lif_rates import lif_current, lif_rate, lif_rate_in_steps, lif_slope
+from ratespike.neurons.rectified import SpikingLeakyReLU, SpikingRectifiedLinear
+from ratespike.neurons.sigmoid import Sigmoid
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["LIF", "Neuron", "SpikingRectifiedLinear", "State", "lif_rate", "lif_step"]
+__all__ = [
+    "LIF",
+    "AdaptiveLIF",
+    "IntegrateAndFire",
+    "Neuron",
+    "PoissonSpiking",
+    "RegularSpiking",
+    "Sigmoid",
+    "SpikingLeakyReLU",
+    "SpikingRectifiedLinear",
+    "State",
+    "StochasticSpiking",
+    "TunedNeuron",
+    "adaptive_lif_rate",
+    "lif_current",
+    "lif_rate",
+    "lif_rate_in_steps",
+    "lif_slope",
+    "lif_steady_state",
+    "lif_step",
+    "poisson_quantile",
+]

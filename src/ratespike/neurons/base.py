@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -16,22 +17,21 @@ State = dict[str, Tensor]  # what a neuron remembers between two steps, each of 
 class Neuron(nn.Module, ABC):
     """A neuron without memory in rate mode and with state in spiking mode.
 
-    The neuron sees the current `J = gain * x + bias`. Gain and bias follow from two numbers that a person can read off
-    an f-I curve: the neuron starts to fire at `x = intercept` and fires at `max_rate` when `x = 1`. A rate `r` (Hz)
-    leaves the neuron as the activation `amplitude * r`; a spike as a pulse of height `amplitude / dt`, so that both have
-    the same mean.
+    The neuron sees the current `J = gain * x + bias`. A firing rate `r` (Hz) leaves it as the activation `scale * r`; a
+    spike as a pulse of height `scale / dt`, so that both have the same mean.
 
-    Calling the module is the rate mode. The spiking mode is `ratespike.simulate`, which keeps the state outside.
+    Calling the module is the rate mode. The spiking mode is `ratespike.simulate`, which keeps the state outside. A neuron
+    that defines nothing but its rate fires regularly: `v += r * dt`, `n = floor(v)` spikes, `v -= n`, which is Nengo's
+    `RegularSpiking` (Voelker, Rasmussen and Eliasmith 2020, "A spike in performance", arXiv:2002.03553).
+
+    Half-precision inputs are computed in float32 and come out in their own dtype; float64 stays float64. A NaN comes out
+    as NaN. No slope is infinite or NaN: where the rate itself is not finite, the slope is 0.
 
     Attributes:
-        max_rate: firing rate at `x = 1`, in Hz.
-        intercept: the input `x` at which firing starts, below 1.
-        amplitude: activation per Hz; 1 / max_rate if not given, so that the activation at `x = 1` is 1.
+        random: whether `step` takes a fourth argument, numbers drawn uniformly from [0, 1), of the current's shape.
     """
 
-    max_rate: float = parameter(100.0, above=0, unit="Hz")
-    intercept: float = parameter(0.0, below=1)
-    amplitude: float | None = parameter(None, above=0)
+    random: ClassVar[bool] = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Neuron":
         neuron = super().__new__(cls)
@@ -45,49 +45,113 @@ class Neuron(nn.Module, ABC):
     def check(self) -> None:  # not every neuron has parameters that depend on each other
         """Check what holds between parameters; raises `ParameterError`."""
 
+    @property
+    @abstractmethod
+    def scale(self) -> float:
+        """Activation per Hz, and the height of a spike times `dt`."""
+
     @abstractmethod
     def gain_and_bias(self) -> tuple[float, float]:
-        """Gain and bias that give `max_rate` at input 1 and threshold at `intercept`."""
+        """What turns an input into a current."""
 
     @abstractmethod
     def firing_rate(self, current: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """The steady firing rate for a constant current, in Hz, differentiable."""
 
-    @abstractmethod
-    def initial_state(self, voltage: Float[Tensor, "..."]) -> State:
-        """The state of a neuron that starts at this membrane voltage."""
+    def firing_rate_in_steps(self, current: Float[Tensor, "..."], dt: float) -> Float[Tensor, "..."]:
+        """The firing rate that the spiking mode really has in steps of `dt` seconds, where that can differ, in Hz."""
+        return self.firing_rate(current)
 
-    @abstractmethod
+    def step_warning(self, dt: float) -> str | None:
+        """Why steps of `dt` seconds are too long for this neuron to fire at its rate; None if they are not."""
+        return None
+
+    def initial_state(self, voltage: Float[Tensor, "..."]) -> State:
+        """The state of a neuron that starts at this membrane voltage, in units of its threshold."""
+        return {"voltage": voltage}
+
+    def steady_state(self, current: Float[Tensor, "..."], phase: Float[Tensor, "..."], dt: float) -> State:
+        """The state of a neuron that has had this current for long.
+
+        Args:
+            current: constant.
+            phase: what part of its firing cycle has passed, in [0, 1); any shape that is the current's.
+            dt: the step that follows, seconds.
+        """
+        return self.initial_state(phase)
+
     def step(self, current: Float[Tensor, "..."], state: State, dt: float) -> tuple[Float[Tensor, "..."], State]:
         """Advance by `dt` seconds.
 
         Returns:
             The number of spikes each neuron fired in the step, in the current's dtype, and the next state.
         """
-
-    @property
-    def scale(self) -> float:
-        """Activation per Hz, and the height of a spike times `dt`."""
-        return 1 / self.max_rate if self.amplitude is None else self.amplitude
+        voltage = state["voltage"] + self.firing_rate(current) * dt
+        spikes = voltage.floor()
+        return spikes, {"voltage": voltage - spikes}
 
     def current(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """The input current `J = gain * x + bias`."""
+        """The input current `J = gain * x + bias`, in float32 at least."""
         gain, bias = self.gain_and_bias()
-        return x * gain + bias
+        return at_least_float32(x) * gain + bias
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """The rate mode: `amplitude * firing_rate(gain * x + bias)`."""
-        return self.firing_rate(self.current(x)) * self.scale
+        """The rate mode: `scale * firing_rate(gain * x + bias)`."""
+        return (self.firing_rate(self.current(x)) * self.scale).to(x.dtype)
 
     def extra_repr(self) -> str:
-        return ", ".join(f"{field.name}={getattr(self, field.name)}" for field in fields(self))
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return ", ".join(f"{name}={value}" for name, value in values.items() if not isinstance(value, nn.Module))
 
     __repr__ = nn.Module.__repr__
 
 
-def check_max_rate(max_rate: float, tau_ref: float) -> None:
+@dataclass(eq=False, repr=False, kw_only=True)
+class TunedNeuron(Neuron):
+    """A neuron whose gain and bias follow from two numbers that a person can read off an f-I curve.
+
+    It starts to fire at `x = intercept` and fires at `max_rate` when `x = 1`.
+
+    Attributes:
+        max_rate: firing rate at `x = 1`, in Hz.
+        intercept: the input `x` at which firing starts, below 1.
+        amplitude: activation per Hz; 1 / max_rate if not given, so that the activation at `x = 1` is 1.
+        threshold_current: the current at `x = intercept`.
+    """
+
+    threshold_current: ClassVar[float] = 0.0
+
+    max_rate: float = parameter(100.0, above=0, unit="Hz")
+    intercept: float = parameter(0.0, below=1)
+    amplitude: float | None = parameter(None, above=0)
+
+    @abstractmethod
+    def current_for(self, rate: float) -> float:
+        """The constant current that makes the neuron fire at `rate` Hz: the inverse of the (hard) firing rate.
+
+        Raises:
+            ParameterError: the neuron cannot fire at this rate.
+        """
+
+    @property
+    def scale(self) -> float:
+        return 1 / self.max_rate if self.amplitude is None else self.amplitude
+
+    def gain_and_bias(self) -> tuple[float, float]:
+        gain = (self.current_for(self.max_rate) - self.threshold_current) / (1 - self.intercept)
+        return gain, self.threshold_current - gain * self.intercept
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """`x`, in float32 if it has half precision: a membrane at 0.9 would not notice a small current in bfloat16."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def check_reachable(rate: float, tau_ref: float, name: str = "max_rate") -> None:
     """A neuron that rests `tau_ref` seconds after a spike cannot reach 1 / tau_ref; raises `ParameterError`."""
-    if max_rate * tau_ref >= 1:
+    if rate * tau_ref >= 1:
         raise ParameterError(
-            f"max_rate={max_rate:g}: must be below 1/tau_ref = {1 / tau_ref:g} Hz; try a shorter tau_ref ({tau_ref:g} s)"
+            f"{name}={rate:g}: must be below 1/tau_ref = {1 / tau_ref:g} Hz; try a shorter tau_ref ({tau_ref:g} s)"
         )
+    if not rate > 0:
+        raise ParameterError(f"{name}={rate:g}: must be a number above 0 (Hz)")

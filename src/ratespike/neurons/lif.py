@@ -2,73 +2,16 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
-from ratespike.neurons.base import Neuron, State, check_max_rate
-from ratespike.parameters import parameter
+from ratespike.neurons.base import State, TunedNeuron, check_reachable
+from ratespike.neurons.lif_rates import lif_current, lif_rate, lif_rate_in_steps
+from ratespike.parameters import ParameterError, parameter
 
-SLOPE_CLAMP = 1e-3  # the hard rate's slope is infinite at threshold: below this distance it is held
-_TAIL = -20.0  # from here on softplus(x) equals exp(x) in float64 to 1e-9, and log1p(1/z) equals -log(z)
-
-
-class _Rate(torch.autograd.Function):
-    """Firing rate with its analytic derivative: two passes over memory instead of autograd's one per operation."""
-
-    @staticmethod
-    def forward(ctx: Any, current: Tensor, tau_rc: float, tau_ref: float, sigma: float) -> Tensor:
-        above = current - 1
-        if sigma > 0:
-            x = above / sigma
-            log_term = torch.where(x < _TAIL, -x - math.log(sigma), torch.log1p(1 / (F.softplus(x) * sigma)))
-            rate = 1 / (tau_ref + tau_rc * log_term)
-        else:
-            rate = 1 / (tau_ref + tau_rc * torch.log1p(1 / above.clamp(min=0)))
-        ctx.save_for_backward(above, rate)
-        ctx.constants = tau_rc, sigma
-        return rate
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        above, rate = ctx.saved_tensors
-        tau_rc, sigma = ctx.constants
-        if sigma > 0:
-            x = above / sigma
-            soft = F.softplus(x)
-            relative = torch.where(x < _TAIL, torch.ones_like(x), torch.sigmoid(x) / soft)  # d(log z)/dx
-            slope = rate * rate * (tau_rc / sigma) * relative / (soft * sigma + 1)
-        else:
-            above = above.clamp(min=SLOPE_CLAMP)
-            slope = rate * rate * tau_rc / (above * (above + 1))
-        return grad * slope, None, None, None
-
-
-def lif_rate(current: Float[Tensor, "..."], tau_rc: float, tau_ref: float, sigma: float = 0.0) -> Float[Tensor, "..."]:
-    """Steady firing rate of a LIF neuron, in Hz.
-
-    `r(J) = 1 / (tau_ref + tau_rc * log1p(1 / (J - 1)))` above threshold (J > 1), else 0. With `sigma > 0` the distance to
-    threshold `J - 1` is replaced by `sigma * softplus((J - 1) / sigma)`, which makes the rate smooth (Hunsberger and
-    Eliasmith 2016, "Training spiking deep networks for neuromorphic hardware", arXiv:1611.05141).
-
-    The derivative is analytic. The hard rate's is infinite at threshold; there it is taken at a distance of
-    `SLOPE_CLAMP` from it.
-
-    Args:
-        current: input current, threshold 1, any shape.
-        tau_rc: membrane time constant, seconds.
-        tau_ref: refractory time, seconds.
-        sigma: smoothness, in units of current; 0 for the hard rate.
-
-    Example:
-        >>> lif_rate(torch.tensor([0.5, 2.0]), tau_rc=0.02, tau_ref=0.002)
-        tensor([ 0.0000, 63.0400])
-    """
-    return _Rate.apply(current, tau_rc, tau_ref, sigma)  # type: ignore[no-any-return, no-untyped-call]
+_LEAST_GAIN = 1e-6  # a smaller one is lost beside the threshold current, 1, in float32
 
 
 def lif_step(
@@ -77,24 +20,88 @@ def lif_step(
     """One step of a LIF neuron: exact for a current that is constant during the step (Nengo 4.1's `LIF.step`).
 
     The membrane integrates only in the part of the step outside the refractory time; a spike's moment within the step is
-    interpolated and the refractory time counts from there. At most one spike a step.
+    interpolated and the refractory time counts from there. At most one spike a step. A neuron whose current or voltage is
+    NaN does not fire; an infinite current makes the voltage NaN at the latest in the refractory time.
+
+    Args:
+        current: threshold 1, any shape, constant during the step.
+        voltage: of the same shape, at most 1 (Nengo's start too); one above fires in this step.
+        refractory_time: seconds left, plus `dt`; 0 or less for a neuron that integrates.
+        dt: length of the step, seconds.
+        tau_rc: membrane time constant, seconds.
+        tau_ref: refractory time, seconds.
+        min_voltage: the membrane cannot fall below it.
 
     Returns:
         spiked (bool), voltage, refractory time (seconds).
+
+    Example:
+        >>> spiked, voltage, refractory_time = lif_step(
+        ...     torch.tensor([2.0]), torch.tensor([0.99]), torch.tensor([0.0]), dt=0.001, tau_rc=0.02, tau_ref=0.002, min_voltage=0
+        ... )
+        >>> spiked, voltage, refractory_time  # fired after 0.2 ms
+        (tensor([True]), tensor([0.]), tensor([0.0022]))
     """
     refractory_time = refractory_time - dt
     free = (dt - refractory_time).clamp_(0, dt)
     voltage = voltage - (current - voltage) * torch.expm1(free.mul_(-1 / tau_rc))
     spiked = voltage > 1
-    overshoot, drive = voltage[spiked] - 1, current[spiked] - 1
-    refractory_time[spiked] = tau_ref + dt + tau_rc * torch.log1p(-overshoot / drive)
+    fired = spiked.nonzero(as_tuple=True)
+    relative_overshoot = (voltage[fired] - 1) / (current[fired] - 1)
+    spike_time = dt + tau_rc * torch.log1p(-relative_overshoot.clamp(max=1))
+    began = refractory_time[fired].clamp(min=0)  # for a tiny tau_rc rounding puts the spike before it
+    refractory_time[fired] = tau_ref + torch.maximum(spike_time.clamp(max=dt), began)
     voltage = voltage.clamp_(min=min_voltage).masked_fill_(spiked, 0)
     return spiked, voltage, refractory_time
 
 
+def lif_steady_state(
+    current: Tensor, phase: Tensor, *, dt: float, tau_rc: float, tau_ref: float, min_voltage: float
+) -> tuple[Tensor, Tensor]:
+    """Voltage and refractory time of a LIF neuron that has passed the part `phase` of its firing cycle.
+
+    The cycle begins with a spike; the neuron rests for `tau_ref` and then follows `v(t) = J * (1 - exp(-t / tau_rc))`
+    up to the threshold. A neuron that does not fire has come to rest at `v = J`, and not below `min_voltage`.
+
+    Args:
+        current: constant, threshold 1.
+        phase: in [0, 1), of the same shape.
+        dt: length of the step that follows, seconds: a resting neuron's refractory time is what is left, plus `dt`,
+            because a step begins by taking `dt` away.
+        tau_rc: membrane time constant, seconds.
+        tau_ref: refractory time, seconds.
+        min_voltage: the membrane cannot fall below it.
+
+    Returns:
+        voltage, refractory time (seconds).
+
+    Example:
+        >>> lif_steady_state(
+        ...     torch.tensor([2.0, 2.0, 0.5]), torch.tensor([0.0, 0.5, 0.5]), dt=0.001, tau_rc=0.02, tau_ref=0.002, min_voltage=0
+        ... )
+        (tensor([0.0000, 0.5137, 0.5000]), tensor([0.0030, 0.0000, 0.0000]))
+    """
+    fires = current > 1
+    since_spike = phase / lif_rate(torch.where(fires, current, 2), tau_rc, tau_ref)
+    charged = -current * torch.expm1(-(since_spike - tau_ref).clamp(min=0) / tau_rc)
+    voltage = torch.where(fires, charged.clamp(max=1), current.clamp(min=min_voltage))
+    resting = fires & (since_spike < tau_ref)
+    return voltage, torch.where(resting, tau_ref - since_spike + dt, 0)
+
+
 @dataclass(eq=False, repr=False, kw_only=True)
-class LIF(Neuron):
+class LIF(TunedNeuron):
     """Leaky integrate-and-fire neuron, hard (`sigma=0`) or soft in rate mode, Nengo's exact step in spiking mode.
+
+    Rate: `r(J) = 1 / (tau_ref + tau_rc * log1p(1 / (J - 1)))` for J > 1, else 0, in Hz. Soft: `J - 1` is replaced by
+    `sigma * softplus((J - 1) / sigma)`.
+
+    Step: `tau_rc * dv/dt = J - v` from the end of the refractory time to the end of the step, exactly; a spike where v
+    passes 1, at an interpolated moment, from which the next refractory time counts; then `v = 0`. At most one spike a
+    step: where `tau_ref < dt`, spikes are lost (`lif_rate_in_steps`), and `simulate` warns.
+
+    Source: Nengo 4.1, `LIF`; soft: Hunsberger and Eliasmith 2016, "Training spiking deep networks for neuromorphic
+    hardware", arXiv:1611.05141.
 
     Attributes:
         tau_rc: membrane time constant, seconds.
@@ -106,13 +113,16 @@ class LIF(Neuron):
         any; the output has the input's shape.
 
     Raises:
-        ParameterError: a parameter out of range, or `max_rate` not below 1 / tau_ref.
+        ParameterError: a parameter out of range, `max_rate` not below 1 / tau_ref, or `tau_rc` so short that the gain
+            vanishes.
 
     Example:
         >>> neuron = LIF(max_rate=100, intercept=0)
         >>> neuron(torch.tensor([-1.0, 0.0, 1.0]))
-        tensor([0.0000, 0.0000, 1.0000])
+        tensor([0., 0., 1.])
     """
+
+    threshold_current = 1.0
 
     tau_rc: float = parameter(0.02, above=0, unit="s")
     tau_ref: float = parameter(0.002, at_least=0, unit="s")
@@ -120,18 +130,37 @@ class LIF(Neuron):
     min_voltage: float = parameter(0.0, at_most=0)
 
     def check(self) -> None:
-        check_max_rate(self.max_rate, self.tau_ref)
+        check_reachable(self.max_rate, self.tau_ref)
+        if self.gain_and_bias()[0] < _LEAST_GAIN:
+            shortest = (1 / self.max_rate - self.tau_ref) / math.log(1 / _LEAST_GAIN)
+            raise ParameterError(
+                f"tau_rc={self.tau_rc:g}: too short for max_rate={self.max_rate:g}: the rate would jump at threshold; "
+                f"try {2 * shortest:.1g} s or more"
+            )
 
-    def gain_and_bias(self) -> tuple[float, float]:
-        x = -1 / math.expm1((self.tau_ref - 1 / self.max_rate) / self.tau_rc)  # the current that fires at max_rate
-        gain = (1 - x) / (self.intercept - 1)
-        return gain, 1 - gain * self.intercept
+    def current_for(self, rate: float) -> float:
+        check_reachable(rate, self.tau_ref, "rate")
+        return lif_current(rate, self.tau_rc, self.tau_ref)
 
     def firing_rate(self, current: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         return lif_rate(current, self.tau_rc, self.tau_ref, self.sigma)
 
+    def firing_rate_in_steps(self, current: Float[Tensor, "..."], dt: float) -> Float[Tensor, "..."]:
+        return lif_rate_in_steps(current, self.tau_rc, self.tau_ref, dt)
+
+    def step_warning(self, dt: float) -> str | None:
+        if self.tau_ref >= dt:
+            return None
+        return f"tau_ref={self.tau_ref:g} s is shorter than a step of {dt:g} s, in which it fires at most once"
+
     def initial_state(self, voltage: Float[Tensor, "..."]) -> State:
         return {"voltage": voltage, "refractory_time": torch.zeros_like(voltage)}
+
+    def steady_state(self, current: Float[Tensor, "..."], phase: Float[Tensor, "..."], dt: float) -> State:
+        voltage, refractory_time = lif_steady_state(
+            current, phase, dt=dt, tau_rc=self.tau_rc, tau_ref=self.tau_ref, min_voltage=self.min_voltage
+        )
+        return {"voltage": voltage, "refractory_time": refractory_time}
 
     def step(self, current: Float[Tensor, "..."], state: State, dt: float) -> tuple[Float[Tensor, "..."], State]:
         spiked, voltage, refractory_time = lif_step(

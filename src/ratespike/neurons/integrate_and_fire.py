@@ -1,0 +1,71 @@
+"""The integrate-and-fire neuron of most conversion papers: no leak, at most one spike a step."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ratespike.neurons.base import State, TunedNeuron
+from ratespike.parameters import parameter
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class IntegrateAndFire(TunedNeuron):
+    """Integrate-and-fire neuron without leak, at most one spike a step.
+
+    Rate: `r(J) = max(J, 0) / threshold`, in Hz. In steps of dt the neuron cannot exceed `1 / dt`; with a reset to zero
+    what the membrane had above threshold is lost, and the rate is the staircase `1 / (dt * ceil(threshold / (J * dt)))`.
+
+    Step: `v += J * dt`; a spike if `v >= threshold`; then `v -= threshold`, or `v = 0`.
+
+    Source: Rueckauer et al. 2017, "Conversion of continuous-valued deep networks to efficient event-driven networks for
+    image classification", doi:10.3389/fnins.2017.00682, equations 1 and 2.
+
+    Attributes:
+        threshold: membrane voltage at which it fires, and that a reset by subtraction takes away.
+        reset: `subtract` or `zero`.
+        min_voltage: the membrane cannot fall below it; None: it can fall without limit.
+
+    Shape:
+        any; the output has the input's shape.
+
+    Example:
+        >>> IntegrateAndFire(max_rate=200)(torch.tensor([-1.0, 0.5]))
+        tensor([0.0000, 0.5000])
+    """
+
+    threshold: float = parameter(1.0, above=0)
+    reset: str = parameter("subtract", choices=("subtract", "zero"))
+    min_voltage: float | None = parameter(None, at_most=0)
+
+    def current_for(self, rate: float) -> float:
+        return rate * self.threshold
+
+    def firing_rate(self, current: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        return torch.relu(current) / self.threshold
+
+    def firing_rate_in_steps(self, current: Float[Tensor, "..."], dt: float) -> Float[Tensor, "..."]:
+        rate = self.firing_rate(current)
+        return rate.clamp(max=1 / dt) if self.reset == "subtract" else 1 / (dt * (1 / (rate * dt)).ceil())
+
+    def step_warning(self, dt: float) -> str | None:
+        if self.max_rate * dt <= 1:
+            return None
+        return f"max_rate={self.max_rate:g} Hz is above 1/dt = {1 / dt:g} Hz, and it fires at most once a step"
+
+    def initial_state(self, voltage: Float[Tensor, "..."]) -> State:
+        return {"voltage": voltage * self.threshold}
+
+    def steady_state(self, current: Float[Tensor, "..."], phase: Float[Tensor, "..."], dt: float) -> State:
+        if self.reset == "subtract":
+            return self.initial_state(phase)
+        drive = current.clamp(min=0) * dt
+        steps_to_threshold = (self.threshold / drive).ceil()
+        return {"voltage": torch.where(drive > 0, (phase * steps_to_threshold).floor() * drive, 0)}
+
+    def step(self, current: Float[Tensor, "..."], state: State, dt: float) -> tuple[Float[Tensor, "..."], State]:
+        voltage = state["voltage"] + current * dt
+        spikes = (voltage >= self.threshold).to(current.dtype)
+        voltage = voltage - spikes * (self.threshold if self.reset == "subtract" else voltage)
+        return spikes, {"voltage": voltage if self.min_voltage is None else voltage.clamp(min=self.min_voltage)}
