@@ -34,7 +34,9 @@ class NetworkConfig:
 class SimulationConfig:
     """How spikes are simulated (see `ratespike.simulate`)."""
 
-    start: str = parameter("uniform", choices=("zero", "uniform"))
+    start: str = parameter("uniform", choices=("zero", "uniform", "half", "steady_phase"))
+    readout: str = parameter("last", choices=("last", "mean", "mean_after_burn_in", "spike_count"))
+    burn_in: float = parameter(0.01, at_least=0, unit="s")
     engine: str = parameter("auto", choices=("auto", "torch"))
     seed: int = parameter(0, at_least=0)
 

@@ -9,12 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ratespike.neurons.base import at_least_float32
 from ratespike.parameters import check_parameters, parameter
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Synapse(nn.Module, ABC):
-    """A linear filter over time, as a module that stands behind a neuron, or at the read-out."""
+    """A linear filter over time, as a module that stands behind a neuron, or at the read-out.
+
+    Half-precision signals are filtered in float32, in which they come out: a decay of 0.99 is none in bfloat16.
+    """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Synapse":
         synapse = super().__new__(cls)
@@ -61,7 +65,8 @@ class NoFilter(Synapse):
 class LowPass(Synapse):
     """Exponential low-pass 1 / (tau s + 1), discretised with a zero-order hold: `y = a y + (1 - a) u`, `a = exp(-dt/tau)`.
 
-    Nengo's `Lowpass` shows the same values one step later; KerasSpiking's and this one have no delay.
+    Source: Nengo 4.1, `Lowpass`, whose probes and connections show the same values one step later, because Nengo's simulator
+    adds a step of delay to every synapse; KerasSpiking's `Lowpass` and this one have no delay.
 
     Attributes:
         tau: time constant, seconds.
@@ -75,7 +80,7 @@ class LowPass(Synapse):
     tau: float = parameter(0.1, above=0, unit="s")
 
     def initial_state(self, signal: Float[Tensor, "..."]) -> tuple[Tensor, ...]:
-        return (torch.zeros_like(signal),)
+        return (torch.zeros_like(at_least_float32(signal)),)
 
     def step(
         self, signal: Float[Tensor, "..."], state: tuple[Tensor, ...], dt: float
@@ -83,3 +88,36 @@ class LowPass(Synapse):
         decay = math.exp(-dt / self.tau)
         filtered = state[0] * decay + signal * (1 - decay)
         return filtered, (filtered,)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Alpha(Synapse):
+    """Alpha filter 1 / (tau s + 1)**2, two equal low-passes in a row, discretised together with a zero-order hold.
+
+    With `a = exp(-dt/tau)` and `b = a dt/tau`: `y = a y + b x + (1 - a - b) u`, then `x = a x + (1 - a) u`.
+
+    Source: Nengo 4.1, `Alpha`, with the same step of delay as `LowPass`.
+
+    Attributes:
+        tau: time constant, seconds; the answer to a spike is greatest after this time.
+
+    Example:
+        >>> filtered, state = Alpha(tau=0.1).step(torch.ones(1), (torch.zeros(1), torch.zeros(1)), dt=0.1)
+        >>> filtered
+        tensor([0.2642])
+    """
+
+    tau: float = parameter(0.1, above=0, unit="s")
+
+    def initial_state(self, signal: Float[Tensor, "..."]) -> tuple[Tensor, ...]:
+        rest = torch.zeros_like(at_least_float32(signal))
+        return rest, rest
+
+    def step(
+        self, signal: Float[Tensor, "..."], state: tuple[Tensor, ...], dt: float
+    ) -> tuple[Float[Tensor, "..."], tuple[Tensor, ...]]:
+        first, filtered = state
+        decay = math.exp(-dt / self.tau)
+        passed_on = decay * dt / self.tau
+        filtered = decay * filtered + passed_on * first + (1 - decay - passed_on) * signal
+        return filtered, (decay * first + (1 - decay) * signal, filtered)

@@ -84,7 +84,7 @@ def adaptive_lif_rate(
     Example:
         >>> rate = adaptive_lif_rate(torch.tensor([2.0]), tau_rc=0.02, tau_ref=0.002, inc_n=0.01)
         >>> rate, lif_rate(2 - 0.01 * rate, tau_rc=0.02, tau_ref=0.002)
-        (tensor([44.1391]), tensor([44.1391]))
+        (tensor([44.3194]), tensor([44.3194]))
     """
     with torch.no_grad():
         settled, slope = _settled_rate(current, tau_rc, tau_ref, inc_n, sigma)

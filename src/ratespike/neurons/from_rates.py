@@ -58,7 +58,7 @@ class RegularSpiking(SpikesFromRates):
     Example:
         >>> from ratespike.neurons import LIF
         >>> RegularSpiking(neuron=LIF(max_rate=100))(torch.tensor([0.0, 1.0]))
-        tensor([0., 1.])
+        tensor([0.0000, 1.0000])
     """
 
 

@@ -36,8 +36,9 @@ def lif_step(
         spiked (bool), voltage, refractory time (seconds).
 
     Example:
+        >>> current, voltage, refractory_time = torch.tensor([[2.0], [0.99], [0.0]])
         >>> spiked, voltage, refractory_time = lif_step(
-        ...     torch.tensor([2.0]), torch.tensor([0.99]), torch.tensor([0.0]), dt=0.001, tau_rc=0.02, tau_ref=0.002, min_voltage=0
+        ...     current, voltage, refractory_time, dt=0.001, tau_rc=0.02, tau_ref=0.002, min_voltage=0
         ... )
         >>> spiked, voltage, refractory_time  # fired after 0.2 ms
         (tensor([True]), tensor([0.]), tensor([0.0022]))
@@ -76,10 +77,9 @@ def lif_steady_state(
         voltage, refractory time (seconds).
 
     Example:
-        >>> lif_steady_state(
-        ...     torch.tensor([2.0, 2.0, 0.5]), torch.tensor([0.0, 0.5, 0.5]), dt=0.001, tau_rc=0.02, tau_ref=0.002, min_voltage=0
-        ... )
-        (tensor([0.0000, 0.5137, 0.5000]), tensor([0.0030, 0.0000, 0.0000]))
+        >>> current, phase = torch.tensor([[2.0, 2.0, 0.5], [0.0, 0.5, 0.5]])
+        >>> lif_steady_state(current, phase, dt=0.001, tau_rc=0.02, tau_ref=0.002, min_voltage=0)
+        (tensor([0.0000, 0.5133, 0.5000]), tensor([0.0030, 0.0000, 0.0000]))
     """
     fires = current > 1
     since_spike = phase / lif_rate(torch.where(fires, current, 2), tau_rc, tau_ref)
@@ -119,7 +119,7 @@ class LIF(TunedNeuron):
     Example:
         >>> neuron = LIF(max_rate=100, intercept=0)
         >>> neuron(torch.tensor([-1.0, 0.0, 1.0]))
-        tensor([0., 0., 1.])
+        tensor([0.0000, 0.0000, 1.0000])
     """
 
     threshold_current = 1.0

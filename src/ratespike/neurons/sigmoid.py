@@ -42,7 +42,9 @@ class Sigmoid(TunedNeuron):
         check_reachable(self.max_rate, self.tau_ref)
         if self.max_rate * self.tau_ref <= 0.5:
             half = 0.5 / self.tau_ref
-            raise ParameterError(f"max_rate={self.max_rate:g}: must be above 0.5/tau_ref = {half:g} Hz, the rate at the intercept")
+            raise ParameterError(
+                f"max_rate={self.max_rate:g}: must be above 0.5/tau_ref = {half:g} Hz, the rate at the intercept"
+            )
 
     def current_for(self, rate: float) -> float:
         check_reachable(rate, self.tau_ref, "rate")

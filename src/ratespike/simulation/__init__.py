@@ -1,6 +1,8 @@
 """The spiking mode: `simulate(network, images, n_steps)`."""
 
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -9,14 +11,15 @@ from torch import Tensor, nn
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError, nearest
 from ratespike.simulation import torch_engine
+from ratespike.simulation.readout import READOUTS, read_out
 from ratespike.simulation.result import Settings, Simulation
-from ratespike.simulation.stages import evaluation_mode, stages
-from ratespike.simulation.start import Start, check_start
+from ratespike.simulation.stages import Stage, evaluation_mode, stages
+from ratespike.simulation.start import STARTS, Start
 from ratespike.synapses import LowPass, Synapse
 
 ENGINES = ("auto", "torch")
 
-__all__ = ["ENGINES", "Simulation", "simulate"]
+__all__ = ["ENGINES", "READOUTS", "STARTS", "Simulation", "simulate"]
 
 
 @torch.no_grad()
@@ -28,6 +31,8 @@ def simulate(
     *,
     synapse: Synapse = LowPass(tau=0.1),  # noqa: B008  # without state
     start: Start = "uniform",
+    readout: str = "last",
+    burn_in: float = 0.01,
     record: Sequence[str] = (),
     engine: str = "auto",
     seed: int = 0,
@@ -35,7 +40,8 @@ def simulate(
 ) -> Simulation:
     """Run a network on spikes: each image is shown for `n_steps` steps of `dt` seconds.
 
-    The network is not changed and keeps nothing; dropout and the like are as in eval mode.
+    The network is not changed and keeps nothing; dropout and the like are as in eval mode. In a half-precision network
+    the layers compute in half precision, neurons and filters in float32.
 
     Args:
         network: a `nn.Sequential` (nested ones too) of stateless layers, neurons and filters.
@@ -43,17 +49,25 @@ def simulate(
         n_steps: how many steps.
         dt: length of a step, seconds.
         synapse: the filter behind the network's output.
-        start: membrane voltages before the first step: `zero`; `uniform`, drawn from [0, 1); or states by layer name,
-            such as `{"neuron1": {"voltage": tensor}}`, which broadcast over the batch.
-        record: names of neuron layers whose spikes are kept.
+        start: the neurons before the first step. Membrane voltages in units of the threshold: `zero`; `uniform`, drawn
+            from [0, 1), Nengo's; `half`. Or `steady_phase`: each neuron somewhere in its firing cycle, drawn uniformly, as
+            if it had fired for long. For that the currents must be known: the first layer's is, the others' are
+            estimated by one pass of the network on rates, which costs as much as `network(images)`. Or states by layer
+            name, such as `{"neuron1": {"voltage": tensor}}`, which broadcast over the batch.
+        readout: what the outputs are after each step: `last`, the filtered output; `mean`, `mean_after_burn_in` or
+            `spike_count` of the unfiltered outputs so far (see `ratespike.simulation.readout`).
+        burn_in: what `mean_after_burn_in` leaves out, seconds.
+        record: names of neuron layers whose spikes and voltages are kept.
         engine: `torch`, the reference; `auto` picks the fastest that can run this network.
-        seed: of a random start.
-        image_index: which image each row is, so that a random start does not depend on the batching; by default
-            0, 1, 2, ...
+        seed: of a random start and of random neurons.
+        image_index: which image each row is, so that nothing random depends on the batching; by default 0, 1, 2, ...
 
     Raises:
-        ParameterError: an argument that cannot be.
+        ParameterError: an argument that cannot be; images or weights that are NaN or infinite.
         ValueError: a network that cannot be simulated.
+
+    Warns:
+        UserWarning: a neuron cannot fire at its rate in steps as long as `dt`.
 
     Example:
         >>> from ratespike.neurons import LIF
@@ -66,14 +80,53 @@ def simulate(
         raise ParameterError(f"n_steps={n_steps}: must be a whole number at least 1")
     if not dt > 0:
         raise ParameterError(f"dt={dt}: must be a number above 0 (s)")
-    if engine not in ENGINES:
-        raise ParameterError(f"engine={engine}: {nearest(engine, ENGINES)}")
-    check_start(start)
-    names = [stage.name for stage in stages(network) if isinstance(stage.ending, Neuron)]
+    if not burn_in >= 0:
+        raise ParameterError(f"burn_in={burn_in}: must be a number at least 0 (s)")
+    _check_choice("engine", engine, ENGINES)
+    _check_choice("readout", readout, READOUTS)
+    if isinstance(start, str):
+        _check_choice("start", start, STARTS)
+    cut = stages(network)
+    neurons = {stage.name: stage.ending for stage in cut if isinstance(stage.ending, Neuron)}
     for name in (*record, *(() if isinstance(start, str) else start)):
-        if name not in names:
-            raise ParameterError(f"no neuron layer {name}: {nearest(name, names)}")
+        if name not in neurons:
+            raise ParameterError(f"no neuron layer {name}: {nearest(name, neurons)}")
+    _check_numbers(network, images)
+    _warn_of_long_steps(neurons, dt)
     if image_index is None:
         image_index = torch.arange(len(images), device=images.device)
     with evaluation_mode(network):
-        return torch_engine.run(network, images, image_index, Settings(n_steps, dt, synapse, start, tuple(record), seed))
+        result = torch_engine.run(network, images, image_index, Settings(n_steps, dt, start, tuple(record), seed))
+    answers = read_out(result.outputs, readout, synapse=synapse, dt=dt, burn_in=burn_in, scale=_output_scale(cut))
+    return replace(result, outputs=answers)
+
+
+def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ParameterError(f"{name}={value}: {nearest(value, known)}")
+
+
+def _check_numbers(network: nn.Module, images: Tensor) -> None:
+    """A spiking neuron would hide a NaN: it stays silent."""
+    for name, tensor in (("images", images), *network.named_parameters()):
+        if tensor.dtype != images.dtype:
+            raise ParameterError(f"images are {images.dtype}, but {name} is {tensor.dtype}: convert one with .to(dtype)")
+        if not bool(tensor.isfinite().all()):
+            raise ParameterError(f"{name}: {int((~tensor.isfinite()).sum())} of {tensor.numel()} values are NaN or infinite")
+
+
+def _warn_of_long_steps(neurons: dict[str, Neuron], dt: float) -> None:
+    for name, neuron in neurons.items():
+        reason = neuron.step_warning(dt)
+        if reason is not None:
+            warnings.warn(f"{name}: spikes will be fewer than its rate says: {reason}", stacklevel=4)
+
+
+def _output_scale(cut: list[Stage]) -> float:
+    """A spike's height times dt if nothing but filters is behind the last neurons, else 1."""
+    for stage in reversed(cut):
+        if isinstance(stage.ending, Neuron):
+            return stage.ending.scale
+        if stage.layers:
+            break
+    return 1.0

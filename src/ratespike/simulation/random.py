@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-START = 0  # the purpose of a draw: the start of a simulation
+START = 0  # the purpose of a draw: the start of a simulation; a step has its number, from 1
 
 _MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 _KEY_STEPS = 0x9E3779B9, 0xBB67AE85
@@ -44,3 +44,14 @@ def uniform(
     words = philox((blocks, images, constants[0], constants[1]), (seed & _LOW, (seed >> 32) & _LOW))
     numbers = torch.stack(words, dim=-1).flatten(1)[:, :n_neurons]
     return (numbers >> 8).float() * 2.0**-24
+
+
+def uniform_like(
+    current: Float[Tensor, " batch *shape"], seed: int, image_index: Int[Tensor, " batch"], layer: int, purpose: int
+) -> Float[Tensor, " batch *shape"]:
+    """The numbers of `uniform` in the shape, dtype and order of memory of a layer's current, which has channels first."""
+    numbers = uniform(seed, image_index, layer, current.shape[1:].numel(), purpose).to(current.dtype)
+    if current.dim() < 3:
+        return numbers.reshape(current.shape)
+    batch, channels, *place = current.shape
+    return numbers.reshape(batch, *place, channels).movedim(-1, 1)

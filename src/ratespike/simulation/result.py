@@ -1,14 +1,13 @@
 """What a simulation is told, and what it tells."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ratespike.simulation.start import Start
-from ratespike.synapses import Synapse
 
 
 @dataclass(frozen=True)
@@ -17,7 +16,6 @@ class Settings:
 
     n_steps: int
     dt: float
-    synapse: Synapse
     start: Start
     record: tuple[str, ...]
     seed: int
@@ -28,13 +26,15 @@ class Simulation:
     """The result of `simulate`. Statistics are kept for each step, so that any shorter simulation can be read from it.
 
     Attributes:
-        outputs: the network's outputs behind the read-out filter, shape (time, batch, classes).
-        spike_counts: by neuron layer, the spikes of all its neurons in each step, shape (time, batch).
+        outputs: the network's answer after each step, as the read-out makes it from the outputs; shape (time, batch, classes).
+        spike_counts: by neuron layer, the spikes of all its neurons in each step, negative ones too, shape (time, batch).
         synaptic_operations: multiply-adds that an event-driven machine needs in each step, shape (time, batch): for each
             spike the weights it meets, and in the first step those of the constant first current.
         neurons: by neuron layer, how many neurons it has.
         recordings: by neuron layer named in `record`, its spikes, shape (time, batch, ...).
         dt: the step, seconds.
+        voltages: by neuron layer named in `record`, its membrane voltages after each step, shape (time, batch, ...); a
+            neuron without a membrane has none.
     """
 
     outputs: Float[Tensor, "time batch classes"]
@@ -43,6 +43,7 @@ class Simulation:
     neurons: dict[str, int]
     recordings: dict[str, Float[Tensor, "time batch *shape"]]
     dt: float
+    voltages: dict[str, Float[Tensor, "time batch *shape"]] = field(default_factory=dict)
 
     @property
     def n_steps(self) -> int:
@@ -68,16 +69,21 @@ class Simulation:
             spike_counts={name: counts[:, :n_images] for name, counts in self.spike_counts.items()},
             synaptic_operations=self.synaptic_operations[:, :n_images],
             recordings={name: spikes[:, :n_images] for name, spikes in self.recordings.items()},
+            voltages={name: voltages[:, :n_images] for name, voltages in self.voltages.items()},
         )
 
 
 def concatenate(parts: Sequence[Simulation]) -> Simulation:
     """One simulation of all the parts' images."""
-    first = parts[0]
     return replace(
-        first,
+        parts[0],
         outputs=torch.cat([part.outputs for part in parts], dim=1),
-        spike_counts={name: torch.cat([part.spike_counts[name] for part in parts], dim=1) for name in first.spike_counts},
+        spike_counts=_joined([part.spike_counts for part in parts]),
         synaptic_operations=torch.cat([part.synaptic_operations for part in parts], dim=1),
-        recordings={name: torch.cat([part.recordings[name] for part in parts], dim=1) for name in first.recordings},
+        recordings=_joined([part.recordings for part in parts]),
+        voltages=_joined([part.voltages for part in parts]),
     )
+
+
+def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
