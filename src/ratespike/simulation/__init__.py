@@ -1,5 +1,6 @@
 """The spiking mode: `simulate(network, images, n_steps)`."""
 
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +18,9 @@ from ratespike.simulation.stages import Stage, evaluation_mode, stages
 from ratespike.simulation.start import STARTS, Start
 from ratespike.synapses import LowPass, Synapse
 
-ENGINES = ("auto", "torch")
+ENGINES = ("auto", "event_driven", "torch")
+
+_logger = logging.getLogger(__name__)
 
 __all__ = ["ENGINES", "READOUTS", "STARTS", "Simulation", "simulate"]
 
@@ -58,7 +61,9 @@ def simulate(
             `spike_count` of the unfiltered outputs so far (see `ratespike.simulation.readout`).
         burn_in: what `mean_after_burn_in` leaves out, seconds.
         record: names of neuron layers whose spikes and voltages are kept.
-        engine: `torch`, the reference; `auto` picks the fastest that can run this network.
+        engine: `torch`, the reference, for any device, dtype and layer; `event_driven`, whose cost follows the spikes, for
+            convolutions, average pooling and dense layers with LIF or SpikingRectifiedLinear neurons on a CPU (it records no
+            voltages). `auto` picks the event-driven one where it can and nothing is recorded.
         seed: of a random start and of random neurons.
         image_index: which image each row is, so that nothing random depends on the batching; by default 0, 1, 2, ...
 
@@ -96,9 +101,23 @@ def simulate(
     if image_index is None:
         image_index = torch.arange(len(images), device=images.device)
     with evaluation_mode(network):
-        result = torch_engine.run(network, images, image_index, Settings(n_steps, dt, start, tuple(record), seed))
+        result = _run(engine, cut, images, image_index, Settings(n_steps, dt, start, tuple(record), seed))
     answers = read_out(result.outputs, readout, synapse=synapse, dt=dt, burn_in=burn_in, scale=_output_scale(cut))
     return replace(result, outputs=answers)
+
+
+def _run(engine: str, cut: list[Stage], images: Tensor, image_index: Tensor, settings: Settings) -> Simulation:
+    if engine == "torch" or (engine == "auto" and (images.device.type != "cpu" or settings.record)):
+        return torch_engine.run(cut, images, image_index, settings)
+    from ratespike.simulation import event_driven  # imports Numba
+
+    try:
+        return event_driven.run(cut, images, image_index, settings)
+    except event_driven.UnsupportedError as error:
+        if engine == "event_driven":
+            raise ParameterError(f"engine=event_driven: cannot run {error}; try engine=torch") from None
+        _logger.info("simulated by the torch engine, because the event-driven one cannot run %s", error)
+        return torch_engine.run(cut, images, image_index, settings)
 
 
 def _check_choice(name: str, value: str, known: Sequence[str]) -> None:

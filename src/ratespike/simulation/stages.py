@@ -86,6 +86,27 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
             module.training = True
 
 
+def fan_out(cut: list[Stage], image: Tensor) -> tuple[int, dict[str, Tensor]]:
+    """How much work one image and each spike make for an event-driven machine.
+
+    Args:
+        cut: a network.
+        image: one, shape (1, ...): its shape and device matter.
+
+    Returns:
+        The multiply-adds of the first current, and by neuron layer, for each of its places, the weights that a spike meets,
+        shape (channels, height, width) or (features,), float64.
+    """
+    first = weights_met(layers_until_neuron(cut, 0), image.shape[1:], image.device)
+    met, signal = {}, image
+    for number, stage in enumerate(cut):
+        signal = stage.input(signal)
+        if isinstance(stage.ending, Neuron):
+            behind = layers_until_neuron(cut, number + 1)
+            met[stage.name] = weights_met(behind, signal.shape[1:], signal.device)
+    return int(first.sum()), met
+
+
 def weights_met(layers: tuple[nn.Module, ...], shape: torch.Size, device: torch.device) -> Float[Tensor, " *shape"]:
     """How many weights a spike in each place meets on its way through stateless layers.
 

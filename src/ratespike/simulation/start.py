@@ -1,6 +1,6 @@
 """How a simulation starts: the state of each neuron before the first step."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch import Tensor
 from ratespike.neurons import Neuron, State
 from ratespike.parameters import ParameterError
 from ratespike.simulation.random import START, uniform_like
+from ratespike.simulation.stages import Stage
 
 STARTS = ("zero", "uniform", "half", "steady_phase")
 Start = str | Mapping[str, State]
@@ -42,3 +43,13 @@ def initial_state(
         return neuron.initial_state(torch.full_like(current, 0.5 if start == "half" else 0))
     numbers = uniform_like(current, seed, image_index, layer, START)
     return neuron.initial_state(numbers) if start == "uniform" else neuron.steady_state(current, numbers, dt)
+
+
+def steady_currents(cut: list[Stage], images: Tensor) -> Iterator[Tensor]:
+    """The current of each neuron layer in one pass on rates: exact for the first layer, an estimate for the others."""
+    signal = images
+    for stage in cut:
+        signal = stage.input(signal.to(images.dtype))
+        if isinstance(stage.ending, Neuron):
+            yield signal
+            signal = stage.ending.firing_rate(signal) * stage.ending.scale

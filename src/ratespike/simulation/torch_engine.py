@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ratespike.neurons import Neuron, State
 from ratespike.simulation.random import uniform_like
 from ratespike.simulation.result import Settings, Simulation, concatenate
-from ratespike.simulation.stages import Stage, layers_until_neuron, stages, weights_met
-from ratespike.simulation.start import initial_state
+from ratespike.simulation.stages import Stage, fan_out
+from ratespike.simulation.start import initial_state, steady_currents
 from ratespike.synapses import NoFilter, Synapse
 
 SLICE = 16  # images at a time, so that their state stays in a CPU's cache
@@ -19,10 +19,10 @@ _ALIGNMENT = 8  # BLAS sums in another order for odd batch sizes: whole groups k
 class _Neurons:
     """A neuron layer while it runs: its state and its streamed statistics."""
 
-    def __init__(self, stage: Stage, layer: int, settings: Settings, image_index: Tensor, fan_out: dict[str, Tensor]):
+    def __init__(self, stage: Stage, layer: int, settings: Settings, image_index: Tensor, met: dict[str, Tensor]):
         assert isinstance(stage.ending, Neuron)
         self.neuron, self.name, self.layer = stage.ending, stage.name, layer
-        self.settings, self.image_index, self.fan_out = settings, image_index, fan_out
+        self.settings, self.image_index, self.weights_met = settings, image_index, met[stage.name].flatten()
         self.state: State | None = None
         self.spike_counts: list[Tensor] = []
         self.operations: list[Tensor] = []
@@ -45,7 +45,7 @@ class _Neurons:
         spikes, self.state = self.neuron.step(current, self.state, self.settings.dt, *self._random(current))
         count = spikes.flatten(1).abs()
         self.spike_counts.append(count.sum(1))
-        self.operations.append(count @ self.fan_out[self.name].to(count.dtype))
+        self.operations.append(count @ self.weights_met.to(count.dtype))
         if self.name in self.settings.record:
             self.recording.append(spikes)
             if "voltage" in self.state:
@@ -73,48 +73,37 @@ class _Filter:
         return filtered
 
 
-def run(network: nn.Module, images: Tensor, image_index: Tensor, settings: Settings) -> Simulation:
+def run(cut: list[Stage], images: Tensor, image_index: Tensor, settings: Settings) -> Simulation:
     """Simulate `images`, a slice at a time."""
-    cut = stages(network)
-    first_operations, fan_out = _fan_out(cut, images[:1])
-    results = []
-    for part, index in zip(images.split(SLICE), image_index.split(SLICE), strict=True):
-        padding = -len(part) % _ALIGNMENT
-        padded = torch.cat([part, part.new_zeros(padding, *part.shape[1:])])
-        padded_index = torch.cat([index, index.new_zeros(padding)])
-        results.append(_run_slice(cut, padded, padded_index, settings, fan_out).first(len(part)))
-    result = concatenate(results)
+    first_operations, met = fan_out(cut, images[:1])
+    result = concatenate(
+        [_run_slice(cut, part, index, settings, met).first(count) for part, index, count in slices(images, image_index)]
+    )
     result.synaptic_operations[0] += first_operations
     return result
 
 
-def _fan_out(cut: list[Stage], image: Tensor) -> tuple[int, dict[str, Tensor]]:
-    """The multiply-adds of the first current, and for each place of each neuron layer the weights that a spike meets."""
-    first = weights_met(layers_until_neuron(cut, 0), image.shape[1:], image.device)
-    fan_out, signal = {}, image
-    for number, stage in enumerate(cut):
-        signal = stage.input(signal)
-        if isinstance(stage.ending, Neuron):
-            behind = layers_until_neuron(cut, number + 1)
-            fan_out[stage.name] = weights_met(behind, signal.shape[1:], signal.device).flatten()
-    return int(first.sum()), fan_out
+def slices(images: Tensor, image_index: Tensor) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """Images and their numbers, filled up with zeros to sizes that are computed alike, and how many of them count."""
+    for part, index in zip(images.split(SLICE), image_index.split(SLICE), strict=True):
+        padding = -len(part) % _ALIGNMENT
+        padded = torch.cat([part, part.new_zeros(padding, *part.shape[1:])])
+        yield padded, torch.cat([index, index.new_zeros(padding)]), len(part)
 
 
-def _run_slice(
-    cut: list[Stage], images: Tensor, image_index: Tensor, settings: Settings, fan_out: dict[str, Tensor]
-) -> Simulation:
+def _run_slice(cut: list[Stage], images: Tensor, image_index: Tensor, settings: Settings, met: dict[str, Tensor]) -> Simulation:
     endings: list[_Neurons | _Filter] = []
     layers: list[_Neurons] = []
     for stage in cut:
         if isinstance(stage.ending, Neuron):
-            layers.append(_Neurons(stage, len(layers), settings, image_index, fan_out))
+            layers.append(_Neurons(stage, len(layers), settings, image_index, met))
             endings.append(layers[-1])
         else:
             endings.append(_Filter(stage.ending or NoFilter(), settings.dt))
 
     constant = cut[0].input(images)
     if settings.start == "steady_phase":
-        for layer, current in zip(layers, _steady_currents(cut, constant, images.dtype), strict=True):
+        for layer, current in zip(layers, steady_currents(cut, images), strict=True):
             layer.start(current)
     outputs = []
     for _ in range(settings.n_steps):
@@ -131,13 +120,3 @@ def _run_slice(
         voltages={layer.name: torch.stack(layer.voltages) for layer in layers if layer.voltages},
         dt=settings.dt,
     )
-
-
-def _steady_currents(cut: list[Stage], constant: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
-    """The current of each neuron layer in one pass on rates: exact for the first layer, an estimate for the others."""
-    signal = constant
-    for number, stage in enumerate(cut):
-        signal = stage.input(signal.to(dtype)) if number > 0 else constant
-        if isinstance(stage.ending, Neuron):
-            yield signal
-            signal = stage.ending.firing_rate(signal) * stage.ending.scale

@@ -1,0 +1,265 @@
+"""Compiled neuron steps: what a row of neurons does with its currents over a few time steps.
+
+To add a neuron, write its parameters (a NamedTuple with a `drive` that currents are multiplied by, folded into the
+weights) and a function with the arguments of `advance_row`, and put the two into `COMPILED_STEPS`.
+
+Arguments common to all steps, for one image and one group of up to 64 channels ("tile"):
+
+- `current` (steps, pixels, width): drive times the current; `current_step` is the stride of its first axis (0 if
+  constant in time).
+- `first_pixel`, `pixels`: the row of pixels to advance; `tile` of `tiles`.
+- `step`, `steps`: time steps step … step + steps - 1 counted from the start of the simulation; `row` is the first one's
+  place in `spikes`.
+- `voltage`, `memory` (pixels of the layer, tiles, width): state; `pending` (pixels, tiles, ring): one word of bits for
+  each of the steps to come.
+- `spikes` (rows, pixels of the layer, tiles): one bit a neuron, written. `counts` (rows, pixels of the layer, tiles *
+  width): spikes in the step; None for neurons that spike at most once in a step.
+"""
+
+from collections.abc import Callable
+from math import exp
+from math import floor as round_down
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba.extending import overload
+
+from ratespike.neurons import LIF, Neuron, SpikingRectifiedLinear
+from ratespike.simulation.event_driven.connection import UnsupportedError
+from ratespike.simulation.event_driven.options import BORROW
+from ratespike.simulation.event_driven.simd import (
+    bits_above,
+    floor,
+    load,
+    maximum,
+    minimum,
+    quotient,
+    repeat,
+    store,
+    where,
+    width_of,
+)
+
+_ROUNDING = 1e-9  # of a step: tau_ref this close to a multiple of dt is one
+
+
+class LIFStep(NamedTuple):
+    """Constants of a LIF step: scalars of the data type, and integers."""
+
+    drive: Any  # 1 - decay
+    decay: Any  # exp(-dt / tau_rc)
+    lowest: Any  # min_voltage
+    early: Any  # exp((tau_ref - rest dt) / tau_rc)
+    late: Any  # exp((tau_ref - (rest + 1) dt) / tau_rc)
+    rest: int  # steps after a spike until the neuron can integrate again; one more if late
+    late_exists: bool  # False if tau_ref is a multiple of dt
+    ring: int  # length of the ring of words that say who wakes when: a power of two
+    dt: float  # seconds
+
+    multiple = False  # can it spike several times in a step?
+
+
+class RectifiedStep(NamedTuple):
+    """Constants of a SpikingRectifiedLinear step."""
+
+    drive: Any  # dt
+    ring: int  # unused: 1
+    dt: float  # seconds
+
+    multiple = True
+
+
+def compiled_step(neuron: Neuron, dt: float, dtype: Any) -> Any:
+    """The constants of a neuron's compiled step.
+
+    Raises:
+        UnsupportedError: it has none.
+    """
+    if type(neuron) is SpikingRectifiedLinear:
+        return RectifiedStep(drive=dtype(dt), ring=1, dt=dt)
+    if type(neuron) is not LIF:
+        raise UnsupportedError(f"the neuron {type(neuron).__name__}, which has no compiled step")
+    rest = max(1, round_down(neuron.tau_ref / dt + _ROUNDING))
+    decay = exp(-dt / neuron.tau_rc)
+    return LIFStep(
+        drive=dtype(1) - dtype(decay),
+        decay=dtype(decay),
+        lowest=dtype(neuron.min_voltage),
+        early=dtype(exp((neuron.tau_ref - rest * dt) / neuron.tau_rc)),
+        late=dtype(exp((neuron.tau_ref - (rest + 1) * dt) / neuron.tau_rc)),
+        rest=rest,
+        late_exists=neuron.tau_ref - rest * dt > _ROUNDING * dt,
+        ring=1 << (rest + 1).bit_length(),
+        dt=dt,
+    )
+
+
+def longest_rest(neuron: LIFStep | RectifiedStep) -> float:
+    """The longest refractory time, plus a step, with which a simulation may start, in seconds."""
+    return neuron.ring * neuron.dt
+
+
+def rest(neuron: LIFStep, refractory_time: np.ndarray, pending: np.ndarray, memory: np.ndarray) -> None:
+    """Let LIF neurons begin a simulation in their refractory time; their voltage is 0.
+
+    Args:
+        neuron: constants of the step.
+        refractory_time: what is left of it plus one step, seconds, shape (images, pixels * tiles, width).
+        pending: of each image, shape (images, pixels * tiles * ring), written.
+        memory: of each image, shape (images, neurons), written.
+    """
+    images, words, width = refractory_time.shape
+    steps = np.floor(refractory_time / neuron.dt).astype(np.int64) - 1  # wakes in this one
+    free = np.minimum((steps + 2) - refractory_time / neuron.dt, 1)  # part of that step
+    memory[:images] = ((1 - neuron.decay**free) / neuron.drive).reshape(images, -1)
+    resting = refractory_time > neuron.dt
+    ring = pending[:images].reshape(images, words, neuron.ring)
+    for step in range(neuron.ring):
+        bits = np.zeros((images, words, 64), np.uint8)
+        bits[:, :, :width] = resting & (steps == step)
+        ring[:, :, step] = np.packbits(bits, axis=-1, bitorder="little").view(np.uint64)[:, :, 0]
+
+
+def _advance_lif(
+    neuron,
+    current,
+    current_step,
+    first_pixel,
+    pixels,
+    tile,
+    tiles,
+    step,
+    steps,
+    row,
+    voltage,
+    memory,
+    pending,
+    spikes,
+    counts,
+    lanes,
+):
+    # exp(-δ/τ) in the step in which a neuron wakes is (J - v)/(J - 1) of the step in which it spiked, times a constant:
+    # no logarithm, no exponential. `memory` keeps (1 - exp(-δ/τ)) / drive for it. The gate multiplies the current: 0
+    # while a neuron rests, so that v stays 0, that factor in the step in which it wakes, 1 otherwise.
+    width = width_of(lanes)
+    dtype = voltage.dtype.type
+    zero, one = repeat(dtype(0), lanes), repeat(dtype(1), lanes)
+    decay, drive, lowest = repeat(neuron.decay, lanes), repeat(neuron.drive, lanes), repeat(neuron.lowest, lanes)
+    whole = repeat(dtype(1) / neuron.drive, lanes)
+    early, late = repeat(neuron.early / neuron.drive, lanes), repeat(neuron.late / neuron.drive, lanes)
+    last = np.uint64(neuron.ring - 1)
+    for pixel in range(pixels):
+        place = (first_pixel + pixel) * tiles + tile
+        words = np.uint64(place * neuron.ring)
+        v, factor = load(voltage, place * width, lanes), load(memory, place * width, lanes)
+        resting = np.uint64(0)
+        for slot in range(words, words + np.uint64(neuron.ring)):
+            resting |= pending[slot]
+        gate = where(resting, zero, one)
+        busy, awoken = resting, np.uint64(0)  # where spikes are frequent, branches on them are mispredicted: always take them
+        for k in range(steps):
+            now = np.uint64(step + k)
+            waking = pending[words + (now & last)]
+            pending[words + (now & last)] = 0
+            if waking | awoken | busy != 0:
+                gate = where(waking, factor, where(awoken, one, gate))
+            j = load(current, k * current_step + pixel * width, lanes)
+            v = maximum(v * decay + j * gate, lowest)
+            spiked = bits_above(v, one)
+            spikes[np.uint64(row + k), first_pixel + pixel, tile] = spiked
+            awoken = waking & ~spiked
+            if spiked | busy != 0:
+                ratio = quotient(j - v * drive, j - drive)
+                share = whole - ratio * early
+                wake = now + np.uint64(neuron.rest)
+                if neuron.late_exists:
+                    too_late = ~bits_above(share, zero) & spiked
+                    share = where(too_late, whole - ratio * late, share)
+                    pending[words + ((wake + np.uint64(1)) & last)] |= too_late
+                    pending[words + (wake & last)] |= spiked & ~too_late
+                else:
+                    pending[words + (wake & last)] |= spiked
+                factor = where(spiked, minimum(share, one), factor)
+                gate = where(spiked, zero, gate)
+                v = where(spiked, zero, v)
+        store(voltage, place * width, v)
+        store(memory, place * width, factor)
+
+
+def _advance_rectified(
+    neuron,
+    current,
+    current_step,
+    first_pixel,
+    pixels,
+    tile,
+    tiles,
+    step,
+    steps,
+    row,
+    voltage,
+    memory,
+    pending,
+    spikes,
+    counts,
+    lanes,
+):
+    width = width_of(lanes)
+    zero = repeat(voltage.dtype.type(0), lanes)
+    for pixel in range(pixels):
+        place = (first_pixel + pixel) * tiles + tile
+        v = load(voltage, place * width, lanes)
+        for k in range(steps):
+            v = v + maximum(load(current, k * current_step + pixel * width, lanes), zero)
+            whole = floor(v)
+            v = v - whole
+            spikes[row + k, first_pixel + pixel, tile] = bits_above(whole, zero)
+            store(counts[row + k, first_pixel + pixel], tile * width, whole)
+        store(voltage, place * width, v)
+
+
+COMPILED_STEPS: dict[type, Callable[..., None]] = {LIFStep: _advance_lif, RectifiedStep: _advance_rectified}
+
+
+def advance_row(
+    neuron,
+    current,
+    current_step,
+    first_pixel,
+    pixels,
+    tile,
+    tiles,
+    step,
+    steps,
+    row,
+    voltage,
+    memory,
+    pending,
+    spikes,
+    counts,
+    lanes,
+):
+    """Advance a row of neurons by some time steps with the compiled step of the type of `neuron`."""
+    raise NotImplementedError("only compiled code calls this")
+
+
+@overload(advance_row, jit_options=BORROW)
+def _choose_step(
+    neuron,
+    current,
+    current_step,
+    first_pixel,
+    pixels,
+    tile,
+    tiles,
+    step,
+    steps,
+    row,
+    voltage,
+    memory,
+    pending,
+    spikes,
+    counts,
+    lanes,
+):
+    return COMPILED_STEPS[neuron.instance_class]

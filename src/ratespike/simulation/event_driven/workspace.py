@@ -1,0 +1,193 @@
+"""What one thread needs to simulate a block of images, and how it does so: layer by layer, some time steps at a time."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ratespike.simulation.event_driven.connection import Connection, Shape, aligned
+from ratespike.simulation.event_driven.events import SLACK, Events
+from ratespike.simulation.event_driven.kernels import Spikes, State, first_layer, neuron_layer, output_layer
+from ratespike.simulation.event_driven.neurons import rest
+from ratespike.simulation.event_driven.philox import fill_uniform
+from ratespike.simulation.event_driven.plan import NeuronLayer, Plan
+from ratespike.simulation.event_driven.simd import lanes_of
+from ratespike.simulation.random import START
+
+CHUNK_STEPS = 32  # at most so many steps of a layer before the next layer: bounds memory, not results
+BLOCK_IMAGES = 4  # images a thread takes at a time
+CURRENT_BYTES = 48 * 1024  # the currents of a row over some steps stay in the first-level cache
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is written for each image.
+
+    Attributes:
+        outputs: unfiltered, shape (steps, batch, classes).
+        spike_counts: shape (steps, batch, neuron layers).
+        operations: weights that the spikes met, shape (steps, batch, neuron layers).
+        recorded: by number of the neuron layer, spikes, shape (batch, steps, neurons), with the channel fastest.
+    """
+
+    outputs: np.ndarray
+    spike_counts: np.ndarray
+    operations: np.ndarray
+    recorded: dict[int, np.ndarray]
+
+
+@dataclass(frozen=True)
+class GivenStart:
+    """The state of one neuron layer before the first step, neurons with the channel fastest.
+
+    Attributes:
+        voltages: shape (batch, neurons).
+        refractory_time: seconds, plus one step; None if no neuron rests.
+    """
+
+    voltages: np.ndarray
+    refractory_time: np.ndarray | None
+
+    def voltage(self, block: slice, _: type) -> np.ndarray:
+        """Of some images, shape (images, neurons)."""
+        return self.voltages[block]
+
+
+@dataclass(frozen=True)
+class UniformStart:
+    """Voltages drawn uniformly from [0, 1) in the thread that needs them: the numbers of `ratespike.simulation.random`."""
+
+    seed: int
+    image_index: np.ndarray
+    layer: int
+    neurons: int
+    refractory_time: None = None
+
+    def voltage(self, block: slice, dtype: type) -> np.ndarray:
+        """Of some images, shape (images, neurons)."""
+        values = np.empty((len(self.image_index[block]), -(-self.neurons // 4) * 4), dtype)
+        fill_uniform(values, self.seed, self.image_index[block], self.layer, START)
+        return values[:, : self.neurons]
+
+
+class Workspace:
+    """Scratch memory of one thread."""
+
+    def __init__(self, plan: Plan, n_steps: int) -> None:
+        self.plan, self.chunks = plan, _even_chunks(n_steps, CHUNK_STEPS)
+        steps = max(last - first for first, last in self.chunks)
+        self.states = [_new_state(layer, plan.dtype) for layer in plan.layers]
+        out = plan.output
+        outputs = out.out_shape[1] * out.out_shape[2] * out.kernel.tiles * out.lanes
+        nothing = np.zeros((BLOCK_IMAGES, 0), plan.dtype)
+        filtered = np.zeros((BLOCK_IMAGES, 2, outputs if plan.output_filter else 0), plan.dtype)
+        self.output_state = State(nothing, nothing, np.zeros((BLOCK_IMAGES, 0), np.uint64), filtered)
+        self.spikes = [_new_spikes(layer, steps, plan.dtype) for layer in plan.layers]
+        sources: list[tuple[Shape, int, bool]] = [(plan.image_shape, 1, True)]
+        sources += [(layer.connection.out_shape, steps, layer.step.multiple) for layer in plan.layers]
+        connections = [*(layer.connection for layer in plan.layers), out]
+        self.events = [_new_events(c, *source, plan.dtype) for c, source in zip(connections, sources, strict=True)]
+        self.blocks = [_steps_in_cache(c, plan.dtype, steps) for c in connections[:-1]] + [steps]
+        self.currents = [
+            aligned(np.zeros(block * c.kernel.out_width * c.lanes, plan.dtype))
+            for c, block in zip(connections, self.blocks, strict=True)
+        ]
+
+    def run(self, images: np.ndarray, start: Sequence[GivenStart | UniformStart], block: slice, result: Result) -> None:
+        """Simulate `images[block]`, shape (batch, channels, pixels), and write their results."""
+        for layer, state, begin in zip(self.plan.layers, self.states, start, strict=True):
+            _set_start(layer, state, begin, block)
+        self.output_state.filtered[:] = 0
+        for first, last in self.chunks:
+            self._advance(images[block], first, last, block, result)
+
+    def _advance(self, images: np.ndarray, first: int, last: int, block: slice, result: Result) -> None:
+        count, steps = len(images), last - first
+        spikes = [Spikes(s.bits[:count, :steps], None if s.counts is None else s.counts[:count, :steps]) for s in self.spikes]
+        for i, layer in enumerate(self.plan.layers):
+            to = layer.connection
+            statistics = result.spike_counts[first:last, block, i], result.operations[first:last, block, i]
+            scratch = to.cells, to.kernel, self.events[i], layer.step
+            behind = layer.fan_out, first, *statistics, lanes_of(to.lanes)
+            if i == 0:
+                first_layer(images, *scratch, self.states[0], spikes[0], self.currents[0], *behind)
+            else:
+                state = layer.smooth, self.states[i], spikes[i]
+                neuron_layer(spikes[i - 1], *scratch, *state, self.currents[i], self.blocks[i], *behind)
+            if i in result.recorded:
+                result.recorded[i][block, first:last] = _unpacked(spikes[i], to.out_shape[0])
+        out, plan = self.plan.output, self.plan
+        outputs = result.outputs[first:last, block].reshape(steps, count, out.out_shape[0], -1)
+        state = plan.output_filter, self.output_state, self.currents[-1]
+        output_layer(spikes[-1], out.cells, out.kernel, self.events[-1], *state, outputs, lanes_of(out.lanes))
+
+
+def _even_chunks(n_steps: int, longest: int) -> list[tuple[int, int]]:
+    count = -(-n_steps // longest)
+    edges = [n_steps * i // count for i in range(count + 1)]
+    return list(itertools.pairwise(edges))
+
+
+def _set_start(layer: NeuronLayer, state: State, start: GivenStart | UniformStart, block: slice) -> None:
+    channels, height, width = layer.connection.out_shape
+    state.pending[:] = 0
+    state.filtered[:] = 0
+
+    voltage = start.voltage(block, state.voltage.dtype.type)
+
+    def padded(values: np.ndarray) -> np.ndarray:
+        """The same, (images, pixels, tiles * lanes)."""
+        values = values.reshape(-1, height * width, channels)
+        room = layer.connection.kernel.tiles * layer.connection.lanes - channels
+        return np.pad(values, ((0, 0), (0, 0), (0, room))) if room else values
+
+    images = len(voltage)
+    state.voltage[:images] = padded(voltage).reshape(images, -1)
+    if start.refractory_time is not None:
+        refractory_time = padded(start.refractory_time[block]).reshape(images, -1, layer.connection.lanes)
+        rest(layer.step, refractory_time, state.pending, state.memory)
+
+
+def _new_state(layer: NeuronLayer, dtype: type) -> State:
+    words = layer.places // layer.connection.lanes * layer.step.ring
+    return State(
+        voltage=aligned(np.zeros((BLOCK_IMAGES, layer.places), dtype)),
+        memory=aligned(np.zeros((BLOCK_IMAGES, 0 if layer.step.multiple else layer.places), dtype)),
+        pending=np.zeros((BLOCK_IMAGES, words), np.uint64),
+        filtered=aligned(np.zeros((BLOCK_IMAGES, 2, layer.places if layer.smooth else 0), dtype)),
+    )
+
+
+def _new_spikes(layer: NeuronLayer, steps: int, dtype: type) -> Spikes:
+    tiles, pixels = layer.connection.kernel.tiles, layer.connection.out_shape[1] * layer.connection.out_shape[2]
+    counts = None
+    if layer.step.multiple:
+        counts = aligned(np.zeros((BLOCK_IMAGES, steps, pixels, tiles * layer.connection.lanes), dtype))
+    return Spikes(np.zeros((BLOCK_IMAGES, steps, pixels, tiles), np.uint64), counts)
+
+
+def _new_events(connection: Connection, source: Shape, steps: int, weighted: bool, dtype: type) -> Events:
+    """Room for a spike of every source neuron in every step; what is never written takes no memory."""
+    cells = connection.cells
+    capacity = int(np.bitwise_count(cells.mask).sum()) * steps + SLACK
+    return Events(
+        start=np.zeros(cells.sections * cells.height * steps * cells.width + 1, np.int32),
+        source=np.empty(capacity, np.int32),
+        column=np.empty(capacity, np.int32),
+        amount=np.empty(capacity, dtype) if weighted else None,
+    )
+
+
+def _steps_in_cache(connection: Connection, dtype: type, steps: int) -> int:
+    row = connection.kernel.out_width * connection.lanes * np.dtype(dtype).itemsize
+    return max(1, min(steps, max(4, CURRENT_BYTES // row)))
+
+
+def _unpacked(spikes: Spikes, channels: int) -> np.ndarray:
+    """Spike counts (images, steps, pixels * channels) of a chunk."""
+    images, steps, pixels, tiles = spikes.bits.shape
+    if spikes.counts is not None:
+        return spikes.counts[..., :channels].reshape(images, steps, -1)
+    bits = np.ascontiguousarray(spikes.bits).view(np.uint8).reshape(images, steps, pixels, tiles * 8)
+    return np.unpackbits(bits, axis=-1, bitorder="little")[..., :channels].reshape(images, steps, -1)
