@@ -149,8 +149,12 @@ def test_resuming_with_another_configuration_is_refused(finished: tuple[Path, st
         ("data.dir=/nowhere", "error: data.dir=/nowhere: no such folder"),
         ("data.batch_size=0", "error: data.batch_size=0: must be"),
         ("network.layers.conv1.kernel=50", "error: network.layers.conv1.kernel=50: must be at most the image"),
-        ("tracking.uri=sqlite:////nowhere/mlflow.db", "error: tracking.uri=sqlite:////nowhere/mlflow.db: cannot be reached"),
-        ("resume=nothing", "error: run nothing: not found"),
+        (
+            "tracking.uri=sqlite:////nowhere/mlflow.db",
+            "error: tracking.uri=sqlite:////nowhere/mlflow.db: /nowhere does not exist",
+        ),
+        ("tracking.uri=http://127.0.0.1:9", "error: tracking.uri=http://127.0.0.1:9: cannot be reached"),
+        ("resume=nothing", "mlflow.db does not exist"),
     ],
 )
 def test_bad_input_ends_in_one_line(tmp_path: Path, checkout: Path, arguments: str, message: str) -> None:

@@ -31,7 +31,7 @@ def load(run_or_checkpoint: str | Path) -> nn.Sequential:
     """
     if Path(run_or_checkpoint).suffix == ".ckpt":
         return _from_file(Path(run_or_checkpoint))
-    run = tracking.find_run(tracking.connect(None, Path.cwd()), str(run_or_checkpoint))
+    run = tracking.find_run(tracking.connect(None, Path.cwd(), create=False), str(run_or_checkpoint))
     with tempfile.TemporaryDirectory() as folder:
         path = run.checkpoint("best", Path(folder))
         if path is None:

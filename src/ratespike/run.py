@@ -97,7 +97,7 @@ def _open_run(job: Job) -> "Run":
     from ratespike import tracking
 
     settings = job.config.tracking
-    client = tracking.connect(settings.uri, job.root)
+    client = tracking.connect(settings.uri, job.root, create=job.config.resume is None)
     if job.config.resume is None:
         changed = [override for override in job.overrides if not override.startswith("+experiment=")]
         return tracking.open_run(client, settings.experiment, " ".join([settings.experiment, *changed]))

@@ -14,7 +14,7 @@ STEPS_SHOWN = (1, 2, 5, 10, 20, 30, 60, 120, 300)
 
 def quiet() -> None:
     """Silence what libraries tell about themselves."""
-    for name in ("pytorch_lightning", "lightning", "alembic", "mlflow"):
+    for name in ("pytorch_lightning", "lightning", "alembic", "mlflow", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("pytorch_lightning", "mlflow", "torch"):
         warnings.filterwarnings("ignore", module=name)

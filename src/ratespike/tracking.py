@@ -32,6 +32,7 @@ from ratespike.parameters import ParameterError
 
 PACKAGES = ("ratespike", "torch", "pytorch-lightning", "hydra-core", "mlflow", "torchmetrics", "numpy")
 MODEL_PACKAGES = ("ratespike", "torch", "numpy")
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 NOT_IN_HASH = ("tracking", "resume")  # where a result is kept does not change it
 
 
@@ -148,19 +149,28 @@ class KeepCheckpoints(Callback):
             self.run.file(path, "checkpoints")
 
 
-def connect(uri: str | None, root: Path) -> MlflowClient:
-    """Point MLflow to the tracking server or database, which is made if it is not there.
+def connect(uri: str | None, root: Path, *, create: bool = True) -> MlflowClient:
+    """Point MLflow to the tracking server or database, which is made if it is not there, unless not `create`.
 
     Raises:
         ParameterError: there is no such server or database.
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+    database = _database(uri)
+    if database and not (database if not create else database.parent).exists():
+        raise ParameterError(f"tracking.uri={uri}: {database if not create else database.parent} does not exist")
     mlflow.set_tracking_uri(uri)
-    client = MlflowClient()
+    retries = os.environ.get(_RETRIES)
+    os.environ[_RETRIES] = "1"  # a server that is not there must not keep the user waiting for minutes
     try:
+        client = MlflowClient()
         client.search_experiments(max_results=1)
     except Exception as error:
-        raise ParameterError(f"tracking.uri={uri}: cannot be reached ({str(error).splitlines()[0]})") from None
+        raise ParameterError(f"tracking.uri={uri}: cannot be reached ({str(error).splitlines()[0][:160]})") from None
+    finally:
+        os.environ.pop(_RETRIES)
+        if retries is not None:
+            os.environ[_RETRIES] = retries
     return client
 
 
@@ -168,13 +178,18 @@ def open_run(client: MlflowClient, experiment: str, name: str) -> Run:
     """A new run, in an experiment of this name that is made if need be; with SQLite, artifacts go beside the database."""
     found = client.get_experiment_by_name(experiment)
     if found is None:
-        _, is_file, database = mlflow.get_tracking_uri().partition("sqlite:///")
-        location = (Path(database).resolve().parent / "mlruns" / experiment).as_uri() if is_file else None
+        database = _database(mlflow.get_tracking_uri())
+        location = (database.parent / "mlruns" / experiment).as_uri() if database else None
         tags = {"mlflow.experimentKind": "custom_model_development"}
         experiment_id = client.create_experiment(experiment, artifact_location=location, tags=tags)
     else:
         experiment_id = found.experiment_id
     return Run(client, client.create_run(experiment_id, run_name=name).info.run_id, experiment)
+
+
+def _database(uri: str) -> Path | None:
+    _, is_sqlite, path = uri.partition("sqlite:///")
+    return Path(path).resolve() if is_sqlite else None
 
 
 def find_run(client: MlflowClient, run_id: str) -> Run:
