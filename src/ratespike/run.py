@@ -70,7 +70,9 @@ def train_and_test(job: Job) -> None:
             if job.config.resume is None:
                 tracking.describe(run, job.plain, job.root, parts.data.is_slice)
                 run.data(parts.splits, type(parts.data).__name__)
-            comparison = Comparison(job.config.n_steps, job.config.dt, parts.data.classes, parts.neurons)
+            comparison = Comparison(
+                job.config.n_steps, job.config.dt, parts.data.classes, parts.neurons, parts.data.report_first
+            )
             description = {"config": job.plain, "image_shape": list(parts.data.image_shape), "classes": parts.data.classes}
             classifier = Classifier(
                 parts.network, parts.optimizer, parts.simulate, comparison, parts.data.classes, job.config.seed, description

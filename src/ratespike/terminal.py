@@ -30,6 +30,8 @@ def summary(results: Results, seconds: dict[str, float], run: Run, *, is_slice: 
     for steps in [n for n in STEPS_SHOWN if n < results.n_steps] + [results.n_steps]:
         table.add_row(f"spiking accuracy, {steps} steps", _percent(float(results.spiking_accuracy[steps - 1])))
     table.add_row("gap (rate - spiking)", f"{100 * final['accuracy_gap']:.2f} points")
+    for name, accuracy in results.first_images.items():
+        table.add_row(name.replace("_", " ").replace("/", ": "), _percent(accuracy))
     table.add_row("agreement of rates and spikes", _percent(final["agreement"]))
     for layer, rate in results.firing_rate_hz().items():
         table.add_row(f"firing rate, {layer}", f"{rate:.1f} Hz")

@@ -28,7 +28,7 @@ def test_spikes_do_not_depend_on_batch_or_order(
     parts = [simulate(conv_network, images[index], 10, record=LAYERS, image_index=index) for index in order.split(batch_size)]
     for layer in LAYERS:
         spikes = torch.cat([part.recordings[layer] for part in parts], dim=1)
-        assert spikes.sum() > 50
+        assert spikes.sum() > 20
         assert torch.equal(spikes, whole.recordings[layer][:, order])
 
 
