@@ -7,14 +7,14 @@ from rich.console import Console
 from rich.table import Table
 
 from ratespike.metrics import Results
-from ratespike.tracking import Run
+from ratespike.tracking.runs import Run
 
 STEPS_SHOWN = (1, 2, 5, 10, 20, 30, 60, 120, 300)
 
 
 def quiet() -> None:
     """Silence what libraries tell about themselves."""
-    for name in ("pytorch_lightning", "lightning", "alembic", "mlflow", "urllib3"):
+    for name in ("pytorch_lightning", "lightning", "alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("pytorch_lightning", "mlflow", "torch"):
         warnings.filterwarnings("ignore", module=name)
@@ -28,7 +28,8 @@ def summary(results: Results, seconds: dict[str, float], run: Run, *, is_slice: 
     table = Table("", "", title=title, show_header=False, title_justify="left")
     table.add_row("rate accuracy", _percent(results.rate_accuracy))
     for steps in [n for n in STEPS_SHOWN if n < results.n_steps] + [results.n_steps]:
-        table.add_row(f"spiking accuracy, {steps} steps", _percent(float(results.spiking_accuracy[steps - 1])))
+        name = "spiking accuracy, 1 step" if steps == 1 else f"spiking accuracy, {steps} steps"
+        table.add_row(name, _percent(float(results.spiking_accuracy[steps - 1])))
     table.add_row("gap (rate - spiking)", f"{100 * final['accuracy_gap']:.2f} points")
     for name, accuracy in results.first_images.items():
         table.add_row(name.replace("_", " ").replace("/", ": "), _percent(accuracy))

@@ -128,4 +128,5 @@ class Comparison(nn.Module):
 
 
 def _values(metric: Metric) -> Float[Tensor, " time"]:
-    return metric.compute().cpu().reshape(-1)  # torchmetrics makes a scalar of one value
+    values: Tensor = metric.compute()
+    return values.cpu().reshape(-1)  # torchmetrics makes a scalar of one value
