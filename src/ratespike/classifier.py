@@ -86,7 +86,7 @@ class Classifier(LightningModule):
         images, labels, index = batch
         rates = self._timed("rate", lambda: self(images))
         spikes = self._timed("spiking", lambda: self.simulate(self.network, images, index))
-        self.comparison.update(rates, spikes, labels)
+        self.comparison.update(rates, spikes, labels, index)
 
     def on_test_epoch_end(self) -> None:
         self.results = self.comparison.compute()

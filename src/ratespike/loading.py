@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ratespike import tracking
 from ratespike.network import build_network
 from ratespike.parameters import ParameterError
+from ratespike.tracking import address
 
 _PREFIX = "network."
 
@@ -31,7 +31,11 @@ def load(run_or_checkpoint: str | Path) -> nn.Sequential:
     """
     if Path(run_or_checkpoint).suffix == ".ckpt":
         return _from_file(Path(run_or_checkpoint))
-    run = tracking.find_run(tracking.connect(None, Path.cwd()), str(run_or_checkpoint))
+    from ratespike.tracking import runs  # imports MLflow, which a file does not need
+
+    uri = address.resolve(None, Path.cwd())
+    address.check(uri, exists=True)
+    run = runs.find_run(runs.connect(uri), str(run_or_checkpoint))
     with tempfile.TemporaryDirectory() as folder:
         path = run.checkpoint("best", Path(folder))
         if path is None:

@@ -18,13 +18,14 @@ from ratespike.optimizers import Optimizer
 from ratespike.parameters import ParameterError, build
 from ratespike.simulation import simulate
 from ratespike.synapses import Synapse
+from ratespike.tracking import address
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
 
     from ratespike.classifier import Classifier, Simulate
     from ratespike.datamodule import DataModule
-    from ratespike.tracking import Run
+    from ratespike.tracking.runs import Run
 
 
 @dataclass(frozen=True)
@@ -57,20 +58,26 @@ def build_parts(job: Job) -> Parts:
 
 def train_and_test(job: Job) -> None:
     """Train on rates, test on rates and on spikes, keep everything in MLflow, print the comparison."""
+    uri = address.resolve(job.config.tracking.uri, job.root)
+    address.check(uri, exists=job.config.resume is not None)
+    interrupted = _interrupted_run(job, uri, job.config.resume) if job.config.resume else None
     parts = build_parts(job)
-    from ratespike import terminal, tracking
+    from ratespike import terminal
     from ratespike.classifier import Classifier
     from ratespike.datamodule import DataModule
     from ratespike.metrics import Comparison
+    from ratespike.tracking import runs
 
     terminal.quiet()
-    run = _open_run(job)
+    run = interrupted or _new_run(job, uri)
     try:
-        with tracking.track(run, job.config.tracking.system_metrics):
-            if job.config.resume is None:
-                tracking.describe(run, job.plain, job.root, parts.data.is_slice)
+        with runs.track(run, job.config.tracking.system_metrics):
+            if interrupted is None:
+                runs.describe(run, job.plain, job.root, parts.data.is_slice)
                 run.data(parts.splits, type(parts.data).__name__)
-            comparison = Comparison(job.config.n_steps, job.config.dt, parts.data.classes, parts.neurons)
+            comparison = Comparison(
+                job.config.n_steps, job.config.dt, parts.data.classes, parts.neurons, parts.data.report_first
+            )
             description = {"config": job.plain, "image_shape": list(parts.data.image_shape), "classes": parts.data.classes}
             classifier = Classifier(
                 parts.network, parts.optimizer, parts.simulate, comparison, parts.data.classes, job.config.seed, description
@@ -93,37 +100,40 @@ def _simulate(network: nn.Module, images: torch.Tensor, image_index: torch.Tenso
     return simulate(network, images, image_index=image_index, **settings)  # type: ignore[arg-type]
 
 
-def _open_run(job: Job) -> "Run":
-    from ratespike import tracking
+def _interrupted_run(job: Job, uri: str, run_id: str) -> "Run":
+    from ratespike.tracking import runs
 
-    settings = job.config.tracking
-    client = tracking.connect(settings.uri, job.root)
-    if job.config.resume is None:
-        changed = [override for override in job.overrides if not override.startswith("+experiment=")]
-        return tracking.open_run(client, settings.experiment, " ".join([settings.experiment, *changed]))
-    run = tracking.find_run(client, job.config.resume)
-    if run.tag("ratespike.config_hash") != tracking.config_hash(job.plain):
+    run = runs.find_run(runs.connect(uri), run_id)
+    if run.tag("ratespike.config_hash") != runs.config_hash(job.plain):
         raise ParameterError(f"resume={run.id}: that run has another configuration; give the options that it was started with")
     return run
+
+
+def _new_run(job: Job, uri: str) -> "Run":
+    from ratespike.tracking import runs
+
+    experiment = job.config.tracking.experiment
+    changed = [override for override in job.overrides if not override.startswith("+experiment=")]
+    return runs.open_run(runs.connect(uri), experiment, " ".join([experiment, *changed]))
 
 
 def _trainer(job: Job, run: "Run", checkpoints: Path | None = None) -> "Trainer":
     from pytorch_lightning import Trainer
     from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 
-    from ratespike.tracking import KeepCheckpoints
+    from ratespike.tracking.lightning import KeepEpochs
 
     callbacks: list = [RichProgressBar()]  # type: ignore[type-arg]
     if checkpoints is not None:
         best = ModelCheckpoint(
             checkpoints, "best", monitor="val/rate_accuracy", mode="max", save_last=True, enable_version_counter=False
         )
-        callbacks += [best, KeepCheckpoints(run, best)]
+        callbacks += [best, KeepEpochs(run, best)]
     return Trainer(
         max_epochs=job.config.trainer.max_epochs,
         accelerator=job.config.trainer.accelerator,
         devices=job.config.trainer.devices,
-        logger=run.logger() if checkpoints is not None else False,
+        logger=False,
         callbacks=callbacks,
         enable_checkpointing=checkpoints is not None,
         enable_model_summary=False,

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ratespike.metrics import Results
-from ratespike.tracking import Run
+from ratespike.tracking.runs import Run
 
 STEPS_SHOWN = (1, 2, 5, 10, 20, 30, 60, 120, 300)
 
@@ -28,8 +28,11 @@ def summary(results: Results, seconds: dict[str, float], run: Run, *, is_slice: 
     table = Table("", "", title=title, show_header=False, title_justify="left")
     table.add_row("rate accuracy", _percent(results.rate_accuracy))
     for steps in [n for n in STEPS_SHOWN if n < results.n_steps] + [results.n_steps]:
-        table.add_row(f"spiking accuracy, {steps} steps", _percent(float(results.spiking_accuracy[steps - 1])))
+        name = "spiking accuracy, 1 step" if steps == 1 else f"spiking accuracy, {steps} steps"
+        table.add_row(name, _percent(float(results.spiking_accuracy[steps - 1])))
     table.add_row("gap (rate - spiking)", f"{100 * final['accuracy_gap']:.2f} points")
+    for name, accuracy in results.first_images.items():
+        table.add_row(name.replace("_", " ").replace("/", ": "), _percent(accuracy))
     table.add_row("agreement of rates and spikes", _percent(final["agreement"]))
     for layer, rate in results.firing_rate_hz().items():
         table.add_row(f"firing rate, {layer}", f"{rate:.1f} Hz")

@@ -52,6 +52,7 @@ class DataSet(ABC):
         split_seed: draws the validation images; null takes the last ones in the file's order.
         train_images: a slice of the training images for debugging; null means all.
         test_images: a slice of the test images for debugging; null means all.
+        report_first: tell the accuracies of this many first test images beside those of all; null does not.
         batch_size: images a batch, in training and in testing.
     """
 
@@ -60,6 +61,7 @@ class DataSet(ABC):
     split_seed: int | None = parameter(0, at_least=0)
     train_images: int | None = parameter(None, at_least=1)
     test_images: int | None = parameter(None, at_least=1)
+    report_first: int | None = parameter(None, at_least=1)
     batch_size: int = parameter(200, at_least=1)
 
     image_shape: ClassVar[tuple[int, int, int]]

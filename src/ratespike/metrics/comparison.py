@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 from ratespike.metrics.over_time import AccuracyAtEveryStep, MeanAtEveryStep
 from ratespike.simulation import Simulation
@@ -23,6 +23,7 @@ class Results:
         synaptic_operations: per image, in each step.
         confusion: images by true class (rows) and by class predicted from spikes at the last step.
         dt: the step, seconds.
+        first_images: accuracies of the first images alone, by the name that tells how many; empty if not asked for.
     """
 
     rate_accuracy: float
@@ -32,6 +33,7 @@ class Results:
     synaptic_operations: Float[Tensor, " time"]
     confusion: Int[Tensor, "classes classes"]
     dt: float
+    first_images: dict[str, float]
 
     @property
     def n_steps(self) -> int:
@@ -52,6 +54,7 @@ class Results:
             "agreement": float(self.agreement[-1]),
             "synaptic_operations": float(self.synaptic_operations.sum()),
             **{f"firing_rate_hz/{name}": rate for name, rate in self.firing_rate_hz().items()},
+            **self.first_images,
         }
 
 
@@ -63,24 +66,35 @@ class Comparison(nn.Module):
         dt: the step, seconds.
         classes: number of classes.
         neurons: by neuron layer, how many neurons it has.
+        report_first: tell the accuracies of this many first images too.
     """
 
-    def __init__(self, n_steps: int, dt: float, classes: int, neurons: dict[str, int]):
+    def __init__(self, n_steps: int, dt: float, classes: int, neurons: dict[str, int], report_first: int | None = None):
         super().__init__()
-        self.dt, self.neurons = dt, neurons
-        self.rate_accuracy = MulticlassAccuracy(classes, average="micro")
-        self.spiking_accuracy = AccuracyAtEveryStep(n_steps)
+        self.dt, self.neurons, self.report_first = dt, neurons, report_first
+        self.rate_accuracy, self.first_rate_accuracy = AccuracyAtEveryStep(1), AccuracyAtEveryStep(1)
+        self.spiking_accuracy, self.first_spiking_accuracy = AccuracyAtEveryStep(n_steps), AccuracyAtEveryStep(n_steps)
         self.agreement = AccuracyAtEveryStep(n_steps)
         self.spikes = nn.ModuleList(MeanAtEveryStep(n_steps) for _ in neurons)  # a layer's name may hold a dot
         self.operations = MeanAtEveryStep(n_steps)
         self.confusion = MulticlassConfusionMatrix(classes)
 
-    def update(self, rates: Float[Tensor, "batch classes"], spikes: Simulation, labels: Int[Tensor, " batch"]) -> None:
-        """Add a batch: the rate mode's outputs, the simulation of the same images, their labels."""
-        predictions = spikes.predictions
-        self.rate_accuracy.update(rates, labels)
+    def update(
+        self,
+        rates: Float[Tensor, "batch classes"],
+        spikes: Simulation,
+        labels: Int[Tensor, " batch"],
+        image_index: Int[Tensor, " batch"],
+    ) -> None:
+        """Add a batch: the rate mode's outputs, the simulation of the same images, their labels and numbers in the set."""
+        rate_predictions, predictions = rates.argmax(dim=-1).unsqueeze(0), spikes.predictions
+        self.rate_accuracy.update(rate_predictions, labels)
         self.spiking_accuracy.update(predictions, labels)
-        self.agreement.update(predictions, rates.argmax(dim=-1))
+        self.agreement.update(predictions, rate_predictions[0])
+        if self.report_first is not None:
+            first = image_index < self.report_first
+            self.first_rate_accuracy.update(rate_predictions[:, first], labels[first])
+            self.first_spiking_accuracy.update(predictions[:, first], labels[first])
         self.operations.update(spikes.synaptic_operations)
         self.confusion.update(predictions[-1], labels)
         for metric, counts in zip(self.spikes, spikes.spike_counts.values(), strict=True):
@@ -94,15 +108,25 @@ class Comparison(nn.Module):
 
     def compute(self) -> Results:
         """The results of all batches so far."""
+        first_images = {}
+        if self.report_first is not None:
+            for mode, metric in (("rate", self.first_rate_accuracy), ("spiking", self.first_spiking_accuracy)):
+                first_images[f"first_{self.report_first}_images/{mode}_accuracy"] = float(_values(metric)[-1])
         return Results(
-            rate_accuracy=float(self.rate_accuracy.compute()),
-            spiking_accuracy=self.spiking_accuracy.compute().cpu(),
-            agreement=self.agreement.compute().cpu(),
+            rate_accuracy=float(_values(self.rate_accuracy)[0]),
+            spiking_accuracy=_values(self.spiking_accuracy),
+            agreement=_values(self.agreement),
             spikes_per_neuron={
-                name: metric.compute().cpu() / size  # type: ignore[operator]
+                name: _values(metric) / size  # type: ignore[arg-type]
                 for (name, size), metric in zip(self.neurons.items(), self.spikes, strict=True)
             },
-            synaptic_operations=self.operations.compute().cpu(),
+            synaptic_operations=_values(self.operations),
             confusion=self.confusion.compute().cpu(),
             dt=self.dt,
+            first_images=first_images,
         )
+
+
+def _values(metric: Metric) -> Float[Tensor, " time"]:
+    values: Tensor = metric.compute()
+    return values.cpu().reshape(-1)  # torchmetrics makes a scalar of one value

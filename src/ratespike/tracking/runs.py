@@ -1,4 +1,4 @@
-"""MLflow: the database, one run and its status, and everything that is kept of it."""
+"""One MLflow run and its status, and everything that is kept of it."""
 
 import csv
 import hashlib
@@ -12,23 +12,23 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import mlflow.data.numpy_dataset
-import torch
-from matplotlib.figure import Figure
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
-from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import MLFlowLogger
-from torch import Tensor, nn
 
-from ratespike.data import Splits
-from ratespike.metrics import Results
 from ratespike.parameters import ParameterError
+from ratespike.tracking.address import database_file
+
+if TYPE_CHECKING:  # an unknown run is told before torch is imported
+    from matplotlib.figure import Figure
+    from torch import Tensor, nn
+
+    from ratespike.data import Splits
+    from ratespike.metrics import Results
 
 PACKAGES = ("ratespike", "torch", "pytorch-lightning", "hydra-core", "mlflow", "torchmetrics", "numpy")
 MODEL_PACKAGES = ("ratespike", "torch", "numpy")
@@ -41,16 +41,12 @@ class Run:
     def __init__(self, client: MlflowClient, run_id: str, experiment: str):
         self.client, self.id, self.experiment = client, run_id, experiment
 
-    def logger(self) -> MLFlowLogger:
-        """A logger for Lightning that writes into this run and leaves its status alone."""
-        return _Logger(experiment_name=self.experiment, tracking_uri=mlflow.get_tracking_uri(), run_id=self.id)
-
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics by their full names."""
         now = _milliseconds()
         self.client.log_batch(self.id, [Metric(key, float(value), now, step) for key, value in values.items()])
 
-    def curve(self, name: str, values: Tensor) -> None:
+    def curve(self, name: str, values: "Tensor") -> None:
         """Log one metric at steps 1, 2, ..."""
         now = _milliseconds()
         points = [Metric(name, float(value), now, step) for step, value in enumerate(values, start=1)]
@@ -69,7 +65,7 @@ class Run:
         """Set tags."""
         self.client.log_batch(self.id, tags=[RunTag(key, value) for key, value in values.items()])
 
-    def figure(self, name: str, figure: Figure) -> None:
+    def figure(self, name: str, figure: "Figure") -> None:
         """Keep a figure as `figures/<name>.png`."""
         self.client.log_figure(self.id, figure, f"figures/{name}.png", save_kwargs={"dpi": 120})
 
@@ -84,7 +80,7 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         return Path(self.client.download_artifacts(self.id, f"checkpoints/{name}.ckpt", str(folder)))
 
-    def results(self, results: Results) -> None:
+    def results(self, results: "Results") -> None:
         """Log the comparison: final metrics, the curve, and the table `results/spiking_accuracy.csv`."""
         self.metrics({f"test/{name}": value for name, value in results.final().items()})
         self.curve("test/spiking_accuracy_at", results.spiking_accuracy)
@@ -98,7 +94,7 @@ class Run:
                     table.writerow([step, accuracy.item(), results.rate_accuracy, agreement.item(), operations.item()])
             self.file(path, "results")
 
-    def data(self, splits: Splits, name: str) -> None:
+    def data(self, splits: "Splits", name: str) -> None:
         """Log the three splits as MLflow datasets."""
         for context, images in vars(splits).items():
             pixels, labels = images.pixels.numpy(), images.labels.numpy()
@@ -107,8 +103,10 @@ class Run:
             entity = mlflow.entities.DatasetInput(dataset._to_mlflow_entity(), tags=[tag])
             self.client.log_inputs(self.id, [entity])
 
-    def model(self, network: nn.Module, example: Tensor) -> None:
+    def model(self, network: "nn.Module", example: "Tensor") -> None:
         """Keep the network's rate mode as an MLflow model; it takes and returns arrays."""
+        import torch
+
         network = network.eval()
         with torch.no_grad():
             outputs = network(example)
@@ -121,46 +119,18 @@ class Run:
         )
 
 
-class _Logger(MLFlowLogger):
-    def finalize(self, status: str = "success") -> None:
-        """Lightning ends the run after `fit`; here it has still to be tested."""
-
-
-class KeepCheckpoints(Callback):
-    """Copies a run's checkpoints to its artifacts when an epoch ends, so that an interrupted run can go on anywhere."""
-
-    def __init__(self, run: Run, checkpoints: ModelCheckpoint):
-        self.run, self.checkpoints = run, checkpoints
-
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        if trainer.current_epoch == 0:
-            path = Path(str(self.checkpoints.dirpath)) / "last.ckpt"
-            trainer.save_checkpoint(path)
-            self._keep(trainer, path)
-
-    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        for path in (self.checkpoints.best_model_path, self.checkpoints.last_model_path):
-            if path and not trainer.sanity_checking:
-                self._keep(trainer, Path(path))
-
-    def _keep(self, trainer: Trainer, path: Path) -> None:
-        if trainer.is_global_zero:
-            self.run.file(path, "checkpoints")
-
-
-def connect(uri: str | None, root: Path) -> MlflowClient:
-    """Point MLflow to the tracking server or database, which is made if it is not there.
+def connect(uri: str) -> MlflowClient:
+    """Point MLflow to a tracking server or database, which is made if it is not there.
 
     Raises:
-        ParameterError: there is no such server or database.
+        ParameterError: it cannot be used.
     """
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
     mlflow.set_tracking_uri(uri)
-    client = MlflowClient()
     try:
+        client = MlflowClient()
         client.search_experiments(max_results=1)
     except Exception as error:
-        raise ParameterError(f"tracking.uri={uri}: cannot be reached ({str(error).splitlines()[0]})") from None
+        raise ParameterError(f"tracking.uri={uri}: cannot be used ({str(error).splitlines()[0][:160]})") from None
     return client
 
 
@@ -168,8 +138,8 @@ def open_run(client: MlflowClient, experiment: str, name: str) -> Run:
     """A new run, in an experiment of this name that is made if need be; with SQLite, artifacts go beside the database."""
     found = client.get_experiment_by_name(experiment)
     if found is None:
-        _, is_file, database = mlflow.get_tracking_uri().partition("sqlite:///")
-        location = (Path(database).resolve().parent / "mlruns" / experiment).as_uri() if is_file else None
+        database = database_file(mlflow.get_tracking_uri())
+        location = (database.parent / "mlruns" / experiment).as_uri() if database else None
         tags = {"mlflow.experimentKind": "custom_model_development"}
         experiment_id = client.create_experiment(experiment, artifact_location=location, tags=tags)
     else:
@@ -207,6 +177,8 @@ def track(run: Run, system_metrics: bool) -> Iterator[None]:
 
 def describe(run: Run, plain: Mapping[str, Any], root: Path, is_slice: bool) -> None:
     """Log the configuration as parameters and artifact, and where and with what the run was made."""
+    import torch
+
     parameters = dict(_flat(plain))
     run.client.log_batch(run.id, params=[Param(key, str(value)) for key, value in parameters.items()])
     run.client.log_text(run.id, OmegaConf.to_yaml(dict(plain)), "config.yaml")

@@ -1,0 +1,36 @@
+"""What a run keeps of each epoch of a training."""
+
+from pathlib import Path
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+
+from ratespike.tracking.runs import Run
+
+
+class KeepEpochs(Checkpoint):
+    """Logs an epoch's metrics, with the epoch as MLflow's step, then copies the checkpoints to the run's artifacts.
+
+    In this order, so that a training that goes on from the kept checkpoint lacks no metric. It is a `Checkpoint` because
+    Lightning calls those last and in the order given: `checkpoints`, which comes first, has saved the epoch by then.
+    """
+
+    def __init__(self, run: Run, checkpoints: ModelCheckpoint):
+        self.run, self.checkpoints = run, checkpoints
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.current_epoch == 0:
+            path = Path(str(self.checkpoints.dirpath)) / "last.ckpt"
+            trainer.save_checkpoint(path)
+            self._keep(trainer, path)
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            self.run.metrics(metrics, step=trainer.current_epoch + 1)
+        for path in (self.checkpoints.best_model_path, self.checkpoints.last_model_path):
+            self._keep(trainer, Path(path))
+
+    def _keep(self, trainer: Trainer, path: Path) -> None:
+        if trainer.is_global_zero:
+            self.run.file(path, "checkpoints")
