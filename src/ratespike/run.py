@@ -52,7 +52,7 @@ def build_parts(job: Job) -> Parts:
     run_simulation = functools.partial(
         _simulate, n_steps=config.n_steps, dt=config.dt, synapse=synapse, **vars(config.simulation)
     )
-    neurons = simulate(network, torch.zeros(1, *data.image_shape), n_steps=1, dt=config.dt).neurons
+    neurons = simulate(network, torch.zeros(1, *data.image_shape), n_steps=1, dt=config.dt, engine="torch").neurons
     return Parts(data, data.load(job.root), network, neurons, optimizer, run_simulation)
 
 

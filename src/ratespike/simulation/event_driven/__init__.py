@@ -90,7 +90,7 @@ def _starts(
         return [UniformStart(settings.seed, index, number, size) for number, size in enumerate(sizes)]
     currents = _currents(cut, images, image_index, settings, shapes)
     neurons = [stage for stage in cut if isinstance(stage.ending, Neuron)]
-    starts = []
+    starts: list[GivenStart | UniformStart] = []
     for number, (stage, layer, current) in enumerate(zip(neurons, plan.layers, currents, strict=True)):
         assert isinstance(stage.ending, Neuron)
         state = initial_state(
@@ -131,4 +131,5 @@ def _channels_first(recorded: np.ndarray, shape: torch.Size) -> Tensor:
     if len(shape) < 3:
         return values
     channels, *place = shape
-    return values.unflatten(2, (*place, channels)).movedim(-1, 2)
+    unflattened: Tensor = values.unflatten(2, (*place, channels))
+    return unflattened.movedim(-1, 2)

@@ -1,5 +1,6 @@
 """From one neuron layer (or the image) to the next: poolings and one weight layer, folded into one kernel on one grid."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -67,7 +68,7 @@ def connect(layers: Sequence[nn.Module], shape: Shape, scale: float, gain: float
         convolution = _pooled(convolution, grid, pool)
     out_shape = (len(convolution.weight), _extent(grid[1], convolution, 0), _extent(grid[2], convolution, 1))
     for pool in before:
-        scale /= np.prod(_pair(pool.kernel_size))
+        scale /= math.prod(_pooling(pool)[0])
     lanes = min(MAX_LANES, -(-out_shape[0] // LANE_GROUP) * LANE_GROUP)
     lanes = MAX_LANES if lanes > MAX_LANES // 2 else lanes  # 16, 32 or 64
     sections, section_of = _sections(convolution, lanes)
@@ -115,11 +116,12 @@ def _as_convolution(layer: nn.Module, grid: Shape) -> _Convolution:
 
 
 def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().cpu().double().numpy()
+    array: np.ndarray = tensor.detach().cpu().double().numpy()
+    return array
 
 
 def _extent(size: int, layer: _Convolution, axis: int) -> int:
-    return (size + 2 * layer.padding[axis] - layer.weight.shape[2 + axis]) // layer.stride[axis] + 1
+    return (size + 2 * layer.padding[axis] - int(layer.weight.shape[2 + axis])) // layer.stride[axis] + 1
 
 
 def _pooled(layer: _Convolution, grid: Shape, pool: nn.Module) -> _Convolution:
@@ -160,7 +162,7 @@ def _cells(rows: list[list[int]], columns: list[list[int]], shape: Shape, sectio
                     offset = x * (high - low) + MAX_LANES * w - low
                     words += [(y * shape[2] + source, w, masks[w], offset, x) for y in group for source in members]
             begin.append(len(words))
-    pixel, word, mask, offset, column = zip(*words, strict=True)
+    pixel, word, mask, offset, column = zip(*words, strict=True)  # type: ignore[assignment]
     return Cells(
         sections=len(sections),
         height=len(rows),

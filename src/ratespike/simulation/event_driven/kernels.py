@@ -37,7 +37,7 @@ class Spikes(NamedTuple):
     counts: Any  # (images, steps, pixels, tiles * lanes), or None for neurons that spike at most once in a step
 
 
-@njit(**INLINE)
+@njit(**KERNEL)  # what it returns is counted, because the caller counts
 def _of_image(counts, image):
     return None if counts is None else counts[image]
 

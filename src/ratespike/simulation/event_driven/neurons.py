@@ -56,7 +56,10 @@ class LIFStep(NamedTuple):
     ring: int  # length of the ring of words that say who wakes when: a power of two
     dt: float  # seconds
 
-    multiple = False  # can it spike several times in a step?
+    @property
+    def multiple(self) -> bool:
+        """Whether it can spike several times in a step."""
+        return False
 
 
 class RectifiedStep(NamedTuple):
@@ -66,7 +69,10 @@ class RectifiedStep(NamedTuple):
     ring: int  # unused: 1
     dt: float  # seconds
 
-    multiple = True
+    @property
+    def multiple(self) -> bool:
+        """Whether it can spike several times in a step."""
+        return True
 
 
 def compiled_step(neuron: Neuron, dt: float, dtype: Any) -> Any:
@@ -243,7 +249,7 @@ def advance_row(
     raise NotImplementedError("only compiled code calls this")
 
 
-@overload(advance_row, jit_options=BORROW)
+@overload(advance_row, jit_options=BORROW)  # type: ignore[arg-type]
 def _choose_step(
     neuron,
     current,

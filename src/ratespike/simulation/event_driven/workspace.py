@@ -1,6 +1,7 @@
 """What one thread needs to simulate a block of images, and how it does so: layer by layer, some time steps at a time."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,7 +67,7 @@ class UniformStart:
 
     def voltage(self, block: slice, dtype: type) -> np.ndarray:
         """Of some images, shape (images, neurons)."""
-        values = np.empty((len(self.image_index[block]), -(-self.neurons // 4) * 4), dtype)
+        values: np.ndarray = np.empty((len(self.image_index[block]), -(-self.neurons // 4) * 4), dtype)
         fill_uniform(values, self.seed, self.image_index[block], self.layer, START)
         return values[:, : self.neurons]
 
@@ -80,8 +81,8 @@ class Workspace:
         self.states = [_new_state(layer, plan.dtype) for layer in plan.layers]
         out = plan.output
         outputs = out.out_shape[1] * out.out_shape[2] * out.kernel.tiles * out.lanes
-        nothing = np.zeros((BLOCK_IMAGES, 0), plan.dtype)
-        filtered = np.zeros((BLOCK_IMAGES, 2, outputs if plan.output_filter else 0), plan.dtype)
+        nothing: np.ndarray = np.zeros((BLOCK_IMAGES, 0), plan.dtype)
+        filtered: np.ndarray = np.zeros((BLOCK_IMAGES, 2, outputs if plan.output_filter else 0), plan.dtype)
         self.output_state = State(nothing, nothing, np.zeros((BLOCK_IMAGES, 0), np.uint64), filtered)
         self.spikes = [_new_spikes(layer, steps, plan.dtype) for layer in plan.layers]
         sources: list[tuple[Shape, int, bool]] = [(plan.image_shape, 1, True)]
@@ -104,7 +105,7 @@ class Workspace:
 
     def _advance(self, images: np.ndarray, first: int, last: int, block: slice, result: Result) -> None:
         count, steps = len(images), last - first
-        spikes = [Spikes(s.bits[:count, :steps], None if s.counts is None else s.counts[:count, :steps]) for s in self.spikes]
+        spikes = [Spikes(_leading(s.bits, count, steps), _leading(s.counts, count, steps)) for s in self.spikes]
         for i, layer in enumerate(self.plan.layers):
             to = layer.connection
             statistics = result.spike_counts[first:last, block, i], result.operations[first:last, block, i]
@@ -119,8 +120,16 @@ class Workspace:
                 result.recorded[i][block, first:last] = _unpacked(spikes[i], to.out_shape[0])
         out, plan = self.plan.output, self.plan
         outputs = result.outputs[first:last, block].reshape(steps, count, out.out_shape[0], -1)
-        state = plan.output_filter, self.output_state, self.currents[-1]
-        output_layer(spikes[-1], out.cells, out.kernel, self.events[-1], *state, outputs, lanes_of(out.lanes))
+        memory = plan.output_filter, self.output_state, self.currents[-1]
+        output_layer(spikes[-1], out.cells, out.kernel, self.events[-1], *memory, outputs, lanes_of(out.lanes))
+
+
+def _leading(array: np.ndarray | None, images: int, steps: int) -> np.ndarray | None:
+    """The array's memory in a smaller shape, without gaps: a layout of its own would be compiled anew."""
+    if array is None:
+        return None
+    shape = (images, steps, *array.shape[2:])
+    return array.reshape(-1)[: math.prod(shape)].reshape(shape)
 
 
 def _even_chunks(n_steps: int, longest: int) -> list[tuple[int, int]]:
@@ -188,6 +197,8 @@ def _unpacked(spikes: Spikes, channels: int) -> np.ndarray:
     """Spike counts (images, steps, pixels * channels) of a chunk."""
     images, steps, pixels, tiles = spikes.bits.shape
     if spikes.counts is not None:
-        return spikes.counts[..., :channels].reshape(images, steps, -1)
+        counts: np.ndarray = spikes.counts
+        return counts[..., :channels].reshape(images, steps, -1)
     bits = np.ascontiguousarray(spikes.bits).view(np.uint8).reshape(images, steps, pixels, tiles * 8)
-    return np.unpackbits(bits, axis=-1, bitorder="little")[..., :channels].reshape(images, steps, -1)
+    unpacked: np.ndarray = np.unpackbits(bits, axis=-1, bitorder="little")
+    return unpacked[..., :channels].reshape(images, steps, -1)

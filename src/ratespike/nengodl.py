@@ -1,0 +1,138 @@
+"""A network trained in NengoDL or Keras, here: the same weights, neurons and start."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ratespike.network import build_network
+from ratespike.neurons import Neuron, State, lif_rate
+from ratespike.parameters import ParameterError, nearest
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def load_nengodl(
+    path_or_arrays: str | Path | Arrays, layers: Mapping[str, Mapping[str, Any]], image_shape: tuple[int, int, int]
+) -> tuple[nn.Sequential, dict[str, State]]:
+    """A network from the arrays of one that was trained in NengoDL with `nengo_dl.Layer`s of Keras and `nengo.LIF`.
+
+    Keras keeps images as (height, width, channels) and kernels as (height, width, in, out); PyTorch has channels first.
+    NengoDL numbers a layer's neurons in Keras's order; so are the start voltages and the inputs of a dense layer here.
+
+    Save these arrays (an `.npz` file, or give them in a mapping); all but the weights may be left out:
+
+    - `<layer>_kernel`, `<layer>_bias` for each convolution and dense layer of `layers`: Keras's `layer.get_weights()`,
+      or in NengoDL `sim.keras_model.get_weights()`;
+    - `gain`, `bias` (one number each, the same for all neurons): `sim.data[ensemble].gain` and `.bias`;
+    - `tau_rc`, `tau_ref`, `amplitude`, `min_voltage` of the `nengo.LIF`; what is left out is Nengo's default, but
+      100 Hz, intercept 0 and amplitude 0.01 where gain, bias or amplitude are;
+    - `lif1_v0`, `lif2_v0`, ...: voltages before the first step, by number of the neuron layer, of any shape with
+      height, width, channel in this order.
+
+    NengoDL's filtered probes show our values one step later, because Nengo's synapses add a step of delay.
+
+    Args:
+        path_or_arrays: the file, or the arrays by name.
+        layers: the network's layers by name, as in `conf/network/*.yaml`.
+        image_shape: channels, height, width.
+
+    Returns:
+        The network, in eval mode, and the `start` for `ratespike.simulate`, empty if there are no voltages.
+
+    Raises:
+        ParameterError: no such file, an array missing or of the wrong shape, layers that do not fit.
+
+    Example:
+        >>> from ratespike import simulate
+        >>> arrays = {"dense_kernel": np.eye(4, dtype="f4"), "dense_bias": np.zeros(4, "f4"), "lif1_v0": np.ones(4) / 2}
+        >>> network, start = load_nengodl(
+        ...     arrays, {"dense": {"type": "Dense", "units": 4}, "neuron": {"type": "Neurons"}}, image_shape=(1, 2, 2)
+        ... )
+        >>> simulate(network, torch.ones(1, 1, 2, 2), start=start).firing_rates_hz()
+        {'neuron': 100.0}
+    """
+    arrays = _read(path_or_arrays) if isinstance(path_or_arrays, str | Path) else path_or_arrays
+    weighted = [name for name, layer in layers.items() if layer.get("type") in ("Conv", "Dense")]
+    if not weighted:
+        raise ParameterError("layers: no Conv and no Dense among them")
+    classes = len(_array(arrays, f"{weighted[-1]}_bias"))
+    network = build_network(layers, _neuron(arrays), image_shape, classes).eval()
+    start: dict[str, State] = {}
+    signal, neuron_layers = torch.zeros(1, *image_shape), 0
+    for name, module in network.named_children():
+        if name in weighted:
+            _copy_weights(module, name, arrays, signal.shape[1:])
+        signal = module(signal)
+        if isinstance(module, Neuron):
+            neuron_layers += 1
+            key = f"lif{neuron_layers}_v0"
+            if key in arrays:
+                start[name] = {"voltage": _channels_first(_array(arrays, key), signal.shape[1:], key)}
+    return network, start
+
+
+def _neuron(arrays: Arrays) -> dict[str, Any]:
+    """The LIF of these constants: its max_rate and intercept are read back from gain and bias."""
+    names = ("tau_rc", "tau_ref", "amplitude", "min_voltage")
+    neuron: dict[str, Any] = {"amplitude": 0.01, "tau_rc": 0.02, "tau_ref": 0.002}
+    neuron |= {name: float(arrays[name]) for name in names if name in arrays}
+    if "gain" in arrays and "bias" in arrays:
+        gain, bias = float(arrays["gain"]), float(arrays["bias"])
+        current = torch.tensor(gain + bias, dtype=torch.float64)
+        max_rate = float(lif_rate(current, neuron["tau_rc"], neuron["tau_ref"]))
+        neuron |= {"max_rate": max_rate, "intercept": (1 - bias) / gain}
+    return {"type": "LIF", **neuron}
+
+
+@torch.no_grad()
+def _copy_weights(module: nn.Module, name: str, arrays: Arrays, input_shape: torch.Size) -> None:
+    layer = next(child for child in module.modules() if isinstance(child, nn.Conv2d | nn.Linear))
+    kernel = torch.tensor(_array(arrays, f"{name}_kernel"))
+    if isinstance(layer, nn.Linear) and len(input_shape) == 3 and kernel.dim() == 2:
+        channels, height, width = input_shape
+        _check_size(kernel[:, 0], height * width * channels, f"{name}_kernel")
+        kernel = kernel.reshape(height, width, channels, -1).permute(3, 2, 0, 1).flatten(1)
+    else:
+        kernel = kernel.permute(3, 2, 0, 1) if kernel.dim() == 4 else kernel.T
+    _copy(layer.weight, kernel, f"{name}_kernel")
+    _copy(layer.bias, torch.tensor(_array(arrays, f"{name}_bias")), f"{name}_bias")
+
+
+def _copy(parameter: Tensor | None, value: Tensor, name: str) -> None:
+    assert parameter is not None
+    if value.shape != parameter.shape:
+        raise ParameterError(
+            f"{name}: has shape {tuple(value.shape)} in PyTorch's order, but the layer {tuple(parameter.shape)}"
+        )
+    parameter.copy_(value)
+
+
+def _channels_first(array: NDArray[Any], shape: torch.Size, name: str) -> Tensor:
+    values = torch.tensor(array, dtype=torch.float32)
+    _check_size(values, shape.numel(), name)
+    channels, *place = shape
+    return values.reshape(*place, channels).movedim(-1, 0)
+
+
+def _check_size(values: Tensor, size: int, name: str) -> None:
+    if values.numel() != size:
+        raise ParameterError(f"{name}: has {values.numel()} values, but the layer {size}")
+
+
+def _read(path: str | Path) -> Arrays:
+    try:
+        with np.load(path) as file:
+            return dict(file)
+    except (OSError, ValueError) as error:
+        raise ParameterError(f"{path}: not an .npz file ({error})") from None
+
+
+def _array(arrays: Arrays, name: str) -> NDArray[Any]:
+    if name not in arrays:
+        raise ParameterError(f"no array {name}: {nearest(name, arrays)}")
+    return np.asarray(arrays[name])
