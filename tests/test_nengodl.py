@@ -91,8 +91,8 @@ def test_arrays_that_do_not_fit(reference: Mapping[str, Any], change: Mapping[st
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="nowhere.npz: not an .npz file"):
+    with pytest.raises(ParameterError, match=r"nowhere\.npz: not an \.npz file"):
         load_nengodl(tmp_path / "nowhere.npz", LAYERS, (1, 28, 28))
     (tmp_path / "text.npz").write_text("text")
-    with pytest.raises(ParameterError, match="text.npz: not an .npz file"):
+    with pytest.raises(ParameterError, match=r"text\.npz: not an \.npz file"):
         load_nengodl(tmp_path / "text.npz", LAYERS, (1, 28, 28))

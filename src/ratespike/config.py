@@ -37,7 +37,7 @@ class SimulationConfig:
     start: str = parameter("uniform", choices=("zero", "uniform", "half", "steady_phase"))
     readout: str = parameter("last", choices=("last", "mean", "mean_after_burn_in", "spike_count"))
     burn_in: float = parameter(0.01, at_least=0, unit="s")
-    engine: str = parameter("auto", choices=("auto", "torch"))
+    engine: str = parameter("auto", choices=("auto", "event_driven", "torch"))
     seed: int = parameter(0, at_least=0)
 
 

@@ -1,0 +1,139 @@
+"""The event-driven engine against the reference: the same spikes, by other arithmetic."""
+
+import contextlib
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from ratespike import simulate
+from ratespike.neurons import LIF, Neuron, PoissonSpiking, SpikingRectifiedLinear
+from ratespike.parameters import ParameterError
+from ratespike.simulation import Simulation
+from ratespike.synapses import Alpha, LowPass, NoFilter, Synapse
+
+
+def pixels(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
+
+
+def both_engines(network: nn.Module, images: torch.Tensor, n_steps: int = 25, **options: object) -> tuple[Simulation, Simulation]:
+    layers = [name for name, module in network.named_modules() if isinstance(module, Neuron)]
+    event_driven, torch_engine = (
+        simulate(network, images, n_steps, record=layers, engine=engine, **options)  # type: ignore[arg-type]
+        for engine in ("event_driven", "torch")
+    )
+    return event_driven, torch_engine
+
+
+def assert_equal(event_driven: Simulation, torch_engine: Simulation) -> None:
+    for layer, spikes in torch_engine.recordings.items():
+        assert spikes.sum() > 50, f"{layer} hardly spikes: nothing would be compared"
+        assert torch.equal(event_driven.recordings[layer], spikes), layer
+        assert torch.equal(event_driven.spike_counts[layer], torch_engine.spike_counts[layer])
+    assert torch.equal(event_driven.synaptic_operations, torch_engine.synaptic_operations)
+    assert torch.allclose(event_driven.outputs, torch_engine.outputs, rtol=0, atol=1e-9)
+    assert event_driven.neurons == torch_engine.neurons
+
+
+@pytest.mark.parametrize("start", ["zero", "uniform", "half", "steady_phase"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_every_start(conv_network: nn.Sequential, start: str, threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert_equal(*both_engines(conv_network.double(), pixels(9, 1, 13, 13), start=start))
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    "neuron",
+    [
+        LIF(max_rate=150, intercept=-0.2),
+        LIF(max_rate=150, intercept=-0.2, tau_ref=0.0),
+        LIF(max_rate=150, intercept=-0.2, tau_ref=0.0005),
+        LIF(max_rate=120, intercept=-0.2, tau_ref=0.0065, tau_rc=0.007, amplitude=0.02),
+        SpikingRectifiedLinear(max_rate=200),
+        SpikingRectifiedLinear(max_rate=4000, intercept=-0.5),
+    ],
+    ids=repr,
+)
+def test_every_compiled_neuron(neuron: Neuron) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(20, 70), neuron, nn.Linear(70, 33), neuron, nn.Linear(33, 3)).double()
+    assert_equal(*both_engines(network, pixels(5, 20), n_steps=60))
+
+
+@pytest.mark.parametrize("dt", [0.0005, 0.0025])
+def test_every_length_of_step(conv_network: nn.Sequential, dt: float) -> None:
+    with pytest.warns(UserWarning, match="fewer") if dt > 0.002 else contextlib.nullcontext():
+        assert_equal(*both_engines(conv_network.double(), pixels(4, 1, 13, 13), n_steps=40, dt=dt))
+
+
+@pytest.mark.parametrize(
+    ("convolution", "size"),
+    [
+        (nn.Conv2d(3, 5, 1), 6),
+        (nn.Conv2d(3, 5, (2, 3), stride=(2, 1)), 7),
+        (nn.Conv2d(3, 37, 5, padding=2), 6),
+        (nn.Conv2d(3, 9, 3, groups=3), 6),
+        (nn.Conv2d(3, 3, 3, groups=3, stride=2, padding=1), 9),
+        (nn.Conv2d(3, 8, 3, padding="same", bias=False), 6),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("pool", [None, nn.AvgPool2d(2), nn.AvgPool2d(3, stride=2, padding=1)], ids=repr)
+def test_every_connection(convolution: nn.Conv2d, size: int, pool: nn.AvgPool2d | None) -> None:
+    torch.manual_seed(0)
+    pooling = [] if pool is None else [pool]
+    front = [nn.Conv2d(2, 3, 3, padding=1), LIF(max_rate=200, intercept=-0.3), *pooling]
+    images = pixels(4, 2, size * (1 if pool is None else 2), size * (1 if pool is None else 2))
+    middle = nn.Sequential(*front, convolution, LIF(max_rate=200, intercept=-0.5), nn.AvgPool2d(2), nn.Flatten()).double()
+    features = middle(images).shape[1]
+    assert_equal(*both_engines(nn.Sequential(middle, nn.Linear(features, 4).double()), images))
+
+
+@pytest.mark.parametrize("hidden", [LowPass(tau=0.004), Alpha(tau=0.003), NoFilter()], ids=repr)
+@pytest.mark.parametrize("output", [LowPass(tau=0.1), Alpha(tau=0.02), NoFilter()], ids=repr)
+def test_every_filter(hidden: Synapse, output: Synapse) -> None:
+    torch.manual_seed(0)
+    front = [nn.Conv2d(1, 6, 3), LIF(max_rate=150, intercept=-0.2), hidden, nn.AvgPool2d(2), nn.Flatten()]
+    network = nn.Sequential(*front, nn.Linear(6 * 9, 20), LIF(intercept=-0.2), nn.Linear(20, 4)).double()
+    assert_equal(*both_engines(network, pixels(6, 1, 8, 8), n_steps=40, synapse=output))
+
+
+@pytest.mark.parametrize("readout", ["last", "mean", "mean_after_burn_in", "spike_count"])
+def test_every_readout(conv_network: nn.Sequential, readout: str) -> None:
+    assert_equal(*both_engines(conv_network.double(), pixels(5, 1, 13, 13), readout=readout))
+
+
+def test_single_precision_differs_by_next_to_nothing(conv_network: nn.Sequential) -> None:
+    event_driven, torch_engine = both_engines(conv_network, pixels(100, 1, 13, 13, dtype=torch.float32))
+    spikes = sum(int(recorded.sum()) for recorded in torch_engine.recordings.values())
+    different = sum(
+        int((event_driven.recordings[layer] != recorded).sum()) for layer, recorded in torch_engine.recordings.items()
+    )
+    assert spikes > 100_000 and different <= 2e-4 * spikes
+    assert (event_driven.predictions == torch_engine.predictions).float().mean() > 0.99
+
+
+def test_a_layer_without_a_spike(conv_network: nn.Sequential) -> None:
+    with torch.no_grad():
+        conv_network.conv2.bias.fill_(-1e6)
+    event_driven = simulate(conv_network, pixels(3, 1, 13, 13, dtype=torch.float32), 10, engine="event_driven")
+    torch_engine = simulate(conv_network, pixels(3, 1, 13, 13, dtype=torch.float32), 10, engine="torch")
+    assert not event_driven.spike_counts["neuron2"].any() and event_driven.spike_counts["neuron1"].any()
+    assert torch.allclose(event_driven.outputs, torch_engine.outputs, atol=1e-6)
+
+
+def test_a_neuron_without_a_compiled_step_runs_on_the_reference(caplog: pytest.LogCaptureFixture) -> None:
+    network = nn.Sequential(nn.Linear(4, 6), PoissonSpiking(LIF(intercept=-0.5)), nn.Linear(6, 2))
+    images = pixels(3, 4, dtype=torch.float32)
+    with caplog.at_level(logging.INFO, "ratespike"):
+        chosen = simulate(network, images, 10)
+    assert "simulated by the torch engine, because the event-driven one cannot run" in caplog.text
+    assert torch.equal(chosen.outputs, simulate(network, images, 10, engine="torch").outputs)
+    with pytest.raises(ParameterError, match="engine=event_driven: cannot run .*; try engine=torch"):
+        simulate(network, images, 10, engine="event_driven")
