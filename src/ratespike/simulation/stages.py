@@ -66,7 +66,7 @@ def layers_until_neuron(cut: list[Stage], number: int) -> tuple[nn.Module, ...]:
 
 def _flat(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
     if isinstance(module, nn.Sequential):
-        for child_name, child in module.named_children():
+        for child_name, child in zip(module._modules, module, strict=True):
             yield from _flat(child, f"{name}.{child_name}" if name else child_name)
     elif not isinstance(module, Neuron | Synapse) and any(isinstance(m, Neuron | Synapse) for m in module.modules()):
         raise ValueError(f"{type(module).__name__} holds neurons but is not a nn.Sequential: only sequences can be simulated")
