@@ -139,7 +139,7 @@ def test_resuming_with_another_configuration_is_refused(finished: tuple[Path, st
     [
         ("n_step=3", "did you mean n_steps"),
         ("+experiment=mnits", "did you mean mnist"),
-        ("neuron=typo", "known: lif, relu, soft_lif"),
+        ("neuron=typo", "known: adaptive_lif, integrate_and_fire, leaky_relu, lif, poisson"),
         ("neuron.tau_rcc=1", "did you mean tau_rc"),
         ("neuron.tau_rc=-1", "error: neuron.tau_rc=-1: must be a number above 0 (s)"),
         ("neuron.tau_rc=abc", "error: neuron.tau_rc=abc: must be a number above 0 (s)"),
@@ -169,5 +169,5 @@ def test_bad_input_ends_in_one_line(tmp_path: Path, checkout: Path, arguments: s
 def test_help_tells_groups_and_options(checkout: Path) -> None:
     code, out, _ = run(checkout, "--help")
     assert code == 0
-    for words in ("experiment: mnist, mnist_nengo", "neuron: lif, relu, soft_lif", "debug: fast", "n_steps: 30"):
+    for words in ("experiment: mnist, mnist_nengo", "neuron: adaptive_lif, integrate_and_fire, leaky_relu, lif, poisson", "debug: fast", "n_steps: 30"):
         assert words in out
