@@ -169,5 +169,10 @@ def test_bad_input_ends_in_one_line(tmp_path: Path, checkout: Path, arguments: s
 def test_help_tells_groups_and_options(checkout: Path) -> None:
     code, out, _ = run(checkout, "--help")
     assert code == 0
-    for words in ("experiment: mnist, mnist_nengo", "neuron: adaptive_lif, integrate_and_fire, leaky_relu, lif, poisson", "debug: fast", "n_steps: 30"):
+    for words in (
+        "experiment: mnist, mnist_nengo",
+        "neuron: adaptive_lif, integrate_and_fire, leaky_relu, lif, poisson",
+        "debug: fast",
+        "n_steps: 30",
+    ):
         assert words in out
