@@ -1,0 +1,165 @@
+"""Every spiking neuron, from every start, fires at its rate."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from ratespike import simulate
+from ratespike.neurons import (
+    LIF,
+    AdaptiveLIF,
+    IntegrateAndFire,
+    Neuron,
+    PoissonSpiking,
+    RegularSpiking,
+    Sigmoid,
+    SpikingLeakyReLU,
+    SpikingRectifiedLinear,
+    StochasticSpiking,
+    lif_rate,
+)
+from ratespike.simulation import STARTS
+
+N_STEPS = 400
+RATES_HZ = (5.0, 12.5, 31.0, 62.0, 125.0, 220.0)
+RANDOM_NEURONS = 400  # how many of a random neuron are averaged
+
+examples = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+
+
+def spike_counts(neuron: Neuron, current: Tensor, start: str, n_steps: int, dt: float) -> Tensor:
+    """Spikes of each neuron that gets these constant currents, over all steps; (currents,)."""
+    gain, bias = neuron.gain_and_bias()
+    x = ((current - bias) / gain)[None]
+    spikes = simulate(nn.Sequential(neuron), x, n_steps, dt, start=start, record=["0"]).recordings["0"]
+    return spikes.sum(0)[0]
+
+
+def assert_regular(neuron: Neuron, current: Tensor, start: str, dt: float = 0.001, tolerance: float = 1.0) -> None:
+    """A regular spike train starts at some phase of its cycle: the count is within one of rate times time."""
+    counts = spike_counts(neuron, current, start, N_STEPS, dt)
+    expected = neuron.firing_rate_in_steps(current, dt) * N_STEPS * dt
+    assert ((counts - expected).abs() <= tolerance + 1e-6).all(), (counts, expected)
+    assert (counts.abs() > 0).any()
+
+
+def currents_for(neuron: LIF | SpikingRectifiedLinear | IntegrateAndFire | Sigmoid, rates: tuple[float, ...]) -> Tensor:
+    return torch.tensor([neuron.current_for(rate) for rate in rates], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("start", STARTS)
+@given(tau_rc=st.floats(0.005, 0.1), tau_ref=st.floats(0.001, 0.004), intercept=st.floats(-0.9, 0.9))
+@examples
+def test_lif(start: str, tau_rc: float, tau_ref: float, intercept: float) -> None:
+    neuron = LIF(tau_rc=tau_rc, tau_ref=tau_ref, intercept=intercept)
+    current = currents_for(neuron, RATES_HZ)
+    assert (neuron.firing_rate(current) - torch.tensor(RATES_HZ)).abs().max() < 1e-9
+    assert_regular(neuron, current, start)
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.filterwarnings("ignore:.*spikes will be fewer")
+@given(
+    tau_rc=st.floats(0.005, 0.1), relative_tau_ref=st.floats(0, 0.999), dt=st.floats(0.0002, 0.003), data=st.floats(1.001, 30)
+)
+@examples
+def test_lif_whose_refractory_time_is_shorter_than_a_step(
+    start: str, tau_rc: float, relative_tau_ref: float, dt: float, data: float
+) -> None:
+    """The staircase: n spikes take a whole number of steps; within such a cycle the count may be one further off."""
+    neuron = LIF(tau_rc=tau_rc, tau_ref=relative_tau_ref * dt)
+    current = torch.tensor([1.02, 1.3, 2.0, 5.0, data], dtype=torch.float64)
+    assert_regular(neuron, current, start, dt, tolerance=2.0)
+
+
+@pytest.mark.parametrize("start", STARTS)
+@given(max_rate=st.floats(20, 2000), dt=st.floats(0.0002, 0.005))
+@examples
+def test_rectified_linear(start: str, max_rate: float, dt: float) -> None:
+    neuron = SpikingRectifiedLinear(max_rate=max_rate)
+    assert_regular(neuron, currents_for(neuron, (*RATES_HZ, max_rate)), start, dt)
+
+
+@pytest.mark.parametrize("start", STARTS)
+@given(negative_slope=st.floats(0.01, 1))
+@examples
+def test_leaky_relu(start: str, negative_slope: float) -> None:
+    neuron = SpikingLeakyReLU(negative_slope=negative_slope)
+    current = torch.tensor([-3000.0, -200.0, -20.0, *RATES_HZ], dtype=torch.float64)
+    tolerance = 2.0 if start in ("uniform", "half") else 1.0  # a positive voltage is far from the first negative spike
+    assert_regular(neuron, current, start, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
+@given(threshold=st.floats(0.1, 10), dt=st.floats(0.0005, 0.004))
+@examples
+def test_integrate_and_fire(start: str, reset: str, threshold: float, dt: float) -> None:
+    neuron = IntegrateAndFire(threshold=threshold, reset=reset)
+    assert_regular(neuron, currents_for(neuron, RATES_HZ), start, dt)
+
+
+@pytest.mark.parametrize("start", STARTS)
+@given(tau_ref=st.floats(0.001, 0.003))
+@examples
+def test_sigmoid_and_regular_spiking(start: str, tau_ref: float) -> None:
+    sigmoid = Sigmoid(max_rate=0.75 / tau_ref, tau_ref=tau_ref)
+    assert_regular(sigmoid, currents_for(sigmoid, RATES_HZ), start)
+    soft = LIF(sigma=0.05, tau_ref=tau_ref)
+    assert_regular(RegularSpiking(neuron=soft), currents_for(soft, RATES_HZ), start)
+
+
+@pytest.mark.parametrize("start", STARTS)
+@given(rate=st.floats(5, 3000), dt=st.floats(0.0005, 0.003))
+@examples
+def test_stochastic_and_poisson_spiking(start: str, rate: float, dt: float) -> None:
+    """The mean of many independent counts is within five standard deviations, binomial or Poisson."""
+    relu = SpikingRectifiedLinear(max_rate=500)
+    current = torch.full((RANDOM_NEURONS,), rate, dtype=torch.float64)
+    total, (fraction, _) = N_STEPS * RANDOM_NEURONS, math.modf(rate * dt)
+    for neuron, variance in (
+        (StochasticSpiking(neuron=relu), fraction * (1 - fraction)),
+        (PoissonSpiking(neuron=relu), rate * dt),
+    ):
+        counts = spike_counts(neuron, current, start, N_STEPS, dt)
+        bound = 5 * math.sqrt(total * variance) + 1
+        assert abs(float(counts.sum()) - rate * dt * total) < bound
+        spread = float(counts.var()) / N_STEPS
+        assert abs(spread - variance) <= 5 * math.sqrt(2 / RANDOM_NEURONS) * variance + 1e-6
+
+
+@pytest.mark.parametrize("start", STARTS)
+@given(inc_n=st.floats(0.002, 0.1), tau_n=st.floats(0.05, 0.2))
+@settings(max_examples=4, deadline=None, derandomize=True)
+def test_adaptive_lif(start: str, inc_n: float, tau_n: float) -> None:
+    """Once the adaptation has settled: the rate of the second half of a long simulation."""
+    neuron = AdaptiveLIF(inc_n=inc_n, tau_n=tau_n)
+    current = currents_for(neuron, RATES_HZ)
+    gain, bias = neuron.gain_and_bias()
+    n_steps = 6000
+    images = ((current - bias) / gain)[None]
+    spikes = simulate(nn.Sequential(neuron), images, n_steps, start=start, record=["0"]).recordings["0"][n_steps // 3 :, 0]
+    steps = torch.arange(len(spikes), dtype=torch.float64)[:, None]
+    last, first = (steps * spikes).amax(0), torch.where(spikes > 0, steps, torch.inf).amin(0)
+    measured = (spikes.sum(0) - 1) / ((last - first) * 0.001)
+    assert ((measured - neuron.firing_rate(current)).abs() < 0.5).all(), (measured, neuron.firing_rate(current))
+
+
+def test_steady_phase_leaves_no_bias_in_ten_steps() -> None:
+    """Of a LIF, over currents uniform in rate; the other starts are off by 5 Hz and more."""
+    neuron, n_steps = LIF(), 10
+    generator = torch.Generator().manual_seed(0)
+    rates = 200 * torch.rand(1_000_000, generator=generator, dtype=torch.float64)
+    passed = torch.exp((0.002 - 1 / rates) / 0.02)
+    current = 1 / (1 - passed)
+    assert (lif_rate(current, 0.02, 0.002) - rates).abs().max() < 1e-6
+    bias_hz = {
+        start: float((spike_counts(neuron, current, start, n_steps, 0.001) / (n_steps * 0.001) - rates).mean())
+        for start in ("zero", "uniform", "steady_phase")
+    }
+    assert abs(bias_hz["steady_phase"]) < 0.3
+    assert bias_hz["zero"] < -20 and bias_hz["uniform"] > 4
