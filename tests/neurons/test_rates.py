@@ -26,7 +26,7 @@ from ratespike.neurons.lif_rates import SLOPE_CLAMP
 
 
 def double(*values: float) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64, requires_grad=True)
+    return torch.tensor(values, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.1, 1.0])
@@ -59,9 +59,7 @@ def test_lif_current_is_the_inverse_of_the_rate(rate: float, tau_rc: float, tau_
 @pytest.mark.parametrize("cls", [LIF, AdaptiveLIF, SpikingRectifiedLinear, SpikingLeakyReLU, IntegrateAndFire, Sigmoid])
 @given(fraction=st.floats(0.55, 0.95), intercept=st.floats(-0.95, 0.9))
 @settings(deadline=None, max_examples=30)
-def test_every_tuned_neuron_fires_at_max_rate_where_x_is_one(
-    cls: type[TunedNeuron], fraction: float, intercept: float
-) -> None:
+def test_every_tuned_neuron_fires_at_max_rate_where_x_is_one(cls: type[TunedNeuron], fraction: float, intercept: float) -> None:
     neuron = cls(max_rate=400 * fraction, intercept=intercept)
     rate_at_one, activation = neuron.firing_rate(neuron.current(double(1.0))), neuron(double(1.0))
     assert float(rate_at_one) == pytest.approx(neuron.max_rate, rel=1e-6) and float(activation) == pytest.approx(1, rel=1e-6)
@@ -74,7 +72,9 @@ def test_adaptive_rate_solves_its_equation() -> None:
     neuron = AdaptiveLIF(inc_n=0.05, max_rate=100)
     current = torch.linspace(-1, 60, 5001, dtype=torch.float64)
     rate = neuron.firing_rate(current)
-    assert (rate - lif_rate(current - 0.05 * rate, 0.02, 0.002)).abs().max() < 0.02
+    for error_hz, sign in ((-0.02, -1), (0.02, 1)):  # near threshold the rate is too steep to compare it itself
+        other = rate + error_hz
+        assert (sign * (other - lif_rate(current - 0.05 * other, 0.02, 0.002)) > 0).all()
     assert torch.equal(AdaptiveLIF(inc_n=0).firing_rate(current), lif_rate(current, 0.02, 0.002))
 
 
@@ -95,13 +95,13 @@ SMOOTH_SOMEWHERE = [
 
 @pytest.mark.parametrize(("neuron", "currents"), SMOOTH_SOMEWHERE, ids=repr)
 def test_slopes(neuron: Neuron, currents: tuple[float, ...]) -> None:
-    assert torch.autograd.gradcheck(neuron.firing_rate, double(*currents), eps=1e-7, atol=1e-3, rtol=1e-4)
-    assert torch.autograd.gradcheck(neuron, double(*currents), eps=1e-7, atol=1e-4, rtol=1e-4)
+    assert torch.autograd.gradcheck(neuron.firing_rate, double(*currents).requires_grad_(), eps=1e-7, atol=1e-3, rtol=1e-4)
+    assert torch.autograd.gradcheck(neuron, double(*currents).requires_grad_(), eps=1e-7, atol=1e-4, rtol=1e-4)
 
 
 def test_the_hard_slope_is_clamped_at_threshold() -> None:
     """It grows without limit towards the threshold; within `SLOPE_CLAMP` it is that of the clamp's border."""
-    current = double(1.0, 1 + 1e-12, 1 + SLOPE_CLAMP / 2, 1 + SLOPE_CLAMP)
+    current = double(1.0, 1 + 1e-12, 1 + SLOPE_CLAMP / 2, 1 + SLOPE_CLAMP).requires_grad_()
     (slope,) = torch.autograd.grad(lif_rate(current, 0.02, 0.002).sum(), current)
     assert slope.isfinite().all() and slope.max() == slope[-1] and slope[0] == 0 and slope[2] > 0
 

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SLOPE_CLAMP = 1e-3  # the hard rate's slope is infinite at threshold: below this distance it is held
-_TAIL = -20.0  # from here on softplus(x) equals exp(x) in float64 to 1e-9, and log1p(1/z) equals -log(z)
 _MOST_CYCLES = 1000  # how many spikes to look for one that is lost: a rarer loss changes the rate by less than 0.1 %
 
 
@@ -21,7 +20,8 @@ class _Rate(torch.autograd.Function):
         above = current - 1
         if sigma > 0:
             x = above / sigma
-            log_term = torch.where(x < _TAIL, -x - math.log(sigma), torch.log1p(1 / (F.softplus(x) * sigma)))
+            tail = -x - math.log(sigma)  # of log1p(1 / z) where z is exp(x)
+            log_term = torch.where(x < -_far(x), tail, torch.log1p(1 / (F.softplus(x, threshold=_far(x)) * sigma)))
             rate = 1 / (tau_ref + tau_rc * log_term)
         else:
             rate = 1 / (tau_ref + tau_rc * torch.log1p(1 / above.clamp(min=0)))
@@ -36,12 +36,17 @@ class _Rate(torch.autograd.Function):
         return grad * _slope(above, rate, *ctx.constants), None, None, None
 
 
+def _far(x: Tensor) -> float:
+    """Beyond it `softplus(x)` is `x`, and `softplus(-x)` is `exp(-x)`, to the precision of the dtype."""
+    return 40.0 if x.dtype == torch.float64 else 20.0
+
+
 def _slope(above: Tensor, rate: Tensor, tau_rc: float, sigma: float) -> Tensor:
     """d(rate)/d(current), from the distance to threshold and the rate there."""
     if sigma > 0:
         x = above / sigma
-        soft = F.softplus(x)
-        relative = torch.where(x < _TAIL, torch.ones_like(x), torch.sigmoid(x) / soft)  # d(log z)/dx
+        soft = F.softplus(x, threshold=_far(x))
+        relative = torch.where(x < -_far(x), torch.ones_like(x), torch.sigmoid(x) / soft)  # d(log z)/dx
         slope = rate * rate * (tau_rc / sigma) * relative / (soft * sigma + 1)
     else:
         above = above.clamp(min=SLOPE_CLAMP)
