@@ -10,6 +10,7 @@ import inspect
 import math
 import types
 import typing
+from abc import ABC
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -115,7 +116,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def kinds(base: type) -> dict[str, type]:
     """The concrete classes below `base` (and itself if it is concrete), by name."""
-    found: dict[str, type] = {} if inspect.isabstract(base) else {base.__name__: base}
+    found: dict[str, type] = {} if inspect.isabstract(base) or ABC in base.__bases__ else {base.__name__: base}
     for child in typing.cast(list[type], base.__subclasses__()):
         found.update(kinds(child))
     return found

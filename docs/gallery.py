@@ -1,0 +1,119 @@
+"""Makes docs/neurons.md and its pictures from the neurons themselves: `python docs/gallery.py`."""
+
+import inspect
+import warnings
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import hydra
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from ratespike import simulate
+from ratespike.config import check
+from ratespike.neurons import Neuron
+from ratespike.parameters import build
+
+DOCS = Path(__file__).parent
+CONF = DOCS.parent / "conf"
+N_STEPS = 1000
+TRAIN_STEPS = 100
+INPUTS = 41  # points of the f-I curve
+TRIALS = 8  # of each input, from different phases of the cycle
+
+INTRODUCTION = """# Neurons
+
+Each picture is one option of the group `neuron`, with its defaults. Left: the firing rate over the input `x`, where the
+current is `J = gain * x + bias`; the line is the rate that is trained, the dots are spikes counted in one second of
+simulation. Right: spike trains of 100 ms for four inputs. This page is made by `python docs/gallery.py`.
+"""
+
+
+def neurons() -> dict[str, dict[str, Any]]:
+    """The configuration of each option of the group `neuron`, by name."""
+    options = sorted(path.stem for path in (CONF / "neuron").glob("*.yaml"))
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return {option: check(hydra.compose("config", [f"neuron={option}"])).neuron for option in options}
+
+
+def page(options: dict[str, dict[str, Any]]) -> str:
+    """The text of docs/neurons.md."""
+    return INTRODUCTION + "".join(_section(option, config) for option, config in options.items())
+
+
+def _section(option: str, config: dict[str, Any]) -> str:
+    neuron = build(Neuron, config, option)  # type: ignore[type-abstract]
+    text = inspect.getdoc(type(neuron)) or ""
+    summary = text.split("\n\n")[0]
+    facts = [paragraph for paragraph in text.split("\n\n") if paragraph.startswith(("Rate:", "Step:", "Source:"))]
+    emphasised = "\n\n".join(f"**{word}:** {rest.strip()}" for word, rest in (fact.split(":", 1) for fact in facts))
+    rows = "\n".join(f"| `{name}` | {value} | {allowed} |" for name, value, allowed in _parameters(neuron))
+    return f"""
+## `neuron={option}`
+
+{summary}
+
+![{type(neuron).__name__}: rate and spikes](images/neurons/{option}.png)
+
+{emphasised}
+
+`ratespike.neurons.{type(neuron).__name__}`
+
+| parameter | value | allowed |
+| --- | --- | --- |
+{rows}
+"""
+
+
+def _parameters(neuron: Neuron) -> list[tuple[str, str, str]]:
+    rows = []
+    for field in fields(neuron):
+        limits = field.metadata.get("range")
+        value = getattr(neuron, field.name)
+        shown = f"`{type(value).__name__}`" if isinstance(value, Neuron) else "null" if value is None else f"{value}"
+        optional = " or null" if field.default is None and field.default is not MISSING else ""
+        rows.append((field.name, shown, "a neuron" if limits is None else limits.describe("a number") + optional))
+    return rows
+
+
+def picture(config: dict[str, Any]) -> Figure:
+    """Rate and spikes of one neuron."""
+    neuron = build(Neuron, config, "neuron")  # type: ignore[type-abstract]
+    figure, (curve, train) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+    x = torch.linspace(-0.5, 1.5, INPUTS, dtype=torch.float64)
+    rate = neuron.firing_rate(neuron.current(x))
+    counted = _spikes(neuron, x.repeat(TRIALS), N_STEPS).sum(0).reshape(TRIALS, -1).mean(0) / (N_STEPS * 0.001)
+    curve.plot(x, rate, color="black", label="rate")
+    curve.plot(x, counted, "o", markersize=3, label="spikes")
+    curve.set(xlabel="input x", ylabel="firing rate (Hz)")
+    curve.legend(loc="upper left")
+    inputs = torch.tensor([0.25, 0.5, 1.0, 1.5], dtype=torch.float64)
+    for row, spikes in enumerate(_spikes(neuron, inputs, TRAIN_STEPS).T):
+        train.vlines(spikes.nonzero()[:, 0] + 1, row + 0.15, row + 0.85, linewidth=1.2)
+    train.set(xlabel="time (ms)", xlim=(0, TRAIN_STEPS), ylim=(0, 4), ylabel="input x")
+    train.set_yticks([0.5, 1.5, 2.5, 3.5], [f"{value:g}" for value in inputs.tolist()])
+    return figure
+
+
+def _spikes(neuron: Neuron, x: Tensor, n_steps: int) -> Tensor:
+    """Spikes of one neuron for each input, shape (steps, inputs)."""
+    return simulate(nn.Sequential(neuron), x[None], n_steps, start="steady_phase", record=["0"]).recordings["0"][:, 0]
+
+
+def main() -> None:
+    """Write the page and its pictures."""
+    warnings.simplefilter("ignore", UserWarning)  # a rate above what steps allow is what the picture shows
+    options = neurons()
+    (DOCS / "images" / "neurons").mkdir(parents=True, exist_ok=True)
+    (DOCS / "neurons.md").write_text(page(options))
+    for option, config in options.items():
+        figure = picture(config)
+        figure.savefig(DOCS / "images" / "neurons" / f"{option}.png", dpi=90)
+        plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
