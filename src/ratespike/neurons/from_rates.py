@@ -41,6 +41,9 @@ class SpikesFromRates(Neuron, ABC):
     def firing_rate(self, current: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         return self.neuron.firing_rate(current)
 
+    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        return self.neuron(x)  # type: ignore[no-any-return]
+
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class RegularSpiking(SpikesFromRates):
@@ -58,7 +61,7 @@ class RegularSpiking(SpikesFromRates):
     Example:
         >>> from ratespike.neurons import LIF
         >>> RegularSpiking(neuron=LIF(max_rate=100))(torch.tensor([0.0, 1.0]))
-        tensor([0.0000, 1.0000])
+        tensor([0., 1.])
     """
 
 

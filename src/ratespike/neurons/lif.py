@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ratespike.neurons.base import State, TunedNeuron, check_reachable
-from ratespike.neurons.lif_rates import lif_current, lif_rate, lif_rate_in_steps
+from ratespike.neurons.lif_rates import lif_activation, lif_current, lif_rate, lif_rate_in_steps
 from ratespike.parameters import ParameterError, parameter
 
 _LEAST_GAIN = 1e-6  # a smaller one is lost beside the threshold current, 1, in float32
@@ -119,7 +119,7 @@ class LIF(TunedNeuron):
     Example:
         >>> neuron = LIF(max_rate=100, intercept=0)
         >>> neuron(torch.tensor([-1.0, 0.0, 1.0]))
-        tensor([0.0000, 0.0000, 1.0000])
+        tensor([0., 0., 1.])
     """
 
     threshold_current = 1.0
@@ -144,6 +144,12 @@ class LIF(TunedNeuron):
 
     def firing_rate(self, current: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         return lif_rate(current, self.tau_rc, self.tau_ref, self.sigma)
+
+    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        if type(self).firing_rate is not LIF.firing_rate:  # a LIF with a rate of its own
+            return super().forward(x)
+        gain, bias = self.gain_and_bias()
+        return lif_activation(x, gain, bias, self.scale, self.tau_rc, self.tau_ref, self.sigma)
 
     def firing_rate_in_steps(self, current: Float[Tensor, "..."], dt: float) -> Float[Tensor, "..."]:
         return lif_rate_in_steps(current, self.tau_rc, self.tau_ref, dt)

@@ -8,12 +8,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from ratespike.neurons.base import at_least_float32
+
 SLOPE_CLAMP = 1e-3  # the hard rate's slope is infinite at threshold: below this distance it is held
 _MOST_CYCLES = 1000  # how many spikes to look for one that is lost: a rarer loss changes the rate by less than 0.1 %
 
 
 class _Rate(torch.autograd.Function):
-    """Firing rate with its analytic derivative: two passes over memory instead of autograd's one per operation."""
+    """Firing rate with its analytic derivative, in PyTorch operations: any device, any dtype."""
 
     @staticmethod
     def forward(ctx: Any, current: Tensor, tau_rc: float, tau_ref: float, sigma: float) -> Tensor:
@@ -34,6 +36,55 @@ class _Rate(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         above, rate = ctx.saved_tensors
         return grad * _slope(above, rate, *ctx.constants), None, None, None
+
+
+class _CompiledRate(torch.autograd.Function):
+    """`scale * rate(gain * x + bias)` and its derivative in one pass over memory: float32 on a CPU."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x: Tensor, gain: float, bias: float, scale: float, tau_rc: float, tau_ref: float, sigma: float
+    ) -> Tensor:
+        from ratespike.compiled.lif_rate import rate_and_slope  # imports Numba
+
+        activation, slope = rate_and_slope(x, gain, bias, scale, tau_rc, tau_ref, sigma, SLOPE_CLAMP)
+        ctx.save_for_backward(slope)
+        return activation
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        (slope,) = ctx.saved_tensors
+        return grad * slope, *(None,) * 6
+
+
+def lif_activation(
+    x: Float[Tensor, "..."], gain: float, bias: float, scale: float, tau_rc: float, tau_ref: float, sigma: float = 0.0
+) -> Float[Tensor, "..."]:
+    """The rate mode of a LIF neuron, `scale * lif_rate(gain * x + bias)`.
+
+    In float32 on a CPU it is compiled (by Numba, on first use, then kept on disk): rate and derivative in one pass over
+    memory, to 1e-6 of their values. An infinite `x` counts as 1e30.
+
+    Args:
+        x: any shape; half precision is computed in float32 and comes out in its own dtype.
+        gain: current per input.
+        bias: current at `x = 0`, threshold 1.
+        scale: activation per Hz.
+        tau_rc: membrane time constant, seconds.
+        tau_ref: refractory time, seconds.
+        sigma: smoothness, in units of current; 0 for the hard rate.
+
+    Example:
+        >>> lif_activation(torch.tensor([-1.0, 1.0]), 1.0, 1.0, 0.01, tau_rc=0.02, tau_ref=0.002)
+        tensor([0.0000, 0.6304])
+    """
+    precise = at_least_float32(x)
+    if precise.device.type == "cpu" and precise.dtype == torch.float32:
+        activation: Tensor = _CompiledRate.apply(precise, gain, bias, scale, tau_rc, tau_ref, sigma)  # type: ignore[no-untyped-call]
+    else:
+        activation = lif_rate(precise * gain + bias, tau_rc, tau_ref, sigma) * scale
+    return activation.to(x.dtype)
 
 
 def _far(x: Tensor) -> float:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
+from ratespike.compiled.simd import LANE_GROUP, MAX_LANES
 from ratespike.simulation.event_driven.currents import Kernel
 from ratespike.simulation.event_driven.events import Cells
-from ratespike.simulation.event_driven.simd import LANE_GROUP, MAX_LANES
 
 Shape = tuple[int, int, int]  # channels, height, width
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from ratespike.simulation.event_driven.options import BORROW, INLINE
-from ratespike.simulation.event_driven.simd import load, repeat, store, width_of
+from ratespike.compiled.options import BORROW, INLINE
+from ratespike.compiled.simd import load, repeat, store, width_of
 
 GATHER_FROM = 2  # events an output must meet in a row of its kernel, on average, for summing in registers to be faster
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from ratespike.simulation.event_driven.options import BORROW, INLINE
-from ratespike.simulation.event_driven.simd import bit_count, lowest_bit
+from ratespike.compiled.options import BORROW, INLINE
+from ratespike.compiled.simd import bit_count, lowest_bit
 
 _ONE = np.uint64(1)
 UNROLLED = 3  # bits of a word taken without asking whether they exist; a word seldom has more

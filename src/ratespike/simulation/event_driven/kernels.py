@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from ratespike.compiled.options import BORROW, INLINE, KERNEL
+from ratespike.compiled.simd import bit_count, load, repeat, store, width_of
 from ratespike.simulation.event_driven.currents import add_events
 from ratespike.simulation.event_driven.events import list_spikes, list_values
 from ratespike.simulation.event_driven.neurons import advance_row
-from ratespike.simulation.event_driven.options import BORROW, INLINE, KERNEL
-from ratespike.simulation.event_driven.simd import bit_count, load, repeat, store, width_of
 
 
 class Filter(NamedTuple):

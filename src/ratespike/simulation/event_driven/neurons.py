@@ -24,10 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.extending import overload
 
-from ratespike.neurons import LIF, Neuron, SpikingRectifiedLinear
-from ratespike.simulation.event_driven.connection import UnsupportedError
-from ratespike.simulation.event_driven.options import BORROW
-from ratespike.simulation.event_driven.simd import (
+from ratespike.compiled.options import BORROW
+from ratespike.compiled.simd import (
     bits_above,
     floor,
     load,
@@ -39,6 +37,8 @@ from ratespike.simulation.event_driven.simd import (
     where,
     width_of,
 )
+from ratespike.neurons import LIF, Neuron, SpikingRectifiedLinear
+from ratespike.simulation.event_driven.connection import UnsupportedError
 
 _ROUNDING = 1e-9  # of a step: tau_ref this close to a multiple of dt is one
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from ratespike.simulation.event_driven.options import KERNEL
+from ratespike.compiled.options import KERNEL
 
 _U32, _U64 = np.uint32, np.uint64
 _LOW = np.uint64(0xFFFFFFFF)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ratespike.compiled.simd import lanes_of
 from ratespike.simulation.event_driven.connection import Connection, Shape, aligned
 from ratespike.simulation.event_driven.events import SLACK, Events
 from ratespike.simulation.event_driven.kernels import Spikes, State, first_layer, neuron_layer, output_layer
 from ratespike.simulation.event_driven.neurons import rest
 from ratespike.simulation.event_driven.philox import fill_uniform
 from ratespike.simulation.event_driven.plan import NeuronLayer, Plan
-from ratespike.simulation.event_driven.simd import lanes_of
 from ratespike.simulation.random import START
 
 CHUNK_STEPS = 32  # at most so many steps of a layer before the next layer: bounds memory, not results

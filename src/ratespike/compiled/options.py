@@ -1,4 +1,4 @@
-"""How the kernels of the engine are compiled."""
+"""How kernels are compiled."""
 
 from typing import Any
 
