@@ -1,0 +1,103 @@
+"""What a training step costs, in turns: ReLUs in a plain PyTorch loop, our neurons in the same loop, the Lightning program.
+
+python benchmarks/training.py [rounds]
+"""
+
+import logging
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from pytorch_lightning import Trainer
+from torch import nn
+from torch.nn import functional as F
+
+from ratespike.classifier import Classifier
+from ratespike.data import MNIST, Splits
+from ratespike.datamodule import DataModule
+from ratespike.metrics import Comparison
+from ratespike.neurons import LIF
+from ratespike.optimizers import Adam
+from ratespike.simulation import simulate
+
+ROOT = Path(__file__).parents[1]
+BATCHES = 25  # of 200 images, in each turn
+LEARNING_RATE = 1e-3
+
+
+def network(activation: Callable[[], nn.Module], channels_last: bool) -> nn.Sequential:
+    """The network of `conf/network/conv3.yaml`."""
+    layers = nn.Sequential(
+        *(nn.Conv2d(1, 32, 3), activation()),
+        *(nn.Conv2d(32, 64, 3), activation(), nn.AvgPool2d(2)),
+        *(nn.Conv2d(64, 128, 3), activation(), nn.AvgPool2d(2)),
+        *(nn.Flatten(), nn.Linear(128 * 5 * 5, 10)),
+    )
+    return layers.to(memory_format=torch.channels_last) if channels_last else layers  # type: ignore[call-overload,no-any-return]
+
+
+def plain_loop(model: nn.Module, splits: Splits) -> None:
+    """One pass over the training images, as anyone would write it."""
+    optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE)
+    images, labels = splits.train.pixels.float() / 255, splits.train.labels
+    for index in torch.randperm(len(images)).split(200):
+        optimizer.zero_grad()
+        F.cross_entropy(model(images[index]), labels[index]).backward()
+        optimizer.step()
+
+
+def lightning(model: nn.Module, splits: Splits) -> None:
+    """One epoch of the program's training."""
+    comparison = Comparison(1, 0.001, 10, {}, None)
+    classifier = Classifier(model, Adam(lr=LEARNING_RATE), partial(simulate, n_steps=1), comparison, 10, 0, {})
+    trainer = Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(classifier, DataModule(splits, 200, 0))
+
+
+def main() -> None:
+    """Time all ways in turns; print medians and the median of each round's ratio to ReLUs."""
+    warnings.simplefilter("ignore")
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+    splits = MNIST(dir="data/mnist", train_images=200 * BATCHES).load(ROOT)
+    soft, hard = partial(LIF, sigma=0.02), LIF
+    ways = {
+        "ReLU, plain loop": partial(plain_loop, network(nn.ReLU, False)),
+        "ReLU, plain loop, channels last": partial(plain_loop, network(nn.ReLU, True)),
+        "soft LIF, plain loop, channels last": partial(plain_loop, network(soft, True)),
+        "hard LIF, plain loop, channels last": partial(plain_loop, network(hard, True)),
+        "soft LIF, Lightning": partial(lightning, network(soft, True)),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for round_number in range(rounds + 1):
+        for name, run in ways.items():
+            began = time.perf_counter()
+            run(splits)
+            if round_number:  # the first warms up
+                seconds[name].append(time.perf_counter() - began)
+    reference = seconds["ReLU, plain loop"]
+    print(f"{BATCHES} batches of 200 images, {rounds} rounds, {torch.get_num_threads()} threads")
+    for name, times in seconds.items():
+        ratios = sorted(mine / theirs for mine, theirs in zip(times, reference, strict=True))
+        milliseconds = 1000 * statistics.median(times) / BATCHES
+        print(
+            f"{name:36s} {milliseconds:6.1f} ms a batch, {statistics.median(ratios):.2f} x ({ratios[0]:.2f}-{ratios[-1]:.2f})"
+        )
+
+
+if __name__ == "__main__":
+    main()
