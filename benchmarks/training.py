@@ -73,7 +73,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
-    splits = MNIST(dir="data/mnist", train_images=200 * BATCHES).load(ROOT)
+    splits = MNIST(dir="data/mnist", validation_images=5000, train_images=200 * BATCHES).load(ROOT)
     soft, hard = partial(LIF, sigma=0.02), LIF
     ways = {
         "ReLU, plain loop": partial(plain_loop, network(nn.ReLU, False)),

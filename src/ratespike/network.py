@@ -144,9 +144,10 @@ def build_network(
             inherited = isinstance(layer, Neurons) and layer.neuron is None
             raise ParameterError(str(error) if inherited else f"{where}.{error}") from None
         network.add_module(name, module)
-        with torch.no_grad():
-            shape = tuple(module.eval()(torch.zeros(1, *shape)).shape[1:])
-        module.train()
+        if not isinstance(module, Neuron | Synapse):  # which keep the shape
+            with torch.no_grad():
+                shape = tuple(module.eval()(torch.zeros(1, *shape)).shape[1:])
+            module.train()
     if shape != (classes,):
         raise ParameterError(f"network.layers: the output has shape {shape}, but the data have {classes} classes")
     if initialisation == "glorot_uniform":
