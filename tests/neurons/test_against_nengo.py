@@ -93,13 +93,12 @@ BASES = [
 ]
 
 
-@pytest.mark.parametrize(("base", "theirs", "currents"), BASES, ids=lambda value: type(value).__name__)
-@pytest.mark.parametrize("wrapped", [True, False])
-def test_regular_spiking_steps(base: Neuron, theirs: Any, currents: np.ndarray, wrapped: bool) -> None:
-    """Also of a neuron that is a rate and nothing else: Sigmoid fires regularly by itself."""
-    if not wrapped and isinstance(base, LIF):
-        pytest.skip("the LIF has a step of its own")
-    neuron = RegularSpiking(neuron=base) if wrapped else base
+BY_THEMSELVES = [base for base in BASES if not isinstance(base[0], LIF)]  # a rate and nothing else fires regularly
+WRAPPED = [(RegularSpiking(neuron=base), theirs, currents) for base, theirs, currents in BASES]
+
+
+@pytest.mark.parametrize(("neuron", "theirs", "currents"), BY_THEMSELVES + WRAPPED, ids=lambda value: type(value).__name__)
+def test_regular_spiking_steps(neuron: Neuron, theirs: Any, currents: np.ndarray) -> None:
     ours, state = {"voltage": torch.zeros(N_NEURONS, dtype=torch.float64)}, np.zeros(N_NEURONS)
     regular, output = nengo.RegularSpiking(theirs), np.zeros(N_NEURONS)
     rates = theirs.rates(currents, np.ones(1), np.zeros(1))[:, 0]
