@@ -119,27 +119,34 @@ def weights_met(layers: tuple[nn.Module, ...], shape: torch.Size, device: torch.
         shape: of the signal in front of them, without batch.
         device: where to compute.
     """
+    image = len(shape) == 3
+    alike = shape[0] if image or len(shape) == 1 else 1  # channels, or features: what holds for one holds for all
     with torch.inference_mode(False), torch.enable_grad():
-        place = torch.ones(1, *shape, dtype=torch.float64, device=device, requires_grad=True)
-        passed, multiplications = place, place.sum() * 0
+        one = (1, *shape[1:]) if image else (shape if alike == 1 else (1,))
+        place = torch.ones(1, *one, dtype=torch.float64, device=device, requires_grad=True)
+        passed, channels, multiplications = place, alike, place.sum() * 0
         for layer in layers:
-            passed, weighted = _connections(layer, passed)
+            passed, channels, weighted = _connections(layer, passed, channels)
             if weighted:
-                multiplications = multiplications + passed.sum()
-        return torch.autograd.grad(multiplications, place)[0][0]
+                multiplications = multiplications + passed.sum() * channels
+        return (torch.autograd.grad(multiplications, place)[0][0] / alike).expand(shape)
 
 
-def _connections(layer: nn.Module, signal: Tensor) -> tuple[Tensor, bool]:
-    """The layer with each of its connections of strength 1, and whether a connection is a weight."""
+def _connections(layer: nn.Module, signal: Tensor, channels: int) -> tuple[Tensor, int, bool]:
+    """One of `channels` equal channels behind the layer with each of its connections of strength 1, how many there are
+    then, and whether a connection is a weight."""
     if isinstance(layer, nn.Conv2d):
-        ones = torch.ones_like(layer.weight, dtype=signal.dtype)
-        return F.conv2d(signal, ones, None, layer.stride, layer.padding, layer.dilation, layer.groups), True
+        ones = signal.new_ones(1, 1, *layer.kernel_size)
+        passed = F.conv2d(signal, ones, None, layer.stride, layer.padding, layer.dilation)
+        return passed * (channels // layer.groups), layer.out_channels, True
     if isinstance(layer, nn.Linear):
-        return F.linear(signal, torch.ones_like(layer.weight, dtype=signal.dtype)), True
+        total = signal.sum(-1, keepdim=True)
+        return (total * channels, layer.out_features, True) if signal.dim() == 2 else (total, channels * layer.out_features, True)
     if isinstance(layer, nn.AvgPool2d):
-        return F.avg_pool2d(signal, layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode, divisor_override=1), False
+        passed = F.avg_pool2d(signal, layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode, divisor_override=1)
+        return passed, channels, False
     if isinstance(layer, nn.Flatten):
-        return layer(signal), False
+        return layer(signal), channels, False
     if isinstance(layer, nn.Dropout | nn.Identity):
-        return signal, False
+        return signal, channels, False
     raise ValueError(f"cannot simulate {type(layer).__name__}: known are Conv2d, Linear, AvgPool2d, Flatten, Dropout, Identity")

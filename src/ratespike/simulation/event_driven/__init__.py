@@ -1,7 +1,6 @@
 """The event-driven engine for CPUs: its cost follows the spikes. Compiled by Numba on first use, then kept on disk."""
 
 from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
 
 import numpy as np
 import torch
@@ -67,17 +66,22 @@ def _run(
             if name in settings.record
         },
     )
-    idle: SimpleQueue[Workspace] = SimpleQueue()
-    for _ in range(threads):
-        idle.put(Workspace(plan, settings.n_steps))
+    blocks = iter(range(0, batch, BLOCK_IMAGES))
 
-    def simulate(first: int) -> None:
-        workspace = idle.get()
-        workspace.run(images, start, slice(first, min(first + BLOCK_IMAGES, batch)), result)
-        idle.put(workspace)
+    def work() -> None:
+        workspace = Workspace(plan, settings.n_steps)
+        for first in blocks:
+            workspace.run(images, start, slice(first, min(first + BLOCK_IMAGES, batch)), result)
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(simulate, range(0, batch, BLOCK_IMAGES)))
+    helpers = min(threads, -(-batch // BLOCK_IMAGES)) - 1
+    with ThreadPoolExecutor(max(1, helpers)) as pool:
+        others = [pool.submit(work) for _ in range(helpers)]
+        try:
+            work()
+        finally:
+            list(blocks)  # after an interruption nothing is left to do
+    for other in others:
+        other.result()
     return result
 
 

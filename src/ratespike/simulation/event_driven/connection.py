@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from torch import Tensor, nn
@@ -74,7 +75,7 @@ def connect(layers: Sequence[nn.Module], shape: Shape, scale: float, gain: float
     sections, section_of = _sections(convolution, lanes)
     constant = gain * convolution.bias + bias
     return Connection(
-        cells=_cells(rows, columns, shape, sections),
+        cells=_cells(rows, columns, shape, tuple(sections)),
         kernel=_kernel(convolution, grid, out_shape, sections, section_of, gain * scale, constant, lanes, dtype),
         lanes=lanes,
         out_shape=out_shape,
@@ -92,7 +93,7 @@ def _pooling(layer: nn.Module) -> tuple[tuple[int, int], tuple[int, int], tuple[
     return _pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding)
 
 
-def _members(extent: int, pools: Sequence[nn.Module], axis: int) -> list[list[int]]:
+def _members(extent: int, pools: Sequence[nn.Module], axis: int) -> tuple[tuple[int, ...], ...]:
     """For each index of the pooled axis the source indices in its windows (twice if pooled twice into it)."""
     members = [[i] for i in range(extent)]
     for pool in pools:
@@ -100,7 +101,7 @@ def _members(extent: int, pools: Sequence[nn.Module], axis: int) -> list[list[in
         count = (len(members) + 2 * padding - size) // stride + 1
         windows = [range(max(0, i * stride - padding), min(len(members), i * stride - padding + size)) for i in range(count)]
         members = [[source for i in window for source in members[i]] for window in windows]
-    return members
+    return tuple(tuple(sources) for sources in members)
 
 
 def _as_convolution(layer: nn.Module, grid: Shape) -> _Convolution:
@@ -151,7 +152,10 @@ def _sections(layer: _Convolution, lanes: int) -> tuple[list[tuple[int, int]], l
     return sections, [sections.index(r) for r in ranges]
 
 
-def _cells(rows: list[list[int]], columns: list[list[int]], shape: Shape, sections: list[tuple[int, int]]) -> Cells:
+@lru_cache(maxsize=64)  # a simulation of many batches asks for the same again and again
+def _cells(
+    rows: tuple[tuple[int, ...], ...], columns: tuple[tuple[int, ...], ...], shape: Shape, sections: tuple[tuple[int, int], ...]
+) -> Cells:
     """The words of every row of the grid, section by section."""
     begin, words = [0], []
     for low, high in sections:
