@@ -114,7 +114,9 @@ def ratespike(problem: Problem, rates: torch.Tensor) -> Run:
     for first in parts:
         batch = slice(first, first + BATCH)
         images, index = problem.images[batch], torch.arange(first, first + len(problem.images[batch]))
-        comparison.update(rates[batch], simulate(problem.network, images, STEPS, image_index=index), problem.labels[batch], index)
+        comparison.update(
+            rates[batch], simulate(problem.network, images, STEPS, image_index=index), problem.labels[batch], index
+        )
     results = comparison.compute()
     took = time.perf_counter() - began
     spikes = sum(float(per_neuron.sum()) * neurons[name] for name, per_neuron in results.spikes_per_neuron.items())
@@ -157,7 +159,9 @@ def _table(problem: Problem, rates: torch.Tensor, peers: dict[str, Peer], rounds
             times[name].append(run().milliseconds_per_image)
     dense, ours = times["one ReLU forward pass"], times["ratespike"]
     print(f"{STEPS} steps, first {IMAGES} test images, {rounds} rounds, {torch.get_num_threads()} threads          ")
-    print(f"{'':22s} {'ms/image':>8s} {'images/s':>8s}  {'x ReLU pass (range)':24s} {'x ratespike (range)':24s} accuracy spikes/image")
+    print(
+        f"{'':22s} {'ms/image':>8s} {'images/s':>8s}  {'x ReLU pass (range)':24s} {'x ratespike (range)':24s} accuracy spikes/image"
+    )
     for name, mine in times.items():
         middle = statistics.median(mine)
         print(

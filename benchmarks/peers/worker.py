@@ -64,7 +64,9 @@ def serve(task: Task, ways: dict[str, Way]) -> None:
         images = task.images[: int(line)]
         took, (outputs, spikes) = _timed(ways[best], images)
         right = float(np.mean(outputs.argmax(1) == task.labels[: len(images)]))
-        print(json.dumps({"seconds": took, "images": len(images), "accuracy": right, "spikes": spikes / len(images)}), flush=True)
+        print(
+            json.dumps({"seconds": took, "images": len(images), "accuracy": right, "spikes": spikes / len(images)}), flush=True
+        )
 
 
 def _timed(way: Way, images: np.ndarray) -> tuple[float, Any]:

@@ -141,7 +141,9 @@ def _connections(layer: nn.Module, signal: Tensor, channels: int) -> tuple[Tenso
         return passed * (channels // layer.groups), layer.out_channels, True
     if isinstance(layer, nn.Linear):
         total = signal.sum(-1, keepdim=True)
-        return (total * channels, layer.out_features, True) if signal.dim() == 2 else (total, channels * layer.out_features, True)
+        return (
+            (total * channels, layer.out_features, True) if signal.dim() == 2 else (total, channels * layer.out_features, True)
+        )
     if isinstance(layer, nn.AvgPool2d):
         passed = F.avg_pool2d(signal, layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode, divisor_override=1)
         return passed, channels, False

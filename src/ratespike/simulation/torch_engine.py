@@ -1,4 +1,8 @@
-"""The reference engine: plain PyTorch operations, any device, any dtype, every neuron."""
+"""The reference engine: plain PyTorch operations, any device, any dtype, every neuron.
+
+Layers without memory take some time steps at once, folded into the batch; only neurons and filters loop over time. How many
+images and steps at once follows from a budget of memory.
+"""
 
 from collections.abc import Iterator
 
@@ -12,7 +16,9 @@ from ratespike.simulation.stages import Stage, fan_out
 from ratespike.simulation.start import initial_state, steady_currents
 from ratespike.synapses import NoFilter, Synapse
 
-SLICE = 16  # images at a time, so that their state stays in a CPU's cache
+CPU_BYTES = 16 * 2**20  # for the currents and spikes of the largest layer: about what a CPU's cache holds
+GPU_BYTES = 2**30
+CPU_IMAGES = 16  # at a time, at most
 _ALIGNMENT = 8  # BLAS sums in another order for odd batch sizes: whole groups keep an image's spikes from depending on it
 
 
@@ -24,6 +30,7 @@ class _Neurons:
         self.neuron, self.name, self.layer = stage.ending, stage.name, layer
         self.settings, self.image_index, self.weights_met = settings, image_index, met[stage.name].flatten()
         self.state: State | None = None
+        self.steps_done = 0
         self.spike_counts: list[Tensor] = []
         self.operations: list[Tensor] = []
         self.recording: list[Tensor] = []
@@ -32,31 +39,35 @@ class _Neurons:
     def start(self, current: Tensor) -> None:
         """Set the state before the first step, from the layer's current as far as it is known."""
         settings = self.settings
-        self.size = current.shape[1:].numel()
         self.state = initial_state(
             self.neuron, self.name, self.layer, current, settings.start, settings.seed, self.image_index, settings.dt
         )
 
-    def step(self, current: Tensor) -> Tensor:
-        """Advance all neurons by one step; returns their spikes as pulses."""
+    def run(self, currents: Tensor) -> Tensor:
+        """Advance all neurons by the steps of `currents` (time, batch, ...); their spikes as pulses, of the same shape."""
         if self.state is None:
-            self.start(current)
+            self.start(currents[0])
         assert self.state is not None
-        spikes, self.state = self.neuron.step(current, self.state, self.settings.dt, *self._random(current))
-        count = spikes.flatten(1).abs()
-        self.spike_counts.append(count.sum(1))
-        self.operations.append(count @ self.weights_met.to(count.dtype))
-        if self.name in self.settings.record:
-            self.recording.append(spikes)
-            if "voltage" in self.state:
+        recorded = self.name in self.settings.record
+        spikes = []
+        for current in currents:
+            self.steps_done += 1
+            spiked, self.state = self.neuron.step(current, self.state, self.settings.dt, *self._random(current))
+            spikes.append(spiked)
+            if recorded and "voltage" in self.state:
                 self.voltages.append(self.state["voltage"])
-        return spikes * (self.neuron.scale / self.settings.dt)
+        every = torch.stack(spikes)
+        count = every.flatten(2).abs()
+        self.spike_counts.append(count.sum(2))
+        self.operations.append(count @ self.weights_met.to(count.dtype))
+        if recorded:
+            self.recording.append(every)
+        return every * (self.neuron.scale / self.settings.dt)
 
     def _random(self, current: Tensor) -> tuple[Tensor, ...]:
         if not self.neuron.random:
             return ()
-        step_number = len(self.spike_counts) + 1
-        return (uniform_like(current, self.settings.seed, self.image_index, self.layer, purpose=step_number),)
+        return (uniform_like(current, self.settings.seed, self.image_index, self.layer, purpose=self.steps_done),)
 
 
 class _Filter:
@@ -66,29 +77,53 @@ class _Filter:
         self.synapse, self.dt = synapse, dt
         self.state: tuple[Tensor, ...] | None = None
 
-    def step(self, signal: Tensor) -> Tensor:
+    def run(self, signals: Tensor) -> Tensor:
+        """Filter some steps (time, batch, ...)."""
         if self.state is None:
-            self.state = self.synapse.initial_state(signal)
-        filtered, self.state = self.synapse.step(signal, self.state, self.dt)
-        return filtered
+            self.state = self.synapse.initial_state(signals[0])
+        filtered = []
+        for signal in signals:
+            value, self.state = self.synapse.step(signal, self.state, self.dt)
+            filtered.append(value)
+        return torch.stack(filtered)
 
 
 def run(cut: list[Stage], images: Tensor, image_index: Tensor, settings: Settings) -> Simulation:
     """Simulate `images`, a slice at a time."""
     first_operations, met = fan_out(cut, images[:1])
     result = concatenate(
-        [_run_slice(cut, part, index, settings, met).first(count) for part, index, count in slices(images, image_index)]
+        [
+            _run_slice(cut, part, index, settings, met).first(count)
+            for part, index, count in slices(images, image_index, _largest(met))
+        ]
     )
     result.synaptic_operations[0] += first_operations
     return result
 
 
-def slices(images: Tensor, image_index: Tensor) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """Images and their numbers, filled up with zeros to sizes that are computed alike, and how many of them count."""
-    for part, index in zip(images.split(SLICE), image_index.split(SLICE), strict=True):
+def slices(images: Tensor, image_index: Tensor, largest_layer: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """Images and their numbers, filled up with zeros to sizes that are computed alike, and how many of them count.
+
+    So many at once that the currents and pulses of a layer of `largest_layer` neurons keep to the budget in one step.
+    """
+    at_once = max(_ALIGNMENT, _budget(images) // _bytes_per_image(images, largest_layer) // _ALIGNMENT * _ALIGNMENT)
+    at_once = min(at_once, CPU_IMAGES) if images.device.type == "cpu" else at_once
+    for part, index in zip(images.split(at_once), image_index.split(at_once), strict=True):
         padding = -len(part) % _ALIGNMENT
         padded = torch.cat([part, part.new_zeros(padding, *part.shape[1:])])
         yield padded, torch.cat([index, index.new_zeros(padding)]), len(part)
+
+
+def _budget(images: Tensor) -> int:
+    return CPU_BYTES if images.device.type == "cpu" else GPU_BYTES
+
+
+def _bytes_per_image(images: Tensor, largest_layer: int) -> int:
+    return 2 * largest_layer * images.element_size()
+
+
+def _largest(met: dict[str, Tensor]) -> int:
+    return max(places.numel() for places in met.values())
 
 
 def _run_slice(cut: list[Stage], images: Tensor, image_index: Tensor, settings: Settings, met: dict[str, Tensor]) -> Simulation:
@@ -106,17 +141,19 @@ def _run_slice(cut: list[Stage], images: Tensor, image_index: Tensor, settings: 
         for layer, current in zip(layers, steady_currents(cut, images), strict=True):
             layer.start(current)
     outputs = []
-    for _ in range(settings.n_steps):
-        signal = endings[0].step(constant)
+    steps_at_once = max(1, _budget(images) // (len(images) * _bytes_per_image(images, _largest(met))))
+    for steps in torch.arange(settings.n_steps).split(steps_at_once):
+        signals = endings[0].run(constant.expand(len(steps), *constant.shape))
         for stage, ending in zip(cut[1:], endings[1:], strict=True):
-            signal = ending.step(stage.input(signal.to(images.dtype)))
-        outputs.append(signal)
+            folded = stage.input(signals.flatten(0, 1).to(images.dtype))
+            signals = ending.run(folded.unflatten(0, signals.shape[:2]))
+        outputs.append(signals)
     return Simulation(
-        outputs=torch.stack(outputs),
-        spike_counts={layer.name: torch.stack(layer.spike_counts) for layer in layers},
-        synaptic_operations=torch.stack([torch.stack(layer.operations) for layer in layers]).sum(0),
-        neurons={layer.name: layer.size for layer in layers},
-        recordings={layer.name: torch.stack(layer.recording) for layer in layers if layer.recording},
+        outputs=torch.cat(outputs),
+        spike_counts={layer.name: torch.cat(layer.spike_counts) for layer in layers},
+        synaptic_operations=torch.stack([torch.cat(layer.operations) for layer in layers]).sum(0),
+        neurons={layer.name: met[layer.name].numel() for layer in layers},
+        recordings={layer.name: torch.cat(layer.recording) for layer in layers if layer.recording},
         voltages={layer.name: torch.stack(layer.voltages) for layer in layers if layer.voltages},
         dt=settings.dt,
     )

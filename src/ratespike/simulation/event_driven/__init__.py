@@ -110,7 +110,10 @@ def _currents(
     """Each neuron layer's currents, as far as the start depends on them; else only their shape is right."""
     if settings.start != "steady_phase":
         return [images.new_zeros(1, *shape).expand(len(images), *shape) for shape in shapes]
-    parts = [[part[:count] for part in steady_currents(cut, padded)] for padded, _, count in slices(images, image_index)]
+    largest = max(shape.numel() for shape in shapes)
+    parts = [
+        [part[:count] for part in steady_currents(cut, padded)] for padded, _, count in slices(images, image_index, largest)
+    ]
     return [torch.cat(layer) for layer in zip(*parts, strict=True)]
 
 

@@ -17,7 +17,7 @@ Arguments common to all steps, for one image and one group of up to 64 channels 
 """
 
 from collections.abc import Callable
-from math import exp
+from math import exp, expm1
 from math import floor as round_down
 from typing import Any, NamedTuple
 
@@ -46,8 +46,7 @@ _ROUNDING = 1e-9  # of a step: tau_ref this close to a multiple of dt is one
 class LIFStep(NamedTuple):
     """Constants of a LIF step: scalars of the data type, and integers."""
 
-    drive: Any  # 1 - decay
-    decay: Any  # exp(-dt / tau_rc)
+    drive: Any  # 1 - exp(-dt / tau_rc)
     lowest: Any  # min_voltage
     early: Any  # exp((tau_ref - rest dt) / tau_rc)
     late: Any  # exp((tau_ref - (rest + 1) dt) / tau_rc)
@@ -86,10 +85,8 @@ def compiled_step(neuron: Neuron, dt: float, dtype: Any) -> Any:
     if type(neuron) is not LIF:
         raise UnsupportedError(f"the neuron {type(neuron).__name__}, which has no compiled step")
     rest = max(1, round_down(neuron.tau_ref / dt + _ROUNDING))
-    decay = exp(-dt / neuron.tau_rc)
     return LIFStep(
-        drive=dtype(1) - dtype(decay),
-        decay=dtype(decay),
+        drive=dtype(-expm1(-dt / neuron.tau_rc)),
         lowest=dtype(neuron.min_voltage),
         early=dtype(exp((neuron.tau_ref - rest * dt) / neuron.tau_rc)),
         late=dtype(exp((neuron.tau_ref - (rest + 1) * dt) / neuron.tau_rc)),
@@ -117,7 +114,7 @@ def rest(neuron: LIFStep, refractory_time: np.ndarray, pending: np.ndarray, memo
     images, words, width = refractory_time.shape
     steps = np.floor(refractory_time / neuron.dt).astype(np.int64) - 1  # wakes in this one
     free = np.minimum((steps + 2) - refractory_time / neuron.dt, 1)  # part of that step
-    memory[:images] = ((1 - neuron.decay**free) / neuron.drive).reshape(images, -1)
+    memory[:images] = (-np.expm1(free * np.log1p(-neuron.drive)) / neuron.drive).reshape(images, -1)
     resting = refractory_time > neuron.dt
     ring = pending[:images].reshape(images, words, neuron.ring)
     for step in range(neuron.ring):
@@ -150,7 +147,7 @@ def _advance_lif(
     width = width_of(lanes)
     dtype = voltage.dtype.type
     zero, one = repeat(dtype(0), lanes), repeat(dtype(1), lanes)
-    decay, drive, lowest = repeat(neuron.decay, lanes), repeat(neuron.drive, lanes), repeat(neuron.lowest, lanes)
+    drive, lowest = repeat(neuron.drive, lanes), repeat(neuron.lowest, lanes)
     whole = repeat(dtype(1) / neuron.drive, lanes)
     early, late = repeat(neuron.early / neuron.drive, lanes), repeat(neuron.late / neuron.drive, lanes)
     last = np.uint64(neuron.ring - 1)
@@ -170,7 +167,7 @@ def _advance_lif(
             if waking | awoken | busy != 0:
                 gate = where(waking, factor, where(awoken, one, gate))
             j = load(current, k * current_step + pixel * width, lanes)
-            v = maximum(v * decay + j * gate, lowest)
+            v = maximum(v + (j - v * drive) * gate, lowest)
             spiked = bits_above(v, one)
             spikes[np.uint64(row + k), first_pixel + pixel, tile] = spiked
             awoken = waking & ~spiked

@@ -1,0 +1,167 @@
+"""What the simulation costs as steps, network, firing rates, images and threads grow, and whether two engines agree.
+
+python benchmarks/scaling.py [steps | size | rate | images | threads | engines ...]      all, if none is named
+
+Every line is measured in a process of its own (peak memory is the whole process's, Python and PyTorch with it); times are medians.
+"""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from problem import BATCH, ROOT, STEPS, load
+from torch import nn
+from torch.nn import functional as F
+
+from ratespike import simulate
+from ratespike.neurons import LIF
+
+TEST_IMAGES = 10_000
+REPETITIONS = 5
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    """Median; the first run warms up."""
+    times = []
+    for _ in range(REPETITIONS + 1):
+        began = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[1:])
+
+
+def _megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _spikes(network: nn.Sequential, images: torch.Tensor, n_steps: int = STEPS) -> None:
+    for first in range(0, len(images), BATCH):
+        part = images[first : first + BATCH]
+        simulate(network, part, n_steps, image_index=torch.arange(first, first + len(part)))
+
+
+@torch.no_grad()
+def _dense(network: nn.Module, images: torch.Tensor) -> None:
+    for part in images.split(BATCH):
+        network(part)
+
+
+def steps(n_steps: int) -> dict[str, float]:
+    """Cost and memory of longer simulations."""
+    problem = load(400)
+    return {"ms/image": 1000 * _seconds(lambda: _spikes(problem.network, problem.images, n_steps)) / 400, "MB": _megabytes()}
+
+
+def size(neurons_times: int) -> dict[str, float]:
+    """The same convolutions on larger images; the dense layer's weights are drawn."""
+    problem, side = load(100), 28 * round(neurons_times**0.5)
+    images = F.interpolate(problem.images, size=side, mode="bilinear")
+    pooled = (((side - 4) // 2) - 2) // 2
+    torch.manual_seed(0)
+    dense = nn.Linear(128 * pooled * pooled, 10)
+    network, relu = (nn.Sequential(*layers[:-1], dense) for layers in (problem.network, problem.relu_network))
+    result = simulate(network, images[:10])
+    spiking, passed = _seconds(lambda: _spikes(network, images)), _seconds(lambda: _dense(relu, images))
+    return {
+        "neurons": sum(result.neurons.values()),
+        "M multiply-adds": float(result.synaptic_operations.sum(0).mean()) / 1e6,
+        "ms/image": 1000 * spiking / len(images),
+        "x ReLU pass": spiking / passed,
+        "MB": _megabytes(),
+    }
+
+
+def rate(hz: int) -> dict[str, float]:
+    """All neurons of the network fire at one rate: weights 0 (they are added all the same), biases as the rate asks."""
+    problem = load(200)
+    x = (LIF().current_for(hz) - 1) / LIF().gain_and_bias()[0]
+    with torch.no_grad():
+        for layer in problem.network:
+            if isinstance(layer, nn.Conv2d):
+                layer.weight.zero_()
+                layer.bias.fill_(x)  # type: ignore[union-attr]
+    measured = simulate(problem.network, problem.images[:10]).firing_rates_hz()
+    spiking = _seconds(lambda: _spikes(problem.network, problem.images))
+    passed = _seconds(lambda: _dense(problem.relu_network, problem.images))
+    reference = (
+        _seconds(lambda: simulate(problem.network, problem.images[:32], STEPS, engine="torch")) / 32 * len(problem.images)
+    )
+    return {
+        "measured Hz": sum(measured.values()) / len(measured),
+        "ms/image": 1000 * spiking / len(problem.images),
+        "x ReLU pass": spiking / passed,
+        "x PyTorch engine": spiking / reference,
+    }
+
+
+def images(n_images: int) -> dict[str, float]:
+    """One call of `simulate` for many images."""
+    problem = load(n_images)
+    began = time.perf_counter()
+    simulate(problem.network, problem.images, STEPS)
+    return {"ms/image": 1000 * (time.perf_counter() - began) / n_images, "MB": _megabytes()}
+
+
+def threads(number: int) -> dict[str, float]:
+    """Cost by number of threads."""
+    torch.set_num_threads(number)
+    problem = load(400)
+    return {"ms/image": 1000 * _seconds(lambda: _spikes(problem.network, problem.images)) / 400}
+
+
+def engines(bits: int) -> dict[str, float]:
+    """1 000 images on both engines."""
+    problem, dtype = load(1000), {32: torch.float32, 64: torch.float64}[bits]
+    network, shown = problem.network.to(dtype), problem.images.to(dtype)
+    layers = [name for name, layer in network.named_children() if isinstance(layer, LIF)]
+    spikes, differ, right = 0, 0, {"event_driven": 0, "torch": 0}
+    for first in range(0, len(shown), 40):
+        part, index = shown[first : first + 40], torch.arange(first, first + 40)
+        both = {e: simulate(network, part, STEPS, image_index=index, record=layers, engine=e) for e in right}
+        for name in layers:
+            mine, reference = (result.recordings[name] for result in both.values())
+            spikes += int(reference.sum())
+            differ += int((mine != reference).sum())
+        for engine, result in both.items():
+            right[engine] += int((result.predictions[-1] == problem.labels[first : first + 40]).sum())
+    return {
+        "spikes": spikes,
+        "differ": differ,
+        "fraction": differ / spikes,
+        "accuracy differs": (right["event_driven"] - right["torch"]) / 1000,
+    }
+
+
+CASES: dict[str, tuple[Callable[[int], dict[str, float]], tuple[int, ...]]] = {
+    "steps": (steps, (10, 30, 100, 300)),
+    "size": (size, (1, 4, 16)),
+    "rate": (rate, (1, 3, 10, 30, 100)),
+    "images": (images, (100, 1000, TEST_IMAGES)),
+    "threads": (threads, (1, 2)),
+    "engines": (engines, (32, 64)),
+}
+
+
+def main() -> None:
+    """Run each case in a process of its own."""
+    if len(sys.argv) == 3 and sys.argv[2].isdigit():
+        print(json.dumps(CASES[sys.argv[1]][0](int(sys.argv[2]))))
+        return
+    for name in sys.argv[1:] or CASES:
+        case, values = CASES[name]
+        print(f"\n{name}: {case.__doc__}")
+        for value in values:
+            command = [sys.executable, Path(__file__), name, str(value)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
+            measured = json.loads(done.stdout.splitlines()[-1])
+            print(f"  {value:6d}  " + "  ".join(f"{key} {number:.4g}" for key, number in measured.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
