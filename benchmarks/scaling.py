@@ -2,7 +2,8 @@
 
 python benchmarks/scaling.py [steps | size | rate | images | threads | engines ...]      all, if none is named
 
-Every line is measured in a process of its own (peak memory is the whole process's, Python and PyTorch with it); times are medians.
+Every line is measured in a process of its own (peak memory is the whole process's, Python and PyTorch with it); times are
+medians.
 """
 
 import json

@@ -1,10 +1,11 @@
 """Thirty spiking steps against one dense forward pass, and against other libraries: interleaved runs, ratios of one round.
 
-python benchmarks/simulation.py [rounds] [peer ...]      peers: snntorch spikingjelly norse sinabs nengodl; all, if none is named
+python benchmarks/simulation.py [rounds] [peer ...]
 
-Each peer is installed into an environment of its own below .benchmarks/ (the first time only) and runs in a process of its own, which
-waits while others run. A peer's way with the best time (batch size, layout, single or multi step) is found before. ReLUs and ratespike run
-all 2 000 images each round; the peers run them once, for their accuracy, and 200 in each round.
+The peers are snntorch, spikingjelly, norse, sinabs and nengodl; all, if none is named. Each is installed into an environment
+of its own below .benchmarks/ (the first time only) and runs in a process of its own, which waits while others run. A peer's way
+with the best time (batch size, layout, single or multi step) is found before. ReLUs and ratespike run all 2 000 images in each
+round; the peers run them once, for their accuracy, and 200 in each round.
 """
 
 import json
@@ -159,9 +160,8 @@ def _table(problem: Problem, rates: torch.Tensor, peers: dict[str, Peer], rounds
             times[name].append(run().milliseconds_per_image)
     dense, ours = times["one ReLU forward pass"], times["ratespike"]
     print(f"{STEPS} steps, first {IMAGES} test images, {rounds} rounds, {torch.get_num_threads()} threads          ")
-    print(
-        f"{'':22s} {'ms/image':>8s} {'images/s':>8s}  {'x ReLU pass (range)':24s} {'x ratespike (range)':24s} accuracy spikes/image"
-    )
+    ratios = f"{'x ReLU pass (range)':24s} {'x ratespike (range)':24s}"
+    print(f"{'':22s} {'ms/image':>8s} {'images/s':>8s}  {ratios} accuracy spikes/image")
     for name, mine in times.items():
         middle = statistics.median(mine)
         print(

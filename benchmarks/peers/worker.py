@@ -1,7 +1,8 @@
 """What runs in a peer's own environment: the network of `problem.py` in its terms, timed when the benchmark asks.
 
-Arguments: weights (.npz of NengoDL's network), images and labels (.npz), time steps. The best of a peer's ways (batch size, layout,
-single or multi step) is found first, on few images. Then, for each line on stdin: how many images to run; answered by a line of JSON.
+Arguments: weights (.npz of NengoDL's network), images and labels (.npz), time steps. The best of a peer's ways (batch size,
+layout, single or multi step) is found first, on few images. Then, for each line on stdin, which says how many images to run,
+a line of JSON.
 """
 
 import json
@@ -37,7 +38,7 @@ class Task:
     steps: int
 
     def layer(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Weight and bias in PyTorch's order, such that spikes are 0 or 1 and the result is the neurons' current (threshold 1)."""
+        """Weight and bias in PyTorch's order; they make currents (threshold 1) from spikes that are 0 or 1."""
         kernel, bias = self.weights[f"{name}_kernel"], self.weights[f"{name}_bias"]
         height = 1.0 if name == "conv1" else AMPLITUDE_PER_STEP
         if name == "dense":

@@ -90,10 +90,14 @@ def test_every_length_of_step(conv_network: nn.Sequential, dt: float) -> None:
         (nn.Conv2d(3, 9, 3, groups=3), 6),
         (nn.Conv2d(3, 3, 3, groups=3, stride=2, padding=1), 9),
         (nn.Conv2d(3, 8, 3, padding=1, bias=False), 6),
+        (nn.Conv2d(3, 5, (3, 2), padding="same"), 6),
+        (nn.Conv2d(3, 5, 2, padding="same", dilation=(1, 3)), 6),
+        (nn.Conv2d(3, 5, 3, padding="valid", dilation=2, stride=2), 9),
     ],
     ids=repr,
 )
 @pytest.mark.parametrize("pool", [None, nn.AvgPool2d(2), nn.AvgPool2d(3, stride=2, padding=1)], ids=repr)
+@pytest.mark.filterwarnings("ignore:Using padding='same'")  # PyTorch: an even kernel may cost it a copy
 def test_every_connection(convolution: nn.Conv2d, size: int, pool: nn.AvgPool2d | None) -> None:
     torch.manual_seed(0)
     pooling = [] if pool is None else [pool]

@@ -111,9 +111,23 @@ def _as_convolution(layer: nn.Module, grid: Shape) -> _Convolution:
     bias = np.zeros(len(weight)) if layer.bias is None else _array(layer.bias)
     if isinstance(layer, nn.Linear):
         return _Convolution(weight.reshape(-1, *grid), bias)
-    if isinstance(layer.padding, str) or layer.padding_mode != "zeros" or _pair(layer.dilation) != (1, 1):
+    if layer.padding_mode != "zeros":
         raise UnsupportedError(f"the layer {layer}")
-    return _Convolution(weight, bias, _pair(layer.stride), _pair(layer.padding), layer.groups)
+    weight = _dilated(weight, _pair(layer.dilation))
+    if layer.padding == "same":  # an even kernel reaches one further to the right: as wide to the left, but with zeros
+        weight = np.pad(weight, ((0, 0), (0, 0), *((1 - size % 2, 0) for size in weight.shape[2:])))
+        padding = (weight.shape[2] // 2, weight.shape[3] // 2)
+    else:
+        padding = (0, 0) if isinstance(layer.padding, str) else _pair(layer.padding)
+    return _Convolution(weight, bias, _pair(layer.stride), padding, layer.groups)
+
+
+def _dilated(weight: np.ndarray, dilation: tuple[int, int]) -> np.ndarray:
+    """The kernel with zeros between its weights."""
+    height, width = ((size - 1) * step + 1 for size, step in zip(weight.shape[2:], dilation, strict=True))
+    spread = np.zeros((*weight.shape[:2], height, width))
+    spread[:, :, :: dilation[0], :: dilation[1]] = weight
+    return spread
 
 
 def _array(tensor: Tensor) -> np.ndarray:
