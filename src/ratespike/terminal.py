@@ -36,6 +36,8 @@ def summary(results: Results, seconds: dict[str, float], run: Run, *, is_slice: 
     table.add_row("agreement of rates and spikes", _percent(final["agreement"]))
     for layer, rate in results.firing_rate_hz().items():
         table.add_row(f"firing rate, {layer}", f"{rate:.1f} Hz")
+    if results.mean_steps < results.n_steps:
+        table.add_row("steps until an early exit, mean", f"{results.mean_steps:.1f}")
     table.add_row("synaptic operations an image", f"{final['synaptic_operations'] / 1e6:.2f} million")
     for what, duration in seconds.items():
         table.add_row(f"seconds, {what}", f"{duration:.0f}")

@@ -122,6 +122,26 @@ def test_every_readout(conv_network: nn.Sequential, readout: str) -> None:
     assert_equal(*both_engines(conv_network.double(), pixels(5, 1, 13, 13), readout=readout))
 
 
+@pytest.mark.parametrize("readout", ["last", "mean_after_burn_in", "spike_count"])
+@pytest.mark.parametrize("hidden", [LowPass(tau=0.004), NoFilter()], ids=repr)
+def test_early_exit(conv_network: nn.Sequential, readout: str, hidden: Synapse) -> None:
+    network = nn.Sequential(*conv_network[:2], hidden, *conv_network[2:]).double()
+    images = pixels(21, 1, 13, 13)
+    whole = simulate(network, images, 33, readout=readout, engine="torch")
+    lead = whole.outputs.topk(2).values.diff(dim=-1).abs().squeeze(-1)
+    margin = float(lead[14].median())  # about half of the images are done by then
+    event_driven, torch_engine = both_engines(network, images, n_steps=33, readout=readout, early_exit=margin)
+    assert_equal(event_driven, torch_engine)
+    assert torch.equal(event_driven.steps, torch_engine.steps)
+    assert len(event_driven.steps.unique()) > 2
+    for image, steps in enumerate(event_driven.steps.tolist()):
+        checks = [t for t in range(5, 33, 5) if lead[t - 1, image] >= margin]
+        assert steps == min([*checks, 33])
+        assert torch.allclose(event_driven.outputs[:steps, image], whole.outputs[:steps, image])
+        assert (event_driven.outputs[steps - 1 :, image] == event_driven.outputs[steps - 1, image]).all()
+        assert event_driven.synaptic_operations[:, image].count_nonzero() <= steps
+
+
 def test_single_precision_differs_by_next_to_nothing(conv_network: nn.Sequential) -> None:
     event_driven, torch_engine = both_engines(conv_network, pixels(100, 1, 13, 13, dtype=torch.float32))
     spikes = sum(int(recorded.sum()) for recorded in torch_engine.recordings.values())

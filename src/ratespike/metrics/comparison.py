@@ -22,6 +22,7 @@ class Results:
         spikes_per_neuron: by neuron layer, mean number of spikes a neuron fires in each step.
         synaptic_operations: per image, in each step.
         confusion: images by true class (rows) and by class predicted from spikes at the last step.
+        mean_steps: how many steps an image was simulated for.
         dt: the step, seconds.
         first_images: accuracies of the first images alone, by the name that tells how many; empty if not asked for.
     """
@@ -32,6 +33,7 @@ class Results:
     spikes_per_neuron: dict[str, Float[Tensor, " time"]]
     synaptic_operations: Float[Tensor, " time"]
     confusion: Int[Tensor, "classes classes"]
+    mean_steps: float
     dt: float
     first_images: dict[str, float]
 
@@ -52,6 +54,7 @@ class Results:
             "spiking_accuracy": spiking,
             "accuracy_gap": self.rate_accuracy - spiking,
             "agreement": float(self.agreement[-1]),
+            "mean_steps": self.mean_steps,
             "synaptic_operations": float(self.synaptic_operations.sum()),
             **{f"firing_rate_hz/{name}": rate for name, rate in self.firing_rate_hz().items()},
             **self.first_images,
@@ -77,6 +80,7 @@ class Comparison(nn.Module):
         self.agreement = AccuracyAtEveryStep(n_steps)
         self.spikes = nn.ModuleList(MeanAtEveryStep(n_steps) for _ in neurons)  # a layer's name may hold a dot
         self.operations = MeanAtEveryStep(n_steps)
+        self.steps = MeanAtEveryStep(1)
         self.confusion = MulticlassConfusionMatrix(classes)
 
     def update(
@@ -96,6 +100,7 @@ class Comparison(nn.Module):
             self.first_rate_accuracy.update(rate_predictions[:, first], labels[first])
             self.first_spiking_accuracy.update(predictions[:, first], labels[first])
         self.operations.update(spikes.synaptic_operations)
+        self.steps.update(spikes.steps.unsqueeze(0))
         self.confusion.update(predictions[-1], labels)
         for metric, counts in zip(self.spikes, spikes.spike_counts.values(), strict=True):
             metric.update(counts)  # type: ignore[operator]
@@ -122,6 +127,7 @@ class Comparison(nn.Module):
             },
             synaptic_operations=_values(self.operations),
             confusion=self.confusion.compute().cpu(),
+            mean_steps=float(_values(self.steps)[0]),
             dt=self.dt,
             first_images=first_images,
         )

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError, nearest
 from ratespike.simulation import torch_engine
-from ratespike.simulation.readout import READOUTS, read_out
+from ratespike.simulation.early_exit import EarlyExit
+from ratespike.simulation.readout import READOUTS, Answers
 from ratespike.simulation.result import Settings, Simulation
 from ratespike.simulation.stages import Stage, evaluation_mode, stages
 from ratespike.simulation.start import STARTS, Start
@@ -36,6 +38,7 @@ def simulate(
     start: Start = "uniform",
     readout: str = "last",
     burn_in: float = 0.01,
+    early_exit: float | None = None,
     record: Sequence[str] = (),
     engine: str = "auto",
     seed: int = 0,
@@ -60,6 +63,8 @@ def simulate(
         readout: what the outputs are after each step: `last`, the filtered output; `mean`, `mean_after_burn_in` or
             `spike_count` of the unfiltered outputs so far (see `ratespike.simulation.readout`).
         burn_in: what `mean_after_burn_in` leaves out, seconds.
+        early_exit: an image is done when its largest answer leads the second by this much (in the read-out's unit); looked
+            at every 5 steps. By default every image takes all steps.
         record: names of neuron layers whose spikes and voltages are kept.
         engine: `torch`, the reference, for any device, dtype and layer; `event_driven`, whose cost follows the spikes, for
             convolutions, average pooling and dense layers with LIF or SpikingRectifiedLinear neurons on a CPU (it records no
@@ -87,6 +92,8 @@ def simulate(
         raise ParameterError(f"dt={dt}: must be a number above 0 (s)")
     if not burn_in >= 0:
         raise ParameterError(f"burn_in={burn_in}: must be a number at least 0 (s)")
+    if early_exit is not None and not early_exit > 0:
+        raise ParameterError(f"early_exit={early_exit}: must be a number above 0, or none")
     _check_choice("engine", engine, ENGINES)
     _check_choice("readout", readout, READOUTS)
     if isinstance(start, str):
@@ -100,10 +107,16 @@ def simulate(
     _warn_of_long_steps(neurons, dt)
     if image_index is None:
         image_index = torch.arange(len(images), device=images.device)
+    answers_of = partial(Answers, readout, synapse=synapse, dt=dt, burn_in=burn_in, scale=_output_scale(cut))
+    leave = None if early_exit is None else EarlyExit(early_exit, answers_of)
     with evaluation_mode(network):
-        result = _run(engine, cut, images, image_index, Settings(n_steps, dt, start, tuple(record), seed))
-    answers = read_out(result.outputs, readout, synapse=synapse, dt=dt, burn_in=burn_in, scale=_output_scale(cut))
-    return replace(result, outputs=answers)
+        result = _run(engine, cut, images, image_index, Settings(n_steps, dt, start, tuple(record), seed, leave))
+    answers = answers_of().extend(result.outputs)
+    if leave is None:
+        return replace(result, outputs=answers, steps=torch.full((len(images),), n_steps))
+    if answers.shape[2] < 2:
+        raise ParameterError(f"early_exit={early_exit}: the network has one output, and so no lead over a second")
+    return replace(result, outputs=answers).stopped(leave.steps(answers))
 
 
 def _run(engine: str, cut: list[Stage], images: Tensor, image_index: Tensor, settings: Settings) -> Simulation:

@@ -9,15 +9,12 @@ from ratespike.synapses import Synapse
 READOUTS = ("last", "mean", "mean_after_burn_in", "spike_count")
 
 
-def read_out(
-    outputs: Float[Tensor, "time batch classes"], readout: str, *, synapse: Synapse, dt: float, burn_in: float, scale: float
-) -> Float[Tensor, "time batch classes"]:
-    """The answer at each step, as if the simulation ended there.
+class Answers:
+    """What a network answers after each step, as if the simulation ended there; outputs may come some steps at a time.
 
     Only `last` looks through the synapse: the others average themselves, and a filter before them would only delay them.
 
     Args:
-        outputs: of the network's last layer, unfiltered.
         readout:
             - `last`: the filtered output of the step.
             - `mean`: the mean of the outputs so far.
@@ -33,29 +30,41 @@ def read_out(
     Example:
         >>> from ratespike.synapses import NoFilter
         >>> outputs = torch.tensor([[[4.0]], [[1.0]], [[2.0]]])
-        >>> read_out(outputs, "mean_after_burn_in", synapse=NoFilter(), dt=0.001, burn_in=0.001, scale=1.0).flatten()
+        >>> answers = Answers("mean_after_burn_in", synapse=NoFilter(), dt=0.001, burn_in=0.001, scale=1.0)
+        >>> answers.extend(outputs).flatten()
         tensor([4.0000, 1.0000, 1.5000])
     """
-    if readout == "last":
-        return _filtered(outputs, synapse, dt)
-    total = outputs.cumsum(0)
-    if readout == "spike_count":
-        return total * (dt / scale)
-    skipped = min(round(burn_in / dt), len(outputs)) if readout == "mean_after_burn_in" else 0
-    mean = _divided_by_steps(total)
-    if skipped:
-        mean[skipped:] = _divided_by_steps(total[skipped:] - total[skipped - 1])
-    return mean
 
+    def __init__(self, readout: str, *, synapse: Synapse, dt: float, burn_in: float, scale: float):
+        self.readout, self.synapse, self.dt, self.scale = readout, synapse, dt, scale
+        self.skipped = round(burn_in / dt) if readout == "mean_after_burn_in" else 0
+        self.steps = 0
+        self.state: tuple[Tensor, ...] | None = None  # of the filter, or the sum so far and that of the burn-in
 
-def _filtered(outputs: Tensor, synapse: Synapse, dt: float) -> Tensor:
-    state, filtered = synapse.initial_state(outputs[0]), []
-    for output in outputs:
-        value, state = synapse.step(output, state, dt)
-        filtered.append(value)
-    return torch.stack(filtered)
+    def extend(self, outputs: Float[Tensor, "time batch classes"]) -> Float[Tensor, "time batch classes"]:
+        """The answers after each of the steps that follow; `outputs` are those of the last layer, unfiltered."""
+        step = self._filtered if self.readout == "last" else self._summed
+        return torch.stack([step(output) for output in outputs])
 
+    def keep(self, images: Tensor) -> None:
+        """Go on with these images only: numbers, or a mask."""
+        self.state = tuple(values[images] for values in self.state or ())
 
-def _divided_by_steps(total: Tensor) -> Tensor:
-    steps = torch.arange(1, len(total) + 1, device=total.device, dtype=total.dtype)
-    return total / steps.reshape(-1, 1, 1)
+    def _filtered(self, output: Tensor) -> Tensor:
+        if self.state is None:
+            self.state = self.synapse.initial_state(output)
+        value, self.state = self.synapse.step(output, self.state, self.dt)
+        return value
+
+    def _summed(self, output: Tensor) -> Tensor:
+        nothing = torch.zeros_like(output)
+        total, skipped = self.state or (nothing, nothing)
+        self.steps, total = self.steps + 1, total + output
+        if self.steps == self.skipped:
+            skipped = total
+        self.state = total, skipped
+        if self.readout == "spike_count":
+            return total * (self.dt / self.scale)
+        if self.steps > self.skipped:
+            return (total - skipped) / (self.steps - self.skipped)
+        return total / self.steps

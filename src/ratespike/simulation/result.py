@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from ratespike.simulation.early_exit import EarlyExit
 from ratespike.simulation.start import Start
 
 
@@ -19,6 +20,7 @@ class Settings:
     start: Start
     record: tuple[str, ...]
     seed: int
+    early_exit: EarlyExit | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Simulation:
         dt: the step, seconds.
         voltages: by neuron layer named in `record`, its membrane voltages after each step, shape (time, batch, ...); a
             neuron without a membrane has none.
+        steps: how many steps each image was simulated for, shape (batch,): fewer than all with `early_exit`. From then on its
+            answer stays as it is, and nothing is counted or recorded.
     """
 
     outputs: Float[Tensor, "time batch classes"]
@@ -44,6 +48,7 @@ class Simulation:
     recordings: dict[str, Float[Tensor, "time batch *shape"]]
     dt: float
     voltages: dict[str, Float[Tensor, "time batch *shape"]] = field(default_factory=dict)
+    steps: Int[Tensor, " batch"] = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
 
     @property
     def n_steps(self) -> int:
@@ -70,6 +75,24 @@ class Simulation:
             synaptic_operations=self.synaptic_operations[:, :n_images],
             recordings={name: spikes[:, :n_images] for name, spikes in self.recordings.items()},
             voltages={name: voltages[:, :n_images] for name, voltages in self.voltages.items()},
+        )
+
+    def stopped(self, steps: Int[Tensor, " batch"]) -> "Simulation":
+        """The same, each image's simulation ended after its number of steps."""
+        time = torch.arange(self.n_steps, device=steps.device).unsqueeze(1)
+        running, images = time < steps, torch.arange(len(steps), device=steps.device)
+
+        def silent(values: Tensor) -> Tensor:
+            return values * running.reshape(*running.shape, *[1] * (values.dim() - 2)).to(values.dtype)
+
+        return replace(
+            self,
+            outputs=self.outputs[torch.minimum(time, steps - 1), images],
+            spike_counts={name: silent(counts) for name, counts in self.spike_counts.items()},
+            synaptic_operations=silent(self.synaptic_operations),
+            recordings={name: silent(spikes) for name, spikes in self.recordings.items()},
+            voltages={name: silent(voltages) for name, voltages in self.voltages.items()},
+            steps=steps,
         )
 
 

@@ -57,11 +57,11 @@ def _run(
     shape = (settings.n_steps, batch, len(plan.layers))
     neurons = [int(np.prod(layer.connection.out_shape)) for layer in plan.layers]
     result = Result(
-        outputs=np.empty((settings.n_steps, batch, int(np.prod(plan.output.out_shape))), plan.dtype),
-        spike_counts=np.empty(shape, np.int64),
-        operations=np.empty(shape, np.int64),
+        outputs=np.zeros((settings.n_steps, batch, int(np.prod(plan.output.out_shape))), plan.dtype),
+        spike_counts=np.zeros(shape, np.int64),
+        operations=np.zeros(shape, np.int64),
         recorded={
-            number: np.empty((batch, settings.n_steps, neurons[number]), np.uint8)
+            number: np.zeros((batch, settings.n_steps, neurons[number]), np.uint8)
             for number, name in enumerate(names)
             if name in settings.record
         },
@@ -69,7 +69,7 @@ def _run(
     blocks = iter(range(0, batch, BLOCK_IMAGES))
 
     def work() -> None:
-        workspace = Workspace(plan, settings.n_steps)
+        workspace = Workspace(plan, settings.n_steps, settings.early_exit)
         for first in blocks:
             workspace.run(images, start, slice(first, min(first + BLOCK_IMAGES, batch)), result)
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from ratespike.compiled.simd import lanes_of
+from ratespike.simulation.early_exit import CHECK_EVERY, EarlyExit
 from ratespike.simulation.event_driven.connection import Connection, Shape, aligned
 from ratespike.simulation.event_driven.events import SLACK, Events
 from ratespike.simulation.event_driven.kernels import Spikes, State, first_layer, neuron_layer, output_layer
@@ -15,6 +17,7 @@ from ratespike.simulation.event_driven.neurons import rest
 from ratespike.simulation.event_driven.philox import fill_uniform
 from ratespike.simulation.event_driven.plan import NeuronLayer, Plan
 from ratespike.simulation.random import START
+from ratespike.simulation.readout import Answers
 
 CHUNK_STEPS = 32  # at most so many steps of a layer before the next layer: bounds memory, not results
 BLOCK_IMAGES = 4  # images a thread takes at a time
@@ -75,8 +78,9 @@ class UniformStart:
 class Workspace:
     """Scratch memory of one thread."""
 
-    def __init__(self, plan: Plan, n_steps: int) -> None:
-        self.plan, self.chunks = plan, _even_chunks(n_steps, CHUNK_STEPS)
+    def __init__(self, plan: Plan, n_steps: int, early_exit: EarlyExit | None) -> None:
+        self.plan, self.early_exit = plan, early_exit
+        self.chunks = _even_chunks(n_steps, CHUNK_STEPS) if early_exit is None else _chunks(n_steps, CHECK_EVERY)
         steps = max(last - first for first, last in self.chunks)
         self.states = [_new_state(layer, plan.dtype) for layer in plan.layers]
         out = plan.output
@@ -100,28 +104,49 @@ class Workspace:
         for layer, state, begin in zip(self.plan.layers, self.states, start, strict=True):
             _set_start(layer, state, begin, block)
         self.output_state.filtered[:] = 0
+        rows = np.arange(block.start, block.stop)
+        answers = None if self.early_exit is None else self.early_exit.answers()
         for first, last in self.chunks:
-            self._advance(images[block], first, last, block, result)
+            self._advance(images[rows], first, last, rows, result)
+            if answers is not None:
+                rows = self._without_done(answers, result.outputs[first:last, rows], rows)
+                if not len(rows):
+                    break
 
-    def _advance(self, images: np.ndarray, first: int, last: int, block: slice, result: Result) -> None:
+    def _without_done(self, answers: Answers, outputs: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The images that are not done yet; their states move up to the front."""
+        assert self.early_exit is not None
+        going_on: np.ndarray = ~self.early_exit.done(answers.extend(torch.from_numpy(outputs))[-1]).numpy()
+        if not going_on.all():
+            answers.keep(torch.from_numpy(going_on))
+            places = np.flatnonzero(going_on)
+            for state in (*self.states, self.output_state):
+                for values in state:
+                    values[: len(places)] = values[places]
+        left: np.ndarray = rows[going_on]
+        return left
+
+    def _advance(self, images: np.ndarray, first: int, last: int, rows: np.ndarray, result: Result) -> None:
         count, steps = len(images), last - first
+        counts = np.empty((2, len(self.plan.layers), steps, count), np.int64)
         spikes = [Spikes(_leading(s.bits, count, steps), _leading(s.counts, count, steps)) for s in self.spikes]
         for i, layer in enumerate(self.plan.layers):
             to = layer.connection
-            statistics = result.spike_counts[first:last, block, i], result.operations[first:last, block, i]
             scratch = to.cells, to.kernel, self.events[i], layer.step
-            behind = layer.fan_out, first, *statistics, lanes_of(to.lanes)
+            behind = layer.fan_out, first, counts[0, i], counts[1, i], lanes_of(to.lanes)
             if i == 0:
                 first_layer(images, *scratch, self.states[0], spikes[0], self.currents[0], *behind)
             else:
                 state = layer.smooth, self.states[i], spikes[i]
                 neuron_layer(spikes[i - 1], *scratch, *state, self.currents[i], self.blocks[i], *behind)
             if i in result.recorded:
-                result.recorded[i][block, first:last] = _unpacked(spikes[i], to.out_shape[0])
+                result.recorded[i][rows, first:last] = _unpacked(spikes[i], to.out_shape[0])
         out, plan = self.plan.output, self.plan
-        outputs = result.outputs[first:last, block].reshape(steps, count, out.out_shape[0], -1)
+        outputs: np.ndarray = np.empty((steps, count, out.out_shape[0], out.out_shape[1] * out.out_shape[2]), plan.dtype)
         memory = plan.output_filter, self.output_state, self.currents[-1]
         output_layer(spikes[-1], out.cells, out.kernel, self.events[-1], *memory, outputs, lanes_of(out.lanes))
+        result.spike_counts[first:last, rows], result.operations[first:last, rows] = counts.transpose(0, 2, 3, 1)
+        result.outputs[first:last, rows] = outputs.reshape(steps, count, -1)
 
 
 def _leading(array: np.ndarray | None, images: int, steps: int) -> np.ndarray | None:
@@ -136,6 +161,10 @@ def _even_chunks(n_steps: int, longest: int) -> list[tuple[int, int]]:
     count = -(-n_steps // longest)
     edges = [n_steps * i // count for i in range(count + 1)]
     return list(itertools.pairwise(edges))
+
+
+def _chunks(n_steps: int, length: int) -> list[tuple[int, int]]:
+    return [(first, min(first + length, n_steps)) for first in range(0, n_steps, length)]
 
 
 def _set_start(layer: NeuronLayer, state: State, start: GivenStart | UniformStart, block: slice) -> None:

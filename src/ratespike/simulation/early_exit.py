@@ -1,0 +1,39 @@
+"""Early exit: an image whose answer is clear is not simulated any further."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ratespike.simulation.readout import Answers
+
+CHECK_EVERY = 5  # steps
+
+
+@dataclass(frozen=True)
+class EarlyExit:
+    """When an image is done: after every `CHECK_EVERY` steps its answer is looked at.
+
+    Attributes:
+        margin: by which the largest answer must lead the second.
+        answers: makes the read-out.
+    """
+
+    margin: float
+    answers: Callable[[], Answers]
+
+    def done(self, answers: Float[Tensor, "*time batch classes"]) -> Bool[Tensor, "*time batch"]:
+        """Which answers are clear."""
+        first, second = answers.topk(2, dim=-1).values.unbind(-1)
+        return first - second >= self.margin
+
+    def steps(self, answers: Float[Tensor, "time batch classes"]) -> Int[Tensor, " batch"]:
+        """How many steps each image takes: the first check that finds it clear, or all steps."""
+        n_steps, batch, _ = answers.shape
+        checks = torch.arange(CHECK_EVERY, n_steps, CHECK_EVERY, device=answers.device)
+        if not len(checks):
+            return torch.full((batch,), n_steps, device=answers.device)
+        done = self.done(answers[checks - 1])
+        return torch.where(done.any(0), checks[done.int().argmax(0)], n_steps)
