@@ -2,9 +2,16 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: mnist test lint
+.PHONY: mnist test lint bench
 mnist: .venv/.ok
 	$(RUN) train.py +experiment=mnist
+
+# Half an hour: 30 steps against a ReLU pass and five libraries, what the cost grows with, the kernels, a training step.
+bench: .venv/.ok
+	$(RUN) benchmarks/simulation.py
+	$(RUN) benchmarks/scaling.py
+	$(RUN) benchmarks/roofline.py
+	$(RUN) benchmarks/training.py
 
 test: .venv/.ok lint
 	$(RUN) -m pytest

@@ -5,7 +5,8 @@ from ratespike.simulation import Simulation
 
 
 def simulation(outputs: torch.Tensor, spikes: torch.Tensor, operations: torch.Tensor) -> Simulation:
-    return Simulation(outputs, {"a.b": spikes}, operations, {"a.b": 4}, {}, dt=0.001)
+    steps = torch.arange(outputs.shape[1]) + 1
+    return Simulation(outputs, {"a.b": spikes}, operations, {"a.b": 4}, {}, dt=0.001, steps=steps)
 
 
 def test_comparison_of_two_batches_by_hand() -> None:
@@ -25,6 +26,7 @@ def test_comparison_of_two_batches_by_hand() -> None:
     assert torch.allclose(results.spikes_per_neuron["a.b"], torch.tensor([third, 1], dtype=torch.float64))
     final = results.final()
     assert abs(final["accuracy_gap"]) < 1e-6 and abs(final["synaptic_operations"] - 11) < 1e-9
+    assert results.mean_steps == final["mean_steps"] == (1 + 2 + 1) / 3  # two batches, of two images and of one
     assert abs(final["firing_rate_hz/a.b"] - 1000 * 2 / 3) < 1e-9
     assert results.confusion.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
     assert results.first_images == {"first_2_images/rate_accuracy": 1, "first_2_images/spiking_accuracy": 1}

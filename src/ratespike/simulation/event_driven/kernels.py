@@ -27,6 +27,7 @@ class State(NamedTuple):
     voltage: Any  # (images, pixels * tiles * lanes)
     memory: Any  # the same shape
     pending: Any  # (images, pixels * tiles * ring) uint64
+    resting: Any  # (images, pixels * tiles) uint64
     filtered: Any  # (images, 2, pixels * tiles * lanes); length 0 without a filter
 
 
@@ -116,6 +117,7 @@ def first_layer(
                     state.voltage[image],
                     state.memory[image],
                     state.pending[image],
+                    state.resting[image],
                     bits,
                     counts,
                     lanes,
@@ -182,6 +184,7 @@ def neuron_layer(
                         state.voltage[image],
                         state.memory[image],
                         state.pending[image],
+                        state.resting[image],
                         bits,
                         counts,
                         lanes,

@@ -11,7 +11,7 @@ Arguments common to all steps, for one image and one group of up to 64 channels 
 - `step`, `steps`: time steps step … step + steps - 1 counted from the start of the simulation; `row` is the first one's
   place in `spikes`.
 - `voltage`, `memory` (pixels of the layer, tiles, width): state; `pending` (pixels, tiles, ring): one word of bits for
-  each of the steps to come.
+  each of the steps to come; `resting` (pixels, tiles): one word.
 - `spikes` (rows, pixels of the layer, tiles): one bit a neuron, written. `counts` (rows, pixels of the layer, tiles *
   width): spikes in the step; None for neurons that spike at most once in a step.
 """
@@ -102,25 +102,27 @@ def longest_rest(neuron: LIFStep | RectifiedStep) -> float:
     return neuron.ring * neuron.dt
 
 
-def rest(neuron: LIFStep, refractory_time: np.ndarray, pending: np.ndarray, memory: np.ndarray) -> None:
+def rest(neuron: LIFStep, refractory_time: np.ndarray, pending: np.ndarray, resting: np.ndarray, memory: np.ndarray) -> None:
     """Let LIF neurons begin a simulation in their refractory time; their voltage is 0.
 
     Args:
         neuron: constants of the step.
         refractory_time: what is left of it plus one step, seconds, shape (images, pixels * tiles, width).
         pending: of each image, shape (images, pixels * tiles * ring), written.
+        resting: of each image, shape (images, pixels * tiles), written.
         memory: of each image, shape (images, neurons), written.
     """
     images, words, width = refractory_time.shape
     steps = np.floor(refractory_time / neuron.dt).astype(np.int64) - 1  # wakes in this one
     free = np.minimum((steps + 2) - refractory_time / neuron.dt, 1)  # part of that step
     memory[:images] = (-np.expm1(free * np.log1p(-neuron.drive)) / neuron.drive).reshape(images, -1)
-    resting = refractory_time > neuron.dt
+    rests = refractory_time > neuron.dt
     ring = pending[:images].reshape(images, words, neuron.ring)
     for step in range(neuron.ring):
         bits = np.zeros((images, words, 64), np.uint8)
-        bits[:, :, :width] = resting & (steps == step)
+        bits[:, :, :width] = rests & (steps == step)
         ring[:, :, step] = np.packbits(bits, axis=-1, bitorder="little").view(np.uint64)[:, :, 0]
+    resting[:images] = np.bitwise_or.reduce(ring, axis=2)
 
 
 def _advance_lif(
@@ -137,13 +139,15 @@ def _advance_lif(
     voltage,
     memory,
     pending,
+    resting,
     spikes,
     counts,
     lanes,
 ):
     # exp(-δ/τ) in the step in which a neuron wakes is (J - v)/(J - 1) of the step in which it spiked, times a constant:
-    # no logarithm, no exponential. `memory` keeps (1 - exp(-δ/τ)) / drive for it. The gate multiplies the current: 0
-    # while a neuron rests, so that v stays 0, that factor in the step in which it wakes, 1 otherwise.
+    # no logarithm, no exponential. `memory` keeps (1 - exp(-δ/τ)) / drive for it. The gate multiplies what a step adds: 0
+    # while a neuron rests, so that v stays 0, that factor in the step in which it wakes, 1 otherwise. A neuron's steps wait
+    # for each other, a row's neurons do not: so the row is the inner loop.
     width = width_of(lanes)
     dtype = voltage.dtype.type
     zero, one = repeat(dtype(0), lanes), repeat(dtype(1), lanes)
@@ -151,30 +155,26 @@ def _advance_lif(
     whole = repeat(dtype(1) / neuron.drive, lanes)
     early, late = repeat(neuron.early / neuron.drive, lanes), repeat(neuron.late / neuron.drive, lanes)
     last = np.uint64(neuron.ring - 1)
-    for pixel in range(pixels):
-        place = (first_pixel + pixel) * tiles + tile
-        words = np.uint64(place * neuron.ring)
-        v, factor = load(voltage, place * width, lanes), load(memory, place * width, lanes)
-        resting = np.uint64(0)
-        for slot in range(words, words + np.uint64(neuron.ring)):
-            resting |= pending[slot]
-        gate = where(resting, zero, one)
-        busy, awoken = resting, np.uint64(0)  # where spikes are frequent, branches on them are mispredicted: always take them
-        for k in range(steps):
-            now = np.uint64(step + k)
-            waking = pending[words + (now & last)]
-            pending[words + (now & last)] = 0
-            if waking | awoken | busy != 0:
-                gate = where(waking, factor, where(awoken, one, gate))
+    for k in range(steps):
+        now = np.uint64(step + k)
+        wake = now + np.uint64(neuron.rest)
+        for pixel in range(pixels):
+            place = (first_pixel + pixel) * tiles + tile
+            words = np.uint64(place * neuron.ring)
+            v = load(voltage, place * width, lanes)
             j = load(current, k * current_step + pixel * width, lanes)
-            v = maximum(v + (j - v * drive) * gate, lowest)
+            waking, rests = pending[words + (now & last)], resting[place]
+            change = j - v * drive
+            if rests != 0:
+                change = change * where(rests, where(waking, load(memory, place * width, lanes), zero), one)
+            v = maximum(v + change, lowest)
             spiked = bits_above(v, one)
             spikes[np.uint64(row + k), first_pixel + pixel, tile] = spiked
-            awoken = waking & ~spiked
-            if spiked | busy != 0:
+            if spiked | rests != 0:
+                pending[words + (now & last)] = 0
+                resting[place] = (rests & ~waking) | spiked
                 ratio = quotient(j - v * drive, j - drive)
                 share = whole - ratio * early
-                wake = now + np.uint64(neuron.rest)
                 if neuron.late_exists:
                     too_late = ~bits_above(share, zero) & spiked
                     share = where(too_late, whole - ratio * late, share)
@@ -182,11 +182,9 @@ def _advance_lif(
                     pending[words + (wake & last)] |= spiked & ~too_late
                 else:
                     pending[words + (wake & last)] |= spiked
-                factor = where(spiked, minimum(share, one), factor)
-                gate = where(spiked, zero, gate)
+                store(memory, place * width, where(spiked, minimum(share, one), load(memory, place * width, lanes)))
                 v = where(spiked, zero, v)
-        store(voltage, place * width, v)
-        store(memory, place * width, factor)
+            store(voltage, place * width, v)
 
 
 def _advance_rectified(
@@ -203,6 +201,7 @@ def _advance_rectified(
     voltage,
     memory,
     pending,
+    resting,
     spikes,
     counts,
     lanes,
@@ -238,6 +237,7 @@ def advance_row(
     voltage,
     memory,
     pending,
+    resting,
     spikes,
     counts,
     lanes,
@@ -261,6 +261,7 @@ def _choose_step(
     voltage,
     memory,
     pending,
+    resting,
     spikes,
     counts,
     lanes,

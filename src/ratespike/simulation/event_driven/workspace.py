@@ -87,7 +87,8 @@ class Workspace:
         outputs = out.out_shape[1] * out.out_shape[2] * out.kernel.tiles * out.lanes
         nothing: np.ndarray = np.zeros((BLOCK_IMAGES, 0), plan.dtype)
         filtered: np.ndarray = np.zeros((BLOCK_IMAGES, 2, outputs if plan.output_filter else 0), plan.dtype)
-        self.output_state = State(nothing, nothing, np.zeros((BLOCK_IMAGES, 0), np.uint64), filtered)
+        no_words: np.ndarray = np.zeros((BLOCK_IMAGES, 0), np.uint64)
+        self.output_state = State(nothing, nothing, no_words, no_words, filtered)
         self.spikes = [_new_spikes(layer, steps, plan.dtype) for layer in plan.layers]
         sources: list[tuple[Shape, int, bool]] = [(plan.image_shape, 1, True)]
         sources += [(layer.connection.out_shape, steps, layer.step.multiple) for layer in plan.layers]
@@ -170,6 +171,7 @@ def _chunks(n_steps: int, length: int) -> list[tuple[int, int]]:
 def _set_start(layer: NeuronLayer, state: State, start: GivenStart | UniformStart, block: slice) -> None:
     channels, height, width = layer.connection.out_shape
     state.pending[:] = 0
+    state.resting[:] = 0
     state.filtered[:] = 0
 
     voltage = start.voltage(block, state.voltage.dtype.type)
@@ -184,15 +186,16 @@ def _set_start(layer: NeuronLayer, state: State, start: GivenStart | UniformStar
     state.voltage[:images] = padded(voltage).reshape(images, -1)
     if start.refractory_time is not None:
         refractory_time = padded(start.refractory_time[block]).reshape(images, -1, layer.connection.lanes)
-        rest(layer.step, refractory_time, state.pending, state.memory)
+        rest(layer.step, refractory_time, state.pending, state.resting, state.memory)
 
 
 def _new_state(layer: NeuronLayer, dtype: type) -> State:
-    words = layer.places // layer.connection.lanes * layer.step.ring
+    words = layer.places // layer.connection.lanes
     return State(
         voltage=aligned(np.zeros((BLOCK_IMAGES, layer.places), dtype)),
         memory=aligned(np.zeros((BLOCK_IMAGES, 0 if layer.step.multiple else layer.places), dtype)),
-        pending=np.zeros((BLOCK_IMAGES, words), np.uint64),
+        pending=np.zeros((BLOCK_IMAGES, words * layer.step.ring), np.uint64),
+        resting=np.zeros((BLOCK_IMAGES, words), np.uint64),
         filtered=aligned(np.zeros((BLOCK_IMAGES, 2, layer.places if layer.smooth else 0), dtype)),
     )
 
