@@ -1,5 +1,6 @@
 """The fixed task of the speed tables: NengoDL's trained MNIST network, uniform start, the first 2 000 test images."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,6 @@ def load(n_images: int = IMAGES) -> Problem:
     """Read weights and images; `n_images` from the beginning of the test set."""
     layers = yaml.safe_load((ROOT / "conf" / "network" / "conv3.yaml").read_text())["layers"]
     network, _ = load_nengodl(WEIGHTS, layers, (1, 28, 28))
-    relu = nn.Sequential(*(nn.ReLU() if isinstance(layer, Neuron) else layer for layer in network))
+    relu = nn.Sequential(*(nn.ReLU() if isinstance(layer, Neuron) else copy.deepcopy(layer) for layer in network))
     test = MNIST(dir="data/mnist", validation_images=5000).load(ROOT).test[:n_images]
     return Problem(network, relu.to(memory_format=torch.channels_last), test.pixels.float() / 255, test.labels)  # type: ignore[call-overload]

@@ -93,7 +93,7 @@ def main() -> None:
         label = names[number] if number < len(names) else "output"
         work, microseconds = multiply_adds[number], 1e6 * took / IMAGES
         print(
-            f"{label:10s} {microseconds:6.0f} us/image: {work / 1e6:6.2f} M multiply-adds, {4 * work / 1e6:6.1f} MB of weights, "
+            f"{label:8s} {microseconds:6.0f} us/image: {work / 1e6:6.2f} M multiply-adds, {4 * work / 1e6:5.1f} MB of weights, "
             f"{neurons / 1e3:5.0f} k neuron steps; {work / microseconds / 1e3:5.1f} G multiply-adds/s"
         )
 

@@ -6,7 +6,7 @@ from ratespike.simulation import Simulation
 
 def simulation(outputs: torch.Tensor, spikes: torch.Tensor, operations: torch.Tensor) -> Simulation:
     steps = torch.arange(outputs.shape[1]) + 1
-    return Simulation(outputs, {"a.b": spikes}, operations, {"a.b": 4}, {}, dt=0.001, steps=steps)
+    return Simulation(outputs, {"a.b": spikes}, operations, {"a.b": 4}, {}, dt=0.001, stopped_after=steps)
 
 
 def test_comparison_of_two_batches_by_hand() -> None:
@@ -27,7 +27,7 @@ def test_comparison_of_two_batches_by_hand() -> None:
     final = results.final()
     assert abs(final["accuracy_gap"]) < 1e-6 and abs(final["synaptic_operations"] - 11) < 1e-9
     assert results.mean_steps == final["mean_steps"] == (1 + 2 + 1) / 3  # two batches, of two images and of one
-    assert abs(final["firing_rate_hz/a.b"] - 1000 * 2 / 3) < 1e-9
+    assert abs(final["firing_rate_hz/a.b"] - 1000 * 16 / 4 / (1 + 2 + 1)) < 1e-9  # 16 spikes of 4 neurons in 1 + 2 + 1 steps
     assert results.confusion.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
     assert results.first_images == {"first_2_images/rate_accuracy": 1, "first_2_images/spiking_accuracy": 1}
     assert final["first_2_images/spiking_accuracy"] == 1

@@ -140,6 +140,27 @@ def test_early_exit(conv_network: nn.Sequential, readout: str, hidden: Synapse) 
         assert torch.allclose(event_driven.outputs[:steps, image], whole.outputs[:steps, image])
         assert (event_driven.outputs[steps - 1 :, image] == event_driven.outputs[steps - 1, image]).all()
         assert event_driven.synaptic_operations[:, image].count_nonzero() <= steps
+    first = next(iter(event_driven.neurons))
+    seconds = float(event_driven.steps.sum()) * event_driven.dt * event_driven.neurons[first]
+    assert abs(event_driven.firing_rates_hz()[first] - float(event_driven.recordings[first].sum()) / seconds) < 1e-9
+
+
+def test_a_last_layer_with_places_and_an_empty_batch() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), LIF(intercept=-0.5), nn.Conv2d(4, 3, 3)).double()
+    event_driven, torch_engine = both_engines(network, pixels(4, 1, 8, 8))
+    assert_equal(event_driven, torch_engine)
+    assert event_driven.outputs.shape == torch_engine.outputs.shape == (25, 4, 3, 4, 4)
+    for engine in ("event_driven", "torch"):
+        for start in ("uniform", "steady_phase"):
+            assert simulate(network, pixels(0, 1, 8, 8), 7, start=start, engine=engine).outputs.shape == (7, 0, 3, 4, 4)
+
+
+def test_half_precision_outputs_are_summed_in_single_precision() -> None:
+    network = nn.Sequential(nn.Linear(2, 300), LIF(), nn.Linear(300, 2)).bfloat16()
+    images = torch.ones(3, 2, dtype=torch.bfloat16)
+    raw = simulate(network, images, 600, synapse=NoFilter()).outputs.double()
+    mean = simulate(network, images, 600, readout="mean").outputs
+    assert torch.allclose(mean[-1].double(), raw.mean(0), rtol=1e-4, atol=1e-4)
 
 
 def test_single_precision_differs_by_next_to_nothing(conv_network: nn.Sequential) -> None:

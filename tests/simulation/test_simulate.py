@@ -117,6 +117,7 @@ def test_start_may_be_given() -> None:
     ("options", "message"),
     [
         ({"n_steps": 0}, "n_steps=0: must be a whole number at least 1"),
+        ({"early_exit": 0}, "early_exit=0: must be a number above 0"),
         ({"dt": 0}, "dt=0: must be a number above 0"),
         ({"dt": float("nan")}, "dt=nan"),
         ({"engine": "trch"}, "engine=trch: did you mean torch?"),
@@ -128,6 +129,12 @@ def test_start_may_be_given() -> None:
 def test_bad_arguments(conv_network: nn.Sequential, images: torch.Tensor, options: dict[str, object], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         simulate(conv_network, images[:1], **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("last", [nn.Linear(3, 1), nn.Unflatten(1, (3, 1))], ids=repr)
+def test_early_exit_needs_classes(last: nn.Module) -> None:
+    with pytest.raises(ParameterError, match=r"early_exit=0.5: needs two classes or more"):
+        simulate(nn.Sequential(nn.Linear(2, 3), LIF(), last), torch.rand(4, 2), early_exit=0.5)
 
 
 def test_networks_that_cannot_be_simulated() -> None:

@@ -43,8 +43,8 @@ class Results:
         return len(self.spiking_accuracy)
 
     def firing_rate_hz(self) -> dict[str, float]:
-        """By neuron layer, spikes per neuron and second over the whole simulation."""
-        return {name: float(spikes.mean()) / self.dt for name, spikes in self.spikes_per_neuron.items()}
+        """By neuron layer, spikes per neuron and second, over the steps that images were simulated for."""
+        return {name: float(spikes.sum()) / (self.mean_steps * self.dt) for name, spikes in self.spikes_per_neuron.items()}
 
     def final(self) -> dict[str, float]:
         """The final metrics by the names that MLflow shows, without the `test/` before them."""

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ratespike.neurons.base import at_least_float32
 from ratespike.synapses import Synapse
 
 READOUTS = ("last", "mean", "mean_after_burn_in", "spike_count")
@@ -57,6 +58,7 @@ class Answers:
         return value
 
     def _summed(self, output: Tensor) -> Tensor:
+        output = at_least_float32(output)
         nothing = torch.zeros_like(output)
         total, skipped = self.state or (nothing, nothing)
         self.steps, total = self.steps + 1, total + output

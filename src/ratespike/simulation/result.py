@@ -37,8 +37,8 @@ class Simulation:
         dt: the step, seconds.
         voltages: by neuron layer named in `record`, its membrane voltages after each step, shape (time, batch, ...); a
             neuron without a membrane has none.
-        steps: how many steps each image was simulated for, shape (batch,): fewer than all with `early_exit`. From then on its
-            answer stays as it is, and nothing is counted or recorded.
+        stopped_after: with `early_exit`, how many steps each image was simulated for, shape (batch,). From then on its answer
+            stays as it is, and nothing is counted or recorded.
     """
 
     outputs: Float[Tensor, "time batch classes"]
@@ -48,7 +48,7 @@ class Simulation:
     recordings: dict[str, Float[Tensor, "time batch *shape"]]
     dt: float
     voltages: dict[str, Float[Tensor, "time batch *shape"]] = field(default_factory=dict)
-    steps: Int[Tensor, " batch"] = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    stopped_after: Int[Tensor, " batch"] | None = None
 
     @property
     def n_steps(self) -> int:
@@ -56,14 +56,22 @@ class Simulation:
         return self.outputs.shape[0]
 
     @property
+    def steps(self) -> Int[Tensor, " batch"]:
+        """How many steps each image was simulated for."""
+        if self.stopped_after is not None:
+            return self.stopped_after
+        return torch.full((self.outputs.shape[1],), self.n_steps, device=self.outputs.device)
+
+    @property
     def predictions(self) -> Float[Tensor, "time batch"]:
         """The class with the largest output, at each step."""
         return self.outputs.argmax(dim=-1)
 
     def firing_rates_hz(self) -> dict[str, float]:
-        """By neuron layer, spikes per neuron and second, averaged over images and steps."""
+        """By neuron layer, spikes per neuron and second, averaged over images and the steps that they were simulated for."""
+        seconds = self.dt * self.steps.sum().double()
         return {
-            name: float(counts.double().mean()) / (self.neurons[name] * self.dt) for name, counts in self.spike_counts.items()
+            name: float(counts.double().sum() / (self.neurons[name] * seconds)) for name, counts in self.spike_counts.items()
         }
 
     def first(self, n_images: int) -> "Simulation":
@@ -75,6 +83,7 @@ class Simulation:
             synaptic_operations=self.synaptic_operations[:, :n_images],
             recordings={name: spikes[:, :n_images] for name, spikes in self.recordings.items()},
             voltages={name: voltages[:, :n_images] for name, voltages in self.voltages.items()},
+            stopped_after=None if self.stopped_after is None else self.stopped_after[:n_images],
         )
 
     def stopped(self, steps: Int[Tensor, " batch"]) -> "Simulation":
@@ -92,7 +101,7 @@ class Simulation:
             synaptic_operations=silent(self.synaptic_operations),
             recordings={name: silent(spikes) for name, spikes in self.recordings.items()},
             voltages={name: silent(voltages) for name, voltages in self.voltages.items()},
-            steps=steps,
+            stopped_after=steps,
         )
 
 

@@ -100,7 +100,7 @@ def fan_out(cut: list[Stage], image: Tensor) -> tuple[int, dict[str, Tensor]]:
     first = weights_met(layers_until_neuron(cut, 0), image.shape[1:], image.device)
     met, signal = {}, image
     for number, stage in enumerate(cut):
-        signal = stage.input(signal)
+        signal = stage.input(signal.to(image.dtype))
         if isinstance(stage.ending, Neuron):
             behind = layers_until_neuron(cut, number + 1)
             met[stage.name] = weights_met(behind, signal.shape[1:], signal.device)
@@ -129,7 +129,7 @@ def weights_met(layers: tuple[nn.Module, ...], shape: torch.Size, device: torch.
             passed, channels, weighted = _connections(layer, passed, channels)
             if weighted:
                 multiplications = multiplications + passed.sum() * channels
-        return (torch.autograd.grad(multiplications, place)[0][0] / alike).expand(shape)
+        return (torch.autograd.grad(multiplications, place)[0][0] / max(1, alike)).expand(shape)
 
 
 def _connections(layer: nn.Module, signal: Tensor, channels: int) -> tuple[Tensor, int, bool]:

@@ -16,9 +16,10 @@ from ratespike.simulation.stages import Stage, fan_out
 from ratespike.simulation.start import initial_state, steady_currents
 from ratespike.synapses import NoFilter, Synapse
 
-CPU_BYTES = 16 * 2**20  # for the currents and spikes of the largest layer: about what a CPU's cache holds
-GPU_BYTES = 2**30
-CPU_IMAGES = 16  # at a time, at most
+# For currents and spikes of the largest layer; with a random start's integers and what a step makes on the way, the peak is
+# several times as high. On a CPU about what its cache holds.
+CPU_BYTES, GPU_BYTES = 16 * 2**20, 2**28
+CPU_IMAGES, GPU_IMAGES = 16, 512  # at a time, at most
 _ALIGNMENT = 8  # BLAS sums in another order for odd batch sizes: whole groups keep an image's spikes from depending on it
 
 
@@ -107,7 +108,7 @@ def slices(images: Tensor, image_index: Tensor, largest_layer: int) -> Iterator[
     So many at once that the currents and pulses of a layer of `largest_layer` neurons keep to the budget in one step.
     """
     at_once = max(_ALIGNMENT, _budget(images) // _bytes_per_image(images, largest_layer) // _ALIGNMENT * _ALIGNMENT)
-    at_once = min(at_once, CPU_IMAGES) if images.device.type == "cpu" else at_once
+    at_once = min(at_once, CPU_IMAGES if images.device.type == "cpu" else GPU_IMAGES)
     for part, index in zip(images.split(at_once), image_index.split(at_once), strict=True):
         padding = -len(part) % _ALIGNMENT
         padded = torch.cat([part, part.new_zeros(padding, *part.shape[1:])])
@@ -119,7 +120,7 @@ def _budget(images: Tensor) -> int:
 
 
 def _bytes_per_image(images: Tensor, largest_layer: int) -> int:
-    return 2 * largest_layer * images.element_size()
+    return max(1, 2 * largest_layer * images.element_size())
 
 
 def _largest(met: dict[str, Tensor]) -> int:
@@ -141,7 +142,7 @@ def _run_slice(cut: list[Stage], images: Tensor, image_index: Tensor, settings: 
         for layer, current in zip(layers, steady_currents(cut, images), strict=True):
             layer.start(current)
     outputs = []
-    steps_at_once = max(1, _budget(images) // (len(images) * _bytes_per_image(images, _largest(met))))
+    steps_at_once = max(1, _budget(images) // (max(1, len(images)) * _bytes_per_image(images, _largest(met))))
     for steps in torch.arange(settings.n_steps).split(steps_at_once):
         signals = endings[0].run(constant.expand(len(steps), *constant.shape))
         for stage, ending in zip(cut[1:], endings[1:], strict=True):

@@ -33,11 +33,12 @@ def run(cut: list[Stage], images: Tensor, image_index: Tensor, settings: Setting
     first_operations, met = fan_out(cut, images[:1])
     plan = make_plan(cut, shape, settings.dt, _DTYPES[images.dtype], [places.numpy() for places in met.values()])
     start = _starts(cut, images, image_index, settings, plan, [places.shape for places in met.values()])
-    result = _run(plan, images.reshape(len(images), shape[0], -1).contiguous().numpy(), start, settings, list(met))
+    pixels = images.flatten(2) if images.dim() == 4 else images.unsqueeze(2)
+    result = _run(plan, pixels.contiguous().numpy(), start, settings, list(met))
     counts, operations = torch.from_numpy(result.spike_counts), torch.from_numpy(result.operations).sum(2)
     operations[0] += first_operations
     return Simulation(
-        outputs=torch.from_numpy(result.outputs),
+        outputs=torch.from_numpy(result.outputs).unflatten(2, _output_shape(cut, images[:1])),
         spike_counts={name: counts[:, :, number].to(images.dtype) for number, name in enumerate(met)},
         synaptic_operations=operations.to(images.dtype),
         neurons={name: places.numel() for name, places in met.items()},
@@ -48,6 +49,12 @@ def run(cut: list[Stage], images: Tensor, image_index: Tensor, settings: Setting
         },
         dt=settings.dt,
     )
+
+
+def _output_shape(cut: list[Stage], image: Tensor) -> torch.Size:
+    for stage in cut:
+        image = stage.input(image)
+    return image.shape[1:]
 
 
 def _run(
@@ -75,8 +82,8 @@ def _run(
 
     helpers = min(threads, -(-batch // BLOCK_IMAGES)) - 1
     with ThreadPoolExecutor(max(1, helpers)) as pool:
-        others = [pool.submit(work) for _ in range(helpers)]
         try:
+            others = [pool.submit(work) for _ in range(helpers)]
             work()
         finally:
             list(blocks)  # after an interruption nothing is left to do
@@ -120,7 +127,7 @@ def _currents(
 def _given_start(layer: NeuronLayer, state: State, dt: float) -> GivenStart:
     arrays = {name: _channels_last(values) for name, values in state.items()}
     resting = arrays.get("refractory_time")
-    if resting is None or resting.max() <= dt:
+    if resting is None or not (resting > dt).any():
         return GivenStart(arrays["voltage"], None)
     if resting.max() > longest_rest(layer.step) or arrays["voltage"][resting > dt].any():
         raise UnsupportedError("a start in a refractory time longer than the neuron's, or with a voltage other than 0")
