@@ -39,6 +39,7 @@ PEERS: dict[str, tuple[tuple[str, ...], ...]] = {  # what pip is given, one call
         ("progressbar2", "python-utils", "jinja2", "packaging"),
     ),
 }
+DISTRIBUTIONS = {"nengodl": "nengo-dl"}  # where the package index knows a peer by another name
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,14 @@ class Peer:
     def __init__(self, name: str, task: Path) -> None:
         script = Path(__file__).parent / "peers" / f"with_{name}.py"
         command = [_environment(name), script, WEIGHTS, task, str(STEPS)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.way = self._answer()["way"]
+        self.version = subprocess.run(
+            [_environment(name), "-c", f"import importlib.metadata as m; print(m.version({DISTRIBUTIONS.get(name, name)!r}))"],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout.strip()
 
     def run(self, images: int) -> Run:
         """Time `images` images."""
@@ -140,7 +145,7 @@ def main() -> None:
         try:
             for name in names:
                 peers[name] = Peer(name, task)
-                print(f"{name}: {peers[name].way}", flush=True)
+                print(f"{name} {peers[name].version}: {peers[name].way}", flush=True)
             _table(problem, rates, peers, rounds)
         finally:
             for peer in peers.values():

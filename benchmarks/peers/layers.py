@@ -12,7 +12,7 @@ from worker import FILTER_DECAY, Task, Way
 
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]  # (current, state) -> (spikes 0 or 1, state)
 
-BATCHES = (25, 100, 200)
+BATCHES = (8, 25, 100, 200)
 
 
 def modules(task: Task, channels_last: bool, drive: float) -> tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d, nn.Linear]:
@@ -55,7 +55,7 @@ def step_by_step(task: Task, drive: float, step: Step, start: Callable[[Tensor],
 def layer_by_layer(task: Task, drive: float, neurons: Callable[[Tensor], Tensor]) -> dict[str, Way]:
     """All time steps of a layer before the next one; `neurons` takes currents (time, batch, ...) and gives spikes."""
     ways: dict[str, Way] = {}
-    for batch, channels_last in itertools.product(BATCHES[:2], (False, True)):
+    for batch, channels_last in itertools.product(BATCHES[:3], (False, True)):
         layers = modules(task, channels_last, drive)
 
         def simulate(images: Tensor, layers: Any = layers) -> tuple[Tensor, float]:

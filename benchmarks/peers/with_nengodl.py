@@ -42,10 +42,10 @@ def build(task: Task) -> tuple[nengo.Network, nengo.Node, nengo.Probe]:
         return net, image, nengo.Probe(output, synapse=0.1)
 
 
-def way(task: Task, batch: int) -> Way:
-    """Images in batches of one size; spikes are not counted."""
+def way(task: Task, batch: int, unrolled: int) -> Way:
+    """Images in batches of one size, several steps in one round of the loop; spikes are not counted."""
     net, image, probe = build(task)
-    simulator = nengo_dl.Simulator(net, minibatch_size=batch, progress_bar=False)
+    simulator = nengo_dl.Simulator(net, minibatch_size=batch, unroll_simulation=unrolled, progress_bar=False)
 
     def run(images: np.ndarray) -> tuple[np.ndarray, float]:
         shown = np.tile(images.reshape(len(images), 1, -1), (1, task.steps, 1))
@@ -54,4 +54,6 @@ def way(task: Task, batch: int) -> Way:
     return run
 
 
-serve(task := read_task(), {f"batches of {batch}": way(task, batch) for batch in (50, 100)})
+task = read_task()
+choices = [(50, 1), (100, 1), (50, 5), (100, 5)]
+serve(task, {f"batches of {batch}, unrolled {unrolled}": way(task, batch, unrolled) for batch, unrolled in choices})

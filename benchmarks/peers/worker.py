@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-TRIAL_IMAGES = 100
+TRIAL_IMAGES = 200
 AMPLITUDE_PER_STEP = 10.0  # amplitude 0.01 over dt 0.001 s
 FILTER_DECAY = float(np.exp(-0.001 / 0.1))
 
