@@ -75,7 +75,7 @@ def main() -> None:
     problem = load(IMAGES)
     cut = stages(problem.network)
     names = [stage.name for stage in cut if stage.name]
-    first, met = fan_out(cut, problem.images[:1])
+    first, met, _ = fan_out(cut, problem.images[:1])
     spikes = simulate(problem.network, problem.images[:100], STEPS, record=names, engine="event_driven").recordings
 
     def run() -> None:

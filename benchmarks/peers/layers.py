@@ -1,7 +1,7 @@
 """The weight layers of the network in PyTorch, for the peers that are built on it."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,9 +31,9 @@ def step_by_step(task: Task, drive: float, step: Step, start: Callable[[Tensor],
     """One time step of the whole network after the other; `start` gives a layer's state from its first current."""
     ways: dict[str, Way] = {}
     for batch, channels_last in itertools.product(BATCHES, (False, True)):
-        conv1, conv2, conv3, dense = modules(task, channels_last, drive)
+        layers = modules(task, channels_last, drive)
 
-        def simulate(images: Tensor, layers: Any = (conv1, conv2, conv3, dense)) -> tuple[Tensor, float]:
+        def simulate(images: Tensor, layers: Any = layers) -> tuple[Tensor, float]:
             conv1, conv2, conv3, dense = layers
             constant, states, total, spikes = conv1(images), [None, None, None], None, images.new_zeros(())
             for _ in range(task.steps):
@@ -79,11 +79,7 @@ def layer_by_layer(task: Task, drive: float, neurons: Callable[[Tensor], Tensor]
 def _in_batches(simulate: Callable[[Tensor], tuple[Tensor, float]], batch: int) -> Way:
     def run(images: np.ndarray) -> tuple[np.ndarray, float]:
         with torch.no_grad():
-            parts = [simulate(part) for part in _batches(images, batch)]
+            parts = [simulate(part) for part in torch.from_numpy(images).split(batch)]
         return torch.cat([outputs for outputs, _ in parts]).numpy(), sum(spikes for _, spikes in parts)
 
     return run
-
-
-def _batches(images: np.ndarray, batch: int) -> Iterator[Tensor]:
-    yield from torch.from_numpy(images).split(batch)

@@ -86,8 +86,8 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def fan_out(cut: list[Stage], image: Tensor) -> tuple[int, dict[str, Tensor]]:
-    """How much work one image and each spike make for an event-driven machine.
+def fan_out(cut: list[Stage], image: Tensor) -> tuple[int, dict[str, Tensor], torch.Size]:
+    """How much work one image and each spike make for an event-driven machine, and the shape of an output.
 
     Args:
         cut: a network.
@@ -95,7 +95,7 @@ def fan_out(cut: list[Stage], image: Tensor) -> tuple[int, dict[str, Tensor]]:
 
     Returns:
         The multiply-adds of the first current, and by neuron layer, for each of its places, the weights that a spike meets,
-        shape (channels, height, width) or (features,), float64.
+        shape (channels, height, width) or (features,), float64. The shape of the network's output, without batch.
     """
     first = weights_met(layers_until_neuron(cut, 0), image.shape[1:], image.device)
     met, signal = {}, image
@@ -104,7 +104,7 @@ def fan_out(cut: list[Stage], image: Tensor) -> tuple[int, dict[str, Tensor]]:
         if isinstance(stage.ending, Neuron):
             behind = layers_until_neuron(cut, number + 1)
             met[stage.name] = weights_met(behind, signal.shape[1:], signal.device)
-    return int(first.sum()), met
+    return int(first.sum()), met, signal.shape[1:]
 
 
 def weights_met(layers: tuple[nn.Module, ...], shape: torch.Size, device: torch.device) -> Float[Tensor, " *shape"]:
@@ -119,10 +119,9 @@ def weights_met(layers: tuple[nn.Module, ...], shape: torch.Size, device: torch.
         shape: of the signal in front of them, without batch.
         device: where to compute.
     """
-    image = len(shape) == 3
-    alike = shape[0] if image or len(shape) == 1 else 1  # channels, or features: what holds for one holds for all
+    has_channels = len(shape) in (1, 3)  # or features: what holds for one holds for all
+    alike, one = (shape[0], (1, *shape[1:])) if has_channels else (1, shape)
     with torch.inference_mode(False), torch.enable_grad():
-        one = (1, *shape[1:]) if image else (shape if alike == 1 else (1,))
         place = torch.ones(1, *one, dtype=torch.float64, device=device, requires_grad=True)
         passed, channels, multiplications = place, alike, place.sum() * 0
         for layer in layers:

@@ -91,7 +91,7 @@ class _Filter:
 
 def run(cut: list[Stage], images: Tensor, image_index: Tensor, settings: Settings) -> Simulation:
     """Simulate `images`, a slice at a time."""
-    first_operations, met = fan_out(cut, images[:1])
+    first_operations, met, _ = fan_out(cut, images[:1])
     result = concatenate(
         [
             _run_slice(cut, part, index, settings, met).first(count)

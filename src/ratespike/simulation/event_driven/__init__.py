@@ -30,7 +30,7 @@ def run(cut: list[Stage], images: Tensor, image_index: Tensor, settings: Setting
     if images.device.type != "cpu" or images.dtype not in _DTYPES or images.dim() not in (2, 4):
         raise UnsupportedError(f"{images.dtype} of {images.dim()} dimensions on {images.device}")
     shape: Shape = tuple(images.shape[1:]) if images.dim() == 4 else (images.shape[1], 1, 1)  # type: ignore[assignment]
-    first_operations, met = fan_out(cut, images[:1])
+    first_operations, met, output_shape = fan_out(cut, images[:1])
     plan = make_plan(cut, shape, settings.dt, _DTYPES[images.dtype], [places.numpy() for places in met.values()])
     start = _starts(cut, images, image_index, settings, plan, [places.shape for places in met.values()])
     pixels = images.flatten(2) if images.dim() == 4 else images.unsqueeze(2)
@@ -38,7 +38,7 @@ def run(cut: list[Stage], images: Tensor, image_index: Tensor, settings: Setting
     counts, operations = torch.from_numpy(result.spike_counts), torch.from_numpy(result.operations).sum(2)
     operations[0] += first_operations
     return Simulation(
-        outputs=torch.from_numpy(result.outputs).unflatten(2, _output_shape(cut, images[:1])),
+        outputs=torch.from_numpy(result.outputs).unflatten(2, output_shape),
         spike_counts={name: counts[:, :, number].to(images.dtype) for number, name in enumerate(met)},
         synaptic_operations=operations.to(images.dtype),
         neurons={name: places.numel() for name, places in met.items()},
@@ -49,12 +49,6 @@ def run(cut: list[Stage], images: Tensor, image_index: Tensor, settings: Setting
         },
         dt=settings.dt,
     )
-
-
-def _output_shape(cut: list[Stage], image: Tensor) -> torch.Size:
-    for stage in cut:
-        image = stage.input(image)
-    return image.shape[1:]
 
 
 def _run(
