@@ -1,14 +1,17 @@
 """Train a spiking network on its firing rates, then test it on rates and on spikes."""
 
-from ratespike.config import Job, command
+from pathlib import Path
+
+from ratespike.command import Job, command
+from ratespike.config import Config
 
 
-@command
-def train(job: Job) -> None:
-    from ratespike.run import train_and_test  # imports torch: not before the configuration is known to be good
+def train(job: Job[Config]) -> None:
+    """Imports torch only now that the configuration is known to be good."""
+    from ratespike.run import train_and_test
 
     train_and_test(job)
 
 
 if __name__ == "__main__":
-    train()
+    command("config", train, root=Path(__file__).resolve().parent)

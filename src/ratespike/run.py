@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ratespike.config import INTERRUPTED, Job
+from ratespike.command import INTERRUPTED, Job
+from ratespike.config import Config
 from ratespike.data import DataSet, Splits
 from ratespike.network import build_network
 from ratespike.optimizers import Optimizer
@@ -40,7 +41,7 @@ class Parts:
     simulate: "Simulate"
 
 
-def build_parts(job: Job) -> Parts:
+def build_parts(job: Job[Config]) -> Parts:
     """Build and try everything that can be wrong; raises `ParameterError`."""
     config = job.config
     data = build(DataSet, config.data, "data")  # type: ignore[type-abstract]
@@ -56,7 +57,7 @@ def build_parts(job: Job) -> Parts:
     return Parts(data, data.load(job.root), network, neurons, optimizer, run_simulation)
 
 
-def train_and_test(job: Job) -> None:
+def train_and_test(job: Job[Config]) -> None:
     """Train on rates, test on rates and on spikes, keep everything in MLflow, print the comparison."""
     uri = address.resolve(job.config.tracking.uri, job.root)
     address.check(uri, exists=job.config.resume is not None)
@@ -100,7 +101,7 @@ def _simulate(network: nn.Module, images: torch.Tensor, image_index: torch.Tenso
     return simulate(network, images, image_index=image_index, **settings)  # type: ignore[arg-type]
 
 
-def _interrupted_run(job: Job, uri: str, run_id: str) -> "Run":
+def _interrupted_run(job: Job[Config], uri: str, run_id: str) -> "Run":
     from ratespike.tracking import runs
 
     run = runs.find_run(runs.connect(uri), run_id)
@@ -109,7 +110,7 @@ def _interrupted_run(job: Job, uri: str, run_id: str) -> "Run":
     return run
 
 
-def _new_run(job: Job, uri: str) -> "Run":
+def _new_run(job: Job[Config], uri: str) -> "Run":
     from ratespike.tracking import runs
 
     experiment = job.config.tracking.experiment
@@ -117,7 +118,7 @@ def _new_run(job: Job, uri: str) -> "Run":
     return runs.open_run(runs.connect(uri), experiment, " ".join([experiment, *changed]))
 
 
-def _trainer(job: Job, run: "Run", checkpoints: Path | None = None) -> "Trainer":
+def _trainer(job: Job[Config], run: "Run", checkpoints: Path | None = None) -> "Trainer":
     from pytorch_lightning import Trainer
     from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 
@@ -143,7 +144,7 @@ def _trainer(job: Job, run: "Run", checkpoints: Path | None = None) -> "Trainer"
     )
 
 
-def _test_untrained(job: Job, run: "Run", classifier: "Classifier", datamodule: "DataModule") -> None:
+def _test_untrained(job: Job[Config], run: "Run", classifier: "Classifier", datamodule: "DataModule") -> None:
     name = "test/untrained_spiking_accuracy"
     if run.metric(name) is None:
         _trainer(job, run).test(classifier, datamodule, verbose=False)
@@ -151,11 +152,11 @@ def _test_untrained(job: Job, run: "Run", classifier: "Classifier", datamodule: 
         run.metrics({name: classifier.results.final()["spiking_accuracy"]})
 
 
-def _checkpoints(job: Job, run: "Run") -> Path:
+def _checkpoints(job: Job[Config], run: "Run") -> Path:
     return job.root / "outputs" / "checkpoints" / run.id
 
 
-def _train(job: Job, run: "Run", classifier: "Classifier", datamodule: "DataModule") -> float:
+def _train(job: Job[Config], run: "Run", classifier: "Classifier", datamodule: "DataModule") -> float:
     folder = _checkpoints(job, run)
     last = None
     if job.config.resume is not None:
@@ -169,7 +170,7 @@ def _train(job: Job, run: "Run", classifier: "Classifier", datamodule: "DataModu
     return seconds
 
 
-def _test(job: Job, run: "Run", classifier: "Classifier", datamodule: "DataModule") -> float:
+def _test(job: Job[Config], run: "Run", classifier: "Classifier", datamodule: "DataModule") -> float:
     began = time.perf_counter()
     best = _checkpoints(job, run) / "best.ckpt"
     _trainer(job, run).test(classifier, datamodule, ckpt_path=best, weights_only=True, verbose=False)
