@@ -7,10 +7,12 @@ from ratespike.config import Config
 
 
 def train(job: Job[Config]) -> None:
-    """Imports torch only now that the configuration is known to be good."""
+    from ratespike.parts import check_and_build
+
+    parts = check_and_build(job)  # before Lightning and MLflow are imported
     from ratespike.run import train_and_test
 
-    train_and_test(job)
+    train_and_test(job, parts)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ratespike import sweep
 from ratespike.config import check
+from ratespike.own_process import INTERRUPTED, interrupt_on_termination
 from ratespike.parameters import ParameterError, nearest
-
-INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 
 C = TypeVar("C")
 
@@ -33,6 +33,7 @@ class Job(Generic[C]):
         overrides: the command line's arguments.
         root: the repository root, where relative paths start.
         output_dir: this run's own folder.
+        number: of a job among those of a multirun, from 0; None for a single run.
     """
 
     config: C
@@ -40,6 +41,7 @@ class Job(Generic[C]):
     overrides: list[str]
     root: Path
     output_dir: Path
+    number: int | None = None
 
 
 def command(config_name: str, task: Callable[[Job[Any]], None], root: Path) -> None:
@@ -48,17 +50,21 @@ def command(config_name: str, task: Callable[[Job[Any]], None], root: Path) -> N
     def run(config: DictConfig) -> None:
         checked = check(config)
         plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-        hydra_config = HydraConfig.get()
-        task(Job(checked, plain, list(hydra_config.overrides.task), root, Path(hydra_config.runtime.output_dir)))
+        settings = HydraConfig.get()
+        number = settings.job.num if settings.mode == RunMode.MULTIRUN else None
+        job = Job(checked, plain, list(settings.overrides.task), root, Path(settings.runtime.output_dir), number)
+        if number is None:
+            task(job)
+        else:
+            sweep.run_job(task, job)
 
     def run_or_exit(config: DictConfig) -> None:
         try:
             run(config)
         except ParameterError as error:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise
             sys.exit(f"error: {error}")  # Hydra reports an exception with lines of its own, an exit it lets pass
 
+    interrupt_on_termination()
     wants_traceback = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, and the line is ours
     job = run if wants_traceback else run_or_exit
@@ -70,6 +76,8 @@ def command(config_name: str, task: Callable[[Job[Any]], None], root: Path) -> N
         sys.exit(f"error: {_explain(error, root, config_name)}")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    finally:
+        sweep.end()
 
 
 def _explain(error: Exception, root: Path, config_name: str) -> str:

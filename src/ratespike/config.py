@@ -40,10 +40,14 @@ class TrainerConfig:
 
 @dataclass
 class TrackingConfig:
-    """Where MLflow keeps the runs; without `uri` in `mlflow.db` and `mlruns/` at the repository root."""
+    """Where MLflow keeps the runs; without `uri` in `mlflow.db` and `mlruns/` at the repository root.
+
+    `parent` is the id of the run that this one is shown below; a sweep sets it.
+    """
 
     experiment: str = parameter("ratespike")
     uri: str | None = parameter(None)
+    parent: str | None = parameter(None)
     system_metrics: bool = parameter(False)
 
 

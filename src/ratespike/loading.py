@@ -1,6 +1,5 @@
 """A trained network back from a run or a checkpoint."""
 
-import tempfile
 from pathlib import Path
 
 import torch
@@ -36,8 +35,7 @@ def load(run_or_checkpoint: str | Path) -> nn.Sequential:
     uri = address.resolve(None, Path.cwd())
     address.check(uri, exists=True)
     run = runs.find_run(runs.connect(uri), str(run_or_checkpoint))
-    with tempfile.TemporaryDirectory() as folder:
-        path = run.checkpoint("best", Path(folder))
+    with run.artifact(runs.BEST) as path:
         if path is None:
             raise ParameterError(f"run {run.id} has no checkpoint: it ended before its first epoch did")
         return _from_file(path)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ratespike.neurons import Neuron
-from ratespike.parameters import ParameterError, build, check_parameters, nearest, parameter
+from ratespike.parameters import ParameterError, build, check_parameters, nearest, parameter, training_values
 from ratespike.synapses import Synapse
 
 Shape = tuple[int, ...]
@@ -23,6 +23,10 @@ class Layer(ABC):
 
     def __post_init__(self) -> None:
         check_parameters(self)
+
+    def training_values(self, neuron: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What of this layer changes a training; None for one that rates pass as if it were not there."""
+        return training_values(self)
 
     @abstractmethod
     def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
@@ -88,7 +92,10 @@ class Neurons(Layer):
 
     neuron: Mapping[str, Any] | None = field(default=None)
 
-    def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
+    def training_values(self, neuron: Mapping[str, Any]) -> dict[str, Any] | None:
+        return self.module((), neuron).training_values()
+
+    def module(self, shape: Shape, neuron: Mapping[str, Any]) -> Neuron:
         return build(Neuron, neuron if self.neuron is None else self.neuron, "neuron")  # type: ignore[type-abstract]
 
 
@@ -97,6 +104,9 @@ class Filter(Layer):
     """A synaptic filter behind a neuron layer."""
 
     synapse: Mapping[str, Any] = field(default_factory=dict)
+
+    def training_values(self, neuron: Mapping[str, Any]) -> dict[str, Any] | None:
+        return None
 
     def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
         return build(Synapse, self.synapse, "synapse")  # type: ignore[type-abstract]

@@ -55,14 +55,33 @@ class Range:
         return " ".join(part for part in (kind, limits, f"({self.unit})" if self.unit else "") if part)
 
 
-def parameter(default: Any = dataclasses.MISSING, **limits: Any) -> Any:
+def parameter(default: Any = dataclasses.MISSING, *, training: bool = True, **limits: Any) -> Any:
     """A dataclass field with a range.
+
+    Args:
+        default: its value if none is given.
+        training: whether it changes what a training gives (see `training_values`).
+        limits: the fields of `Range`.
 
     Example:
         >>> parameter(0.02, above=0, unit="s").metadata["range"].describe("a number")
         'a number above 0 (s)'
     """
-    return dataclasses.field(default=default, metadata={"range": Range(**limits)})
+    return dataclasses.field(default=default, metadata={"range": Range(**limits), "training": training})
+
+
+def training_values(instance: Any) -> dict[str, Any]:
+    """The class of a dataclass object and its parameters, but for those declared with `training=False`.
+
+    Two objects with equal ones train the same.
+
+    Example:
+        >>> from ratespike.neurons import LIF
+        >>> training_values(LIF(max_rate=200, min_voltage=-1)) == training_values(LIF(max_rate=200))
+        True
+    """
+    kept = [field.name for field in dataclasses.fields(instance) if field.init and field.metadata.get("training", True)]
+    return {"type": type(instance).__name__, **{name: getattr(instance, name) for name in kept}}
 
 
 _KINDS = {float: "a number", int: "a whole number", str: "a word", bool: "true or false"}

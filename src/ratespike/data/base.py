@@ -60,8 +60,8 @@ class DataSet(ABC):
     validation_images: int = parameter(at_least=1)
     split_seed: int | None = parameter(0, at_least=0)
     train_images: int | None = parameter(None, at_least=1)
-    test_images: int | None = parameter(None, at_least=1)
-    report_first: int | None = parameter(None, at_least=1)
+    test_images: int | None = parameter(None, at_least=1, training=False)
+    report_first: int | None = parameter(None, at_least=1, training=False)
     batch_size: int = parameter(200, at_least=1)
 
     image_shape: ClassVar[tuple[int, int, int]]

@@ -1,14 +1,19 @@
 """Rates against spikes on the same images: what one checkpoint and one simulation tell."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
+import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torchmetrics import Metric
-from torchmetrics.classification import MulticlassConfusionMatrix
 
-from ratespike.metrics.over_time import AccuracyAtEveryStep, MeanAtEveryStep
+from ratespike.metrics.over_time import AccuracyAtEveryStep, ConfusionAtEveryStep, MeanAtEveryStep
 from ratespike.simulation import Simulation
+
+STEPS_SHOWN = (1, 2, 5, 10, 20, 30, 60, 120, 300)  # at which people look at accuracies
+_SPIKES = "spikes_per_neuron/"
 
 
 @dataclass(frozen=True)
@@ -21,10 +26,12 @@ class Results:
         agreement: fraction of images whose rate and spiking predictions agree, after each step.
         spikes_per_neuron: by neuron layer, mean number of spikes a neuron fires in each step.
         synaptic_operations: per image, in each step.
-        confusion: images by true class (rows) and by class predicted from spikes at the last step.
-        mean_steps: how many steps an image was simulated for.
+        confusion: images by true class (rows) and by class predicted from spikes, after each step.
+        running: fraction of images that are still simulated in each step.
         dt: the step, seconds.
-        first_images: accuracies of the first images alone, by the name that tells how many; empty if not asked for.
+        first: how many first images are told apart; 0 for none.
+        first_rate_accuracy: of the first images alone.
+        first_spiking_accuracy: of the first images alone, after each step.
     """
 
     rate_accuracy: float
@@ -32,15 +39,27 @@ class Results:
     agreement: Float[Tensor, " time"]
     spikes_per_neuron: dict[str, Float[Tensor, " time"]]
     synaptic_operations: Float[Tensor, " time"]
-    confusion: Int[Tensor, "classes classes"]
-    mean_steps: float
+    confusion: Int[Tensor, "time classes classes"]
+    running: Float[Tensor, " time"]
     dt: float
-    first_images: dict[str, float]
+    first: int
+    first_rate_accuracy: float
+    first_spiking_accuracy: Float[Tensor, " time"]
 
     @property
     def n_steps(self) -> int:
         """How many steps were simulated."""
         return len(self.spiking_accuracy)
+
+    @property
+    def n_images(self) -> int:
+        """How many images were looked at."""
+        return int(self.confusion[-1].sum())
+
+    @property
+    def mean_steps(self) -> float:
+        """How many steps an image was simulated for."""
+        return float(self.running.sum())
 
     def firing_rate_hz(self) -> dict[str, float]:
         """By neuron layer, spikes per neuron and second, over the steps that images were simulated for."""
@@ -57,8 +76,37 @@ class Results:
             "mean_steps": self.mean_steps,
             "synaptic_operations": float(self.synaptic_operations.sum()),
             **{f"firing_rate_hz/{name}": rate for name, rate in self.firing_rate_hz().items()},
-            **self.first_images,
+            **self.of_first_images(),
         }
+
+    def of_first_images(self) -> dict[str, float]:
+        """The accuracies of the first images alone, by names that tell how many; empty if none are told apart."""
+        if not self.first:
+            return {}
+        accuracies = {"rate": self.first_rate_accuracy, "spiking": float(self.first_spiking_accuracy[-1])}
+        return {f"first_{self.first}_images/{mode}_accuracy": accuracy for mode, accuracy in accuracies.items()}
+
+    def until(self, n_steps: int) -> "Results":
+        """What a simulation of only the first `n_steps` steps tells."""
+        over_time = {name: value[:n_steps] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        spikes = {name: values[:n_steps] for name, values in self.spikes_per_neuron.items()}
+        return replace(self, **over_time, spikes_per_neuron=spikes)  # type: ignore[arg-type]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The same as arrays by name, for a file."""
+        values = {name: np.asarray(value) for name, value in vars(self).items() if name != "spikes_per_neuron"}
+        return values | {f"{_SPIKES}{name}": spikes.numpy() for name, spikes in self.spikes_per_neuron.items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Results":
+        """The results that `arrays` told."""
+        spikes = {name.removeprefix(_SPIKES): _value(value) for name, value in arrays.items() if name.startswith(_SPIKES)}
+        known = {item.name: _value(arrays[item.name]) for item in fields(cls) if item.name in arrays}
+        return cls(**known, spikes_per_neuron=spikes)
+
+
+def _value(array: np.ndarray) -> Any:
+    return torch.from_numpy(array) if array.ndim else array.item()
 
 
 class Comparison(nn.Module):
@@ -74,14 +122,14 @@ class Comparison(nn.Module):
 
     def __init__(self, n_steps: int, dt: float, classes: int, neurons: dict[str, int], report_first: int | None = None):
         super().__init__()
-        self.dt, self.neurons, self.report_first = dt, neurons, report_first
+        self.dt, self.neurons, self.first = dt, neurons, report_first or 0
         self.rate_accuracy, self.first_rate_accuracy = AccuracyAtEveryStep(1), AccuracyAtEveryStep(1)
         self.spiking_accuracy, self.first_spiking_accuracy = AccuracyAtEveryStep(n_steps), AccuracyAtEveryStep(n_steps)
         self.agreement = AccuracyAtEveryStep(n_steps)
         self.spikes = nn.ModuleList(MeanAtEveryStep(n_steps) for _ in neurons)  # a layer's name may hold a dot
         self.operations = MeanAtEveryStep(n_steps)
-        self.steps = MeanAtEveryStep(1)
-        self.confusion = MulticlassConfusionMatrix(classes)
+        self.running = MeanAtEveryStep(n_steps)
+        self.confusion = ConfusionAtEveryStep(n_steps, classes)
 
     def update(
         self,
@@ -95,13 +143,13 @@ class Comparison(nn.Module):
         self.rate_accuracy.update(rate_predictions, labels)
         self.spiking_accuracy.update(predictions, labels)
         self.agreement.update(predictions, rate_predictions[0])
-        if self.report_first is not None:
-            first = image_index < self.report_first
+        if self.first:
+            first = image_index < self.first
             self.first_rate_accuracy.update(rate_predictions[:, first], labels[first])
             self.first_spiking_accuracy.update(predictions[:, first], labels[first])
         self.operations.update(spikes.synaptic_operations)
-        self.steps.update(spikes.steps.unsqueeze(0))
-        self.confusion.update(predictions[-1], labels)
+        self.running.update(torch.arange(spikes.n_steps, device=labels.device).unsqueeze(1) < spikes.steps)
+        self.confusion.update(predictions, labels)
         for metric, counts in zip(self.spikes, spikes.spike_counts.values(), strict=True):
             metric.update(counts)  # type: ignore[operator]
 
@@ -113,10 +161,7 @@ class Comparison(nn.Module):
 
     def compute(self) -> Results:
         """The results of all batches so far."""
-        first_images = {}
-        if self.report_first is not None:
-            for mode, metric in (("rate", self.first_rate_accuracy), ("spiking", self.first_spiking_accuracy)):
-                first_images[f"first_{self.report_first}_images/{mode}_accuracy"] = float(_values(metric)[-1])
+        told_apart = self.first > 0
         return Results(
             rate_accuracy=float(_values(self.rate_accuracy)[0]),
             spiking_accuracy=_values(self.spiking_accuracy),
@@ -127,9 +172,11 @@ class Comparison(nn.Module):
             },
             synaptic_operations=_values(self.operations),
             confusion=self.confusion.compute().cpu(),
-            mean_steps=float(_values(self.steps)[0]),
+            running=_values(self.running),
             dt=self.dt,
-            first_images=first_images,
+            first=self.first,
+            first_rate_accuracy=float(_values(self.first_rate_accuracy)[0]) if told_apart else 0.0,
+            first_spiking_accuracy=_values(self.first_spiking_accuracy) if told_apart else torch.zeros(0),
         )
 
 

@@ -53,3 +53,35 @@ class AccuracyAtEveryStep(MeanAtEveryStep):
     def update(self, predictions: Int[Tensor, "time batch"], labels: Int[Tensor, " batch"]) -> None:  # type: ignore[override]
         """Add a batch."""
         super().update(predictions == labels)
+
+
+class ConfusionAtEveryStep(Metric):
+    """How many images of each class were predicted as which, at each step.
+
+    Shape:
+        predictions (time, batch), labels (batch,); the counts (time, classes, classes), true classes in rows.
+
+    Example:
+        >>> metric = ConfusionAtEveryStep(n_steps=1, classes=2)
+        >>> metric.update(torch.tensor([[1, 1, 0]]), torch.tensor([1, 0, 0]))
+        >>> metric.compute()
+        tensor([[[1, 1],
+                 [0, 1]]])
+    """
+
+    full_state_update = False
+    counts: Tensor
+
+    def __init__(self, n_steps: int, classes: int, **options: Any):
+        super().__init__(**options)
+        self.add_state("counts", torch.zeros(n_steps, classes, classes, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, predictions: Int[Tensor, "time batch"], labels: Int[Tensor, " batch"]) -> None:
+        """Add a batch."""
+        n_steps, classes, _ = self.counts.shape
+        cells = labels * classes + predictions + torch.arange(n_steps, device=labels.device).unsqueeze(1) * classes**2
+        self.counts += torch.bincount(cells.flatten(), minlength=self.counts.numel()).reshape(self.counts.shape)
+
+    def compute(self) -> Int[Tensor, "time classes classes"]:
+        """The counts."""
+        return self.counts

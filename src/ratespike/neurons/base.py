@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ratespike.parameters import ParameterError, check_parameters, parameter
+from ratespike.parameters import ParameterError, check_parameters, parameter, training_values
 
 State = dict[str, Tensor]  # what a neuron remembers between two steps, each of the current's shape
 
@@ -44,6 +44,10 @@ class Neuron(nn.Module, ABC):
 
     def check(self) -> None:  # not every neuron has parameters that depend on each other
         """Check what holds between parameters; raises `ParameterError`."""
+
+    def training_values(self) -> dict[str, Any]:
+        """What of this neuron changes a training: its rate mode's parameters; neurons with equal ones train the same."""
+        return training_values(self)
 
     @property
     @abstractmethod

@@ -3,6 +3,7 @@
 from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -30,6 +31,9 @@ class SpikesFromRates(Neuron, ABC):
         if not isinstance(self.neuron, Neuron):
             raise ParameterError(f"neuron={self.neuron}: must be a neuron, such as {{type: LIF}}")
         super().__post_init__()
+
+    def training_values(self) -> dict[str, Any]:
+        return self.neuron.training_values()
 
     @property
     def scale(self) -> float:

@@ -36,8 +36,8 @@ class IntegrateAndFire(TunedNeuron):
     """
 
     threshold: float = parameter(1.0, above=0)
-    reset: str = parameter("subtract", choices=("subtract", "zero"))
-    min_voltage: float | None = parameter(None, at_most=0)
+    reset: str = parameter("subtract", choices=("subtract", "zero"), training=False)
+    min_voltage: float | None = parameter(None, at_most=0, training=False)
 
     def current_for(self, rate: float) -> float:
         return rate * self.threshold

@@ -127,7 +127,7 @@ class LIF(TunedNeuron):
     tau_rc: float = parameter(0.02, above=0, unit="s")
     tau_ref: float = parameter(0.002, at_least=0, unit="s")
     sigma: float = parameter(0.0, at_least=0)
-    min_voltage: float = parameter(0.0, at_most=0)
+    min_voltage: float = parameter(0.0, at_most=0, training=False)
 
     def check(self) -> None:
         check_reachable(self.max_rate, self.tau_ref)

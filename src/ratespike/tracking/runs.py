@@ -1,57 +1,66 @@
-"""One MLflow run and its status, and everything that is kept of it."""
+"""One MLflow run and everything that is kept of it."""
 
 import csv
-import hashlib
-import json
-import os
-import platform
-import subprocess
+import io
+import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mlflow
 import mlflow.data.numpy_dataset
-from mlflow.entities import Metric, Param, RunTag
+import numpy as np
+from mlflow.entities import Metric, RunTag
 from mlflow.tracking import MlflowClient
-from omegaconf import OmegaConf
 
 from ratespike.parameters import ParameterError
 from ratespike.tracking.address import database_file
+from ratespike.tracking.locks import Locks
 
 if TYPE_CHECKING:  # an unknown run is told before torch is imported
     from matplotlib.figure import Figure
     from torch import Tensor, nn
 
     from ratespike.data import Splits
-    from ratespike.metrics import Results
 
-PACKAGES = ("ratespike", "torch", "pytorch-lightning", "hydra-core", "mlflow", "torchmetrics", "numpy")
+BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"  # artifacts
 MODEL_PACKAGES = ("ratespike", "torch", "numpy")
-NOT_IN_HASH = ("tracking", "resume")  # where a result is kept does not change it
+_AT_ONCE = 1000  # metrics, at most, in one call
 
 
 class Run:
-    """One MLflow run. Its status is ours alone: RUNNING until the end of `track`."""
+    """One MLflow run.
 
-    def __init__(self, client: MlflowClient, run_id: str, experiment: str):
-        self.client, self.id, self.experiment = client, run_id, experiment
+    Args:
+        client: of the tracking server.
+        run_id: the run's id.
+        experiment: its experiment's name.
+        taken_up: it was begun by an earlier process: what that one logged is not logged again.
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str, experiment: str, *, taken_up: bool = False):
+        self.client, self.id, self.experiment, self.taken_up = client, run_id, experiment, taken_up
+
+    @property
+    def name(self) -> str:
+        """What people know it by."""
+        return str(self.client.get_run(self.id).info.run_name)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics by their full names."""
-        now = _milliseconds()
-        self.client.log_batch(self.id, [Metric(key, float(value), now, step) for key, value in values.items()])
+        self._log((name, float(value), step) for name, value in values.items())
 
     def curve(self, name: str, values: "Tensor") -> None:
         """Log one metric at steps 1, 2, ..."""
-        now = _milliseconds()
-        points = [Metric(name, float(value), now, step) for step, value in enumerate(values, start=1)]
-        for begin in range(0, len(points), 1000):  # the most that one call takes
-            self.client.log_batch(self.id, points[begin : begin + 1000])
+        self._log((name, float(value), step) for step, value in enumerate(values, start=1))
+
+    def history(self, name: str) -> dict[int, float]:
+        """A metric's values by step."""
+        return {point.step: point.value for point in self.client.get_metric_history(self.id, name)}
 
     def metric(self, name: str) -> float | None:
         """The last value of a metric, if it was logged."""
@@ -69,30 +78,41 @@ class Run:
         """Keep a figure as `figures/<name>.png`."""
         self.client.log_figure(self.id, figure, f"figures/{name}.png", save_kwargs={"dpi": 120})
 
+    def text(self, path: str, content: str) -> None:
+        """Keep a text as the artifact `path`."""
+        self.client.log_text(self.id, content, path)
+
     def file(self, path: Path, folder: str) -> None:
         """Keep a file as `<folder>/<its name>`."""
         self.client.log_artifact(self.id, str(path), folder)
 
-    def checkpoint(self, name: str, folder: Path) -> Path | None:
-        """Fetch `checkpoints/<name>.ckpt` into `folder`; None if this run has none yet."""
-        if not any(item.path == f"checkpoints/{name}.ckpt" for item in self.client.list_artifacts(self.id, "checkpoints")):
+    def table(self, name: str, **columns: Iterable[object]) -> None:
+        """Keep columns of equal length as `results/<name>.csv`."""
+        content = io.StringIO()
+        writer = csv.writer(content, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+        self.text(f"results/{name}.csv", content.getvalue())
+
+    def arrays(self, name: str, values: Mapping[str, np.ndarray]) -> None:
+        """Keep arrays as `results/<name>.npz`."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{name}.npz"
+            np.savez_compressed(path, **values)  # type: ignore[arg-type]
+            self.file(path, "results")
+
+    @contextmanager
+    def artifact(self, path: str) -> Iterator[Path | None]:
+        """A copy of an artifact, for as long as the context lasts; None if this run has none of this path."""
+        with tempfile.TemporaryDirectory() as folder:
+            yield self.fetch(path, Path(folder))
+
+    def fetch(self, path: str, folder: Path) -> Path | None:
+        """Copy the artifact `path` to `folder`, where it keeps its path; None if this run has none."""
+        if not any(item.path == path for item in self.client.list_artifacts(self.id, path.rpartition("/")[0])):
             return None
         folder.mkdir(parents=True, exist_ok=True)
-        return Path(self.client.download_artifacts(self.id, f"checkpoints/{name}.ckpt", str(folder)))
-
-    def results(self, results: "Results") -> None:
-        """Log the comparison: final metrics, the curve, and the table `results/spiking_accuracy.csv`."""
-        self.metrics({f"test/{name}": value for name, value in results.final().items()})
-        self.curve("test/spiking_accuracy_at", results.spiking_accuracy)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "spiking_accuracy.csv"
-            with path.open("w", newline="") as file:
-                table = csv.writer(file)
-                table.writerow(["n_steps", "spiking_accuracy", "rate_accuracy", "agreement", "synaptic_operations"])
-                columns = results.spiking_accuracy, results.agreement, results.synaptic_operations.cumsum(0)
-                for step, (accuracy, agreement, operations) in enumerate(zip(*columns, strict=True), start=1):
-                    table.writerow([step, accuracy.item(), results.rate_accuracy, agreement.item(), operations.item()])
-            self.file(path, "results")
+        return Path(self.client.download_artifacts(self.id, path, str(folder)))
 
     def data(self, splits: "Splits", name: str) -> None:
         """Log the three splits as MLflow datasets."""
@@ -107,6 +127,9 @@ class Run:
         """Keep the network's rate mode as an MLflow model; it takes and returns arrays."""
         import torch
 
+        kept = self.client.get_run(self.id).outputs
+        if self.taken_up and kept and any(self._is_ready(output.model_id) for output in kept.model_outputs):
+            return
         network = network.eval()
         with torch.no_grad():
             outputs = network(example)
@@ -118,6 +141,21 @@ class Run:
             serialization_format="pickle",
         )
 
+    def _is_ready(self, model_id: str) -> bool:
+        return str(self.client.get_logged_model(model_id).status) == "READY"
+
+    def _log(self, points: Iterator[tuple[str, float, int]]) -> None:
+        now = time.time_ns() // 1_000_000
+        known: dict[str, dict[int, float]] = {}
+        new = []
+        for name, value, step in points:
+            if self.taken_up and name not in known:
+                known[name] = self.history(name)
+            if step not in known.get(name, ()):
+                new.append(Metric(name, value, now, step))
+        for begin in range(0, len(new), _AT_ONCE):
+            self.client.log_batch(self.id, new[begin : begin + _AT_ONCE])
+
 
 def connect(uri: str) -> MlflowClient:
     """Point MLflow to a tracking server or database, which is made if it is not there.
@@ -126,95 +164,63 @@ def connect(uri: str) -> MlflowClient:
         ParameterError: it cannot be used.
     """
     mlflow.set_tracking_uri(uri)
+    database = database_file(uri)
+    # two processes that create or migrate one SQLite file destroy it
+    alone = Locks(database.with_name(f"{database.name}.lock")).hold("migration") if database else nullcontext()
     try:
-        client = MlflowClient()
-        client.search_experiments(max_results=1)
+        with alone:
+            client = MlflowClient()
+            client.search_experiments(max_results=1)
+            if database:
+                _let_readers_and_a_writer_work_together(database)
     except Exception as error:
         raise ParameterError(f"tracking.uri={uri}: cannot be used ({str(error).splitlines()[0][:160]})") from None
     return client
 
 
-def open_run(client: MlflowClient, experiment: str, name: str) -> Run:
+def _let_readers_and_a_writer_work_together(database: Path) -> None:
+    with sqlite3.connect(database) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")  # the file remembers it
+    connection.close()
+
+
+def open_run(client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str]) -> Run:
     """A new run, in an experiment of this name that is made if need be; with SQLite, artifacts go beside the database."""
     found = client.get_experiment_by_name(experiment)
-    if found is None:
-        database = database_file(mlflow.get_tracking_uri())
-        location = (database.parent / "mlruns" / experiment).as_uri() if database else None
-        tags = {"mlflow.experimentKind": "custom_model_development"}
-        experiment_id = client.create_experiment(experiment, artifact_location=location, tags=tags)
-    else:
-        experiment_id = found.experiment_id
-    return Run(client, client.create_run(experiment_id, run_name=name).info.run_id, experiment)
+    experiment_id = found.experiment_id if found else _new_experiment(client, experiment)
+    run = client.create_run(experiment_id, run_name=name, tags=dict(tags))
+    return Run(client, run.info.run_id, experiment)
 
 
-def find_run(client: MlflowClient, run_id: str) -> Run:
-    """An earlier run, by its id; raises `ParameterError`."""
+def _new_experiment(client: MlflowClient, name: str) -> str:
+    database = database_file(mlflow.get_tracking_uri())
+    location = (database.parent / "mlruns" / name).as_uri() if database else None
+    tags = {"mlflow.experimentKind": "custom_model_development"}
     try:
-        run = client.get_run(run_id)
+        return client.create_experiment(name, artifact_location=location, tags=tags)
+    except mlflow.exceptions.MlflowException:  # another process was faster, or the experiment was deleted
+        found = client.get_experiment_by_name(name)
+        if found is None or found.lifecycle_stage != "active":
+            raise ParameterError(f"tracking.experiment={name}: cannot be made; is there a deleted one of that name?") from None
+        return found.experiment_id
+
+
+def find_run(client: MlflowClient, id_or_name: str) -> Run:
+    """An earlier run, by its id or its name; raises `ParameterError`."""
+    try:
+        run = client.get_run(id_or_name)
     except mlflow.exceptions.MlflowException:
-        raise ParameterError(f"run {run_id}: not found in {mlflow.get_tracking_uri()}; `mlflow ui` shows the ids") from None
-    return Run(client, run_id, client.get_experiment(run.info.experiment_id).name)
+        run = _named(client, id_or_name)
+    return Run(client, run.info.run_id, client.get_experiment(run.info.experiment_id).name)
 
 
-@contextmanager
-def track(run: Run, system_metrics: bool) -> Iterator[None]:
-    """The run is RUNNING inside; then FINISHED, KILLED by Ctrl-C, or FAILED with its error as a tag."""
-    status = "FAILED"
-    try:
-        with mlflow.start_run(run.id, log_system_metrics=system_metrics):
-            try:
-                yield
-                status = "FINISHED"
-            except (KeyboardInterrupt, SystemExit):
-                status = "KILLED"
-                raise
-            except Exception as error:
-                run.tags({"ratespike.error": f"{type(error).__name__}: {error}"[:5000]})
-                raise
-    finally:
-        run.client.set_terminated(run.id, status)
-
-
-def describe(run: Run, plain: Mapping[str, Any], root: Path, is_slice: bool) -> None:
-    """Log the configuration as parameters and artifact, and where and with what the run was made."""
-    import torch
-
-    parameters = dict(_flat(plain))
-    run.client.log_batch(run.id, params=[Param(key, str(value)) for key, value in parameters.items()])
-    run.client.log_text(run.id, OmegaConf.to_yaml(dict(plain)), "config.yaml")
-    tags = {
-        "ratespike.config_hash": config_hash(plain),
-        "ratespike.hardware": f"{platform.machine()}, {os.cpu_count()} CPUs, {torch.cuda.device_count()} GPUs",
-        "ratespike.packages": " ".join(f"{name}=={version(name)}" for name in PACKAGES),
-    }
-    if commit := _git_commit(root):
-        tags["mlflow.source.git.commit"] = commit
-    if is_slice:
-        tags["ratespike.debug"] = "true"
-    run.tags(tags)
-
-
-def config_hash(plain: Mapping[str, Any]) -> str:
-    """The same for two runs that must give the same result."""
-    kept = {key: value for key, value in plain.items() if key not in NOT_IN_HASH}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _milliseconds() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _git_commit(root: Path) -> str | None:
-    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+def _named(client: MlflowClient, name: str) -> mlflow.entities.Run:
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    escaped = name.replace("'", "")
+    found = client.search_runs(experiments, f"attributes.run_name = '{escaped}'", max_results=10)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = ", ".join(run.info.run_id for run in found)
+        raise ParameterError(f"run {name}: {len(found)} runs have this name; give an id: {ids}")
+    raise ParameterError(f"run {name}: not found in {mlflow.get_tracking_uri()}; `mlflow ui` shows the ids")

@@ -1,0 +1,83 @@
+"""What the configuration describes, built and checked, before Lightning and MLflow are imported."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ratespike.command import Job
+from ratespike.config import Config
+from ratespike.data import DataSet, Splits
+from ratespike.network import build_network
+from ratespike.optimizers import Optimizer
+from ratespike.parameters import build
+from ratespike.simulation import Simulation, simulate
+from ratespike.synapses import Synapse
+from ratespike.tracking import address
+
+if TYPE_CHECKING:
+    from ratespike.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that a run is made of.
+
+    Attributes:
+        data: the data set's description.
+        splits: its images.
+        network: as it is before training.
+        neurons: by neuron layer, how many.
+        optimizer: before it knows its parameters.
+        simulate: the simulation with its settings, but for `n_steps`.
+    """
+
+    data: DataSet
+    splits: Splits
+    network: nn.Sequential
+    neurons: dict[str, int]
+    optimizer: Optimizer
+    simulate: functools.partial[Simulation]
+
+
+def check_and_build(job: Job[Config]) -> Parts:
+    """The parts of a job, where runs can be kept; raises `ParameterError`."""
+    address.check(address.resolve(job.config.tracking.uri, job.root), exists=job.config.resume is not None)
+    return build_parts(job.config, job.root)
+
+
+def build_parts(config: Config, root: Path) -> Parts:
+    """Build and try everything that can be wrong; raises `ParameterError`."""
+    data = build(DataSet, config.data, "data")  # type: ignore[type-abstract]
+    optimizer = build(Optimizer, config.optimizer, "optimizer")  # type: ignore[type-abstract]
+    synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
+    torch.manual_seed(config.seed)
+    network = build_network(config.network.layers, config.neuron, data.image_shape, data.classes, config.network.initialisation)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
+    run_simulation = functools.partial(_simulate, dt=config.dt, synapse=synapse, **vars(config.simulation))
+    neurons = simulate(network, torch.zeros(1, *data.image_shape), n_steps=1, dt=config.dt, engine="torch").neurons
+    return Parts(data, _load(data, root), network, neurons, optimizer, run_simulation)
+
+
+def build_classifier(parts: Parts, config: Config, plain: Mapping[str, Any], n_steps: int) -> "Classifier":
+    """The LightningModule, whose tests simulate `n_steps` steps."""
+    from ratespike.classifier import Classifier
+    from ratespike.metrics import Comparison
+
+    comparison = Comparison(n_steps, config.dt, parts.data.classes, parts.neurons, parts.data.report_first)
+    description = {"config": plain, "image_shape": list(parts.data.image_shape), "classes": parts.data.classes}
+    simulation = functools.partial(parts.simulate, n_steps=n_steps)
+    return Classifier(parts.network, parts.optimizer, simulation, comparison, parts.data.classes, config.seed, description)
+
+
+@functools.lru_cache(maxsize=1)  # the jobs of a sweep are checked one after the other
+def _load(data: DataSet, root: Path) -> Splits:
+    return data.load(root)
+
+
+def _simulate(network: nn.Module, images: torch.Tensor, image_index: torch.Tensor, **settings: Any) -> Simulation:
+    return simulate(network, images, image_index=image_index, **settings)

@@ -1,0 +1,110 @@
+"""A sweep from its first check to its last table; Hydra's sweeper and launcher run the jobs in between.
+
+`Sweep` is a Hydra callback. What it opens `end` closes, since Hydra calls no callback after an interruption.
+"""
+
+import hashlib
+import json
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, open_dict, read_write
+
+from ratespike.own_process import run_in_own_process
+from ratespike.parameters import ParameterError
+from ratespike.sweep.jobs import check_jobs, plan
+from ratespike.tracking import address
+
+if TYPE_CHECKING:
+    from ratespike.command import Job
+    from ratespike.tracking.runs import Run
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """The sweep of this process: its parent run, tracked, and the configuration hashes of its jobs, if known before."""
+
+    parent: "Run"
+    root: Path
+    expected: tuple[str, ...] | None
+    tracked: ExitStack
+
+
+_begun: list[_Begun] = []  # one at most
+
+
+class Sweep(Callback):
+    """Checks all jobs of a sweep before the first one starts, and opens the parent run that they are shown below."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        try:
+            parent = _begin(config, root=_root(config))
+        except ParameterError as error:
+            sys.exit(f"error: {error}")  # of an exception in a callback Hydra makes a warning
+        with read_write(config), open_dict(config):
+            config.hydra.overrides.task.append(f"tracking.parent={parent}")
+
+
+def run_job(task: "Callable[[Job[Any]], None]", job: "Job[Any]") -> None:
+    """One job of a multirun, in a process of its own; whatever happens to it, the others go on."""
+    code = run_in_own_process(task, job)
+    if code < 0:
+        reason = f"killed by {signal.Signals(-code).name}{' (out of memory?)' if -code == signal.SIGKILL else ''}"
+        print(f"#{job.number}: {reason}", file=sys.stderr, flush=True)
+        from ratespike.sweep.conclusion import bury
+
+        bury(job, reason)
+
+
+def end() -> None:
+    """Conclude the sweep that this process has begun, if it has."""
+    if not _begun:
+        return
+    sweep = _begun.pop()
+    from ratespike.sweep.conclusion import UnfinishedError, conclude
+
+    interrupted = sys.exc_info()[0] is not None
+    try:
+        with sweep.tracked:
+            conclude(sweep.parent, sweep.root, sweep.expected, interrupted=interrupted)
+            if interrupted:
+                raise KeyboardInterrupt  # the parent run's status says so
+    except UnfinishedError as error:
+        sys.exit(f"error: {error}")
+
+
+def _begin(config: DictConfig, root: Path) -> str:
+    """Check the jobs, open the parent run; its id."""
+    planned = plan(config)
+    uri = address.resolve(config.tracking.uri, root)
+    address.check(uri, exists=False)
+    configurations = check_jobs(config, planned.jobs or [config.hydra.overrides.task], planned.swept, root)
+
+    from ratespike import terminal
+    from ratespike.identity import config_hash
+    from ratespike.tracking import runs
+    from ratespike.tracking.status import track
+    from ratespike.tracking.sweeps import Membership, open_parent
+
+    terminal.quiet()
+    hashes = tuple(config_hash(configuration) for configuration in configurations)
+    identity = json.dumps([sorted(hashes), *([] if planned.jobs else planned.overrides)])
+    longest = max(configuration["n_steps"] for configuration in configurations) if planned.jobs else 0
+    membership = Membership(hashlib.sha256(identity.encode()).hexdigest()[:16], planned.swept, longest)
+    parent = open_parent(runs.connect(uri), config.tracking.experiment, planned.name, membership)
+    tracked = ExitStack()
+    tracked.enter_context(track(parent, root, system_metrics=False))
+    _begun.append(_Begun(parent, root, hashes if planned.jobs else None, tracked))
+    return parent.id
+
+
+def _root(config: DictConfig) -> Path:
+    """The folder in which `conf/` lies."""
+    (main,) = (source for source in config.hydra.runtime.config_sources if source.provider == "main")
+    return Path(main.path).parent

@@ -1,0 +1,82 @@
+"""The end of a sweep: no run left RUNNING, and on the parent run what its jobs together tell."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlflow.entities import Run as Entity
+
+from ratespike.tracking import address, runs
+from ratespike.tracking.description import note
+from ratespike.tracking.runs import Run
+from ratespike.tracking.status import ERROR, is_alive
+from ratespike.tracking.sweeps import CONFIG_HASH, children
+
+if TYPE_CHECKING:
+    from ratespike.command import Job
+
+_PATIENCE = 30  # seconds, for jobs that are being interrupted
+
+
+class UnfinishedError(Exception):
+    """Some jobs of a sweep did not finish."""
+
+
+def conclude(parent: Run, root: Path, expected: tuple[str, ...] | None, *, interrupted: bool) -> None:
+    """Settle the statuses of a sweep's jobs and keep their comparison with the parent.
+
+    Raises:
+        UnfinishedError: not all jobs are FINISHED, though nobody interrupted them.
+    """
+    jobs = _settled(parent, root, interrupted)
+    finished = [job for job in jobs if job.info.status == "FINISHED"]
+    _keep_best(parent, finished)
+    done = {job.data.tags.get(CONFIG_HASH) for job in finished}
+    n_jobs = len(set(expected)) if expected else len(jobs)
+    n_missing = len(set(expected) - done) if expected else n_jobs - len(finished)
+    parent.metrics({"sweep/jobs": n_jobs, "sweep/finished": n_jobs - n_missing})
+    if n_missing and not interrupted:
+        errors = [f"{job.info.run_name}: {job.data.tags[ERROR]}" for job in jobs if ERROR in job.data.tags]
+        first = f"; {errors[0]}" if errors else ""
+        raise UnfinishedError(f"{n_missing} of {n_jobs} jobs did not finish{first}; the same command tries them again")
+
+
+def _keep_best(parent: Run, finished: list[Entity]) -> None:
+    """The best run, chosen on validation images: most accurate on spikes, then with the fewest synaptic operations."""
+    if not finished:
+        return
+
+    def merit(run: Entity) -> tuple[float, float]:
+        return run.data.metrics["val/spiking_accuracy"], -run.data.metrics["val/synaptic_operations"]
+
+    best = max(finished, key=merit)
+    parent.tags({"ratespike.best_run": best.info.run_id})
+    name = f"[{best.info.run_name}](#/experiments/{best.info.experiment_id}/runs/{best.info.run_id})"
+    note(parent, f"{len(finished)} finished jobs. Most accurate on spikes, on the validation images: {name}")
+
+
+def bury(job: "Job[Any]", reason: str) -> None:
+    """Mark the run of a job whose process was killed as FAILED."""
+    from ratespike.identity import config_hash
+
+    parent = job.config.tracking.parent
+    client = runs.connect(address.resolve(job.config.tracking.uri, job.root))
+    for run in children(client, parent, config_hash(job.plain)):
+        if run.info.status == "RUNNING" and not is_alive(run, job.root):
+            client.set_tag(run.info.run_id, ERROR, reason)
+            client.set_terminated(run.info.run_id, "FAILED")
+
+
+def _settled(parent: Run, root: Path, interrupted: bool) -> list[Entity]:
+    """The parent's jobs, none of which says RUNNING unless it is alive; those that are being interrupted get some time."""
+    deadline = time.monotonic() + (_PATIENCE if interrupted else 0)
+    while True:
+        jobs = list(children(parent.client, parent.id))
+        alive = [job for job in jobs if is_alive(job, root)]
+        if not alive or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    for job in jobs:
+        if job.info.status == "RUNNING" and job not in alive:
+            parent.client.set_terminated(job.info.run_id, "KILLED")
+    return list(children(parent.client, parent.id))

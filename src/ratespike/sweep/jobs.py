@@ -1,0 +1,83 @@
+"""The jobs of a sweep before any of them starts: which they are, and that each of them can run."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from ratespike.config import check
+from ratespike.naming import asked_for, job_name, key_of, short_names
+from ratespike.parameters import ParameterError
+
+_BASIC = f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a multirun is going to do.
+
+    Attributes:
+        jobs: each job's overrides; None if the sweeper decides as it goes.
+        swept: keys of the overrides that differ between jobs.
+        overrides: the sweep's, as a person reads them.
+    """
+
+    jobs: Sequence[Sequence[str]] | None
+    swept: tuple[str, ...]
+    overrides: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What is swept over which values."""
+        names = short_names(self.swept)
+        words = [(key_of(override), override.partition("=")[2]) for override in self.overrides]
+        return " ".join(["sweep", *(f"{names[key]}={value}" for key, value in words if key in names)])
+
+
+def plan(config: DictConfig) -> Plan:
+    """Read the sweep from Hydra's own configuration."""
+    sweeper = config.hydra.sweeper
+    params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    overrides = [*params, *asked_for(config.hydra.overrides.task)]
+    parsed = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader()).parse_overrides(overrides)
+    swept = tuple(override.get_key_element().lstrip("+~") for override in parsed if override.is_sweep_override())
+    if sweeper._target_ != _BASIC:
+        return Plan(None, swept or tuple(map(key_of, params)), tuple(overrides))
+    (jobs,) = BasicSweeper.split_arguments(parsed, None)
+    return Plan(jobs, swept, tuple(overrides))
+
+
+def check_jobs(config: DictConfig, jobs: Sequence[Sequence[str]], swept: Sequence[str], root: Path) -> list[dict[str, Any]]:
+    """Compose, check and build each job, whose configurations it returns.
+
+    Raises:
+        ParameterError: how many cannot run, and why the first one cannot.
+    """
+    from ratespike.parts import build_parts  # imports torch: not before every job is known to compose
+
+    loader = GlobalHydra.instance().config_loader()
+    composed = [_without_hydra(loader.load_sweep_config(config, list(job))) for job in jobs]
+    configurations: list[dict[str, Any]] = [OmegaConf.to_container(job, resolve=True) for job in composed]  # type: ignore[misc]
+    wrong = []
+    for job, overrides, plain in zip(composed, jobs, configurations, strict=True):
+        try:
+            build_parts(check(job), root)
+        except ParameterError as error:
+            wrong.append(f"{job_name(overrides, swept, plain)}: {error}")
+    if wrong:
+        which = f"{len(wrong)} of {len(jobs)} jobs cannot run; the first, " if len(jobs) > 1 else ""
+        raise ParameterError(which + wrong[0])
+    return configurations
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    job = copy.deepcopy(config)
+    with read_write(job), open_dict(job):
+        del job["hydra"]
+    return job

@@ -1,0 +1,65 @@
+"""A sweep's parent run and its children."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlflow.entities import Run as Entity
+from mlflow.tracking import MlflowClient
+
+from ratespike.tracking.runs import Run, open_run
+
+SWEEP, SWEPT, LONGEST = "ratespike.sweep", "ratespike.swept", "ratespike.longest_n_steps"
+PARENT = "mlflow.parentRunId"
+CONFIG_HASH = "ratespike.config_hash"
+
+
+@dataclass(frozen=True)
+class Membership:
+    """What a job knows of the sweep that it belongs to.
+
+    Attributes:
+        sweep: the sweep's hash.
+        swept: the overrides' keys that differ between its jobs.
+        longest: the largest `n_steps` of its jobs; 0 if that is not known.
+    """
+
+    sweep: str
+    swept: tuple[str, ...]
+    longest: int
+
+
+def open_parent(client: MlflowClient, experiment: str, name: str, membership: Membership) -> Run:
+    """The parent of this sweep: the one that an earlier call of the same command has left, or a new one."""
+    found = client.get_experiment_by_name(experiment)
+    if found is not None:
+        same = client.search_runs([found.experiment_id], f"tags.`{SWEEP}` = '{membership.sweep}'", max_results=1000)
+        for run in same:
+            if PARENT not in run.data.tags:
+                return Run(client, run.info.run_id, experiment, taken_up=True)
+    tags = {SWEEP: membership.sweep, SWEPT: json.dumps(membership.swept), LONGEST: str(membership.longest)}
+    return open_run(client, experiment, name, tags)
+
+
+def membership_below(client: MlflowClient, parent_id: str) -> Membership | None:
+    """What the parent run tells its jobs; None if it is no sweep's."""
+    tags = client.get_run(parent_id).data.tags
+    if SWEPT not in tags:
+        return None
+    return Membership(tags[SWEEP], tuple(json.loads(tags[SWEPT])), int(tags[LONGEST]))
+
+
+def children(client: MlflowClient, parent_id: str, config_hash: str | None = None) -> Sequence[Entity]:
+    """The runs below a parent, of one configuration if that is given."""
+    experiment = client.get_run(parent_id).info.experiment_id
+    wanted = f"tags.`{PARENT}` = '{parent_id}'"
+    if config_hash is not None:
+        wanted += f" and tags.`{CONFIG_HASH}` = '{config_hash}'"
+    found: list[Entity] = []
+    token = None
+    while True:
+        page = client.search_runs([experiment], wanted, max_results=1000, page_token=token, order_by=["attributes.start_time"])
+        found += page
+        token = page.token
+        if not token:
+            return found

@@ -1,0 +1,81 @@
+"""The training stage of a run: a finished training is found, an interrupted one goes on, else one begins."""
+
+import shutil
+import time
+import zipfile
+from pathlib import Path
+
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+
+from ratespike.classifier import Classifier
+from ratespike.command import Job
+from ratespike.config import Config
+from ratespike.datamodule import DataModule
+from ratespike.parameters import ParameterError
+from ratespike.tracking import shared
+from ratespike.tracking.lightning import KeepEpochs
+from ratespike.tracking.locks import locks_below
+from ratespike.tracking.runs import BEST, LAST, Run
+
+
+def train(job: Job[Config], run: Run, classifier: Classifier, datamodule: DataModule) -> None:
+    """Bring the network to the best epoch of its training, and that epoch's checkpoint into the run's artifacts.
+
+    In a sweep a finished training of another run, of this sweep or an earlier one, serves as well, and jobs that need the
+    same one wait for the first of them.
+    """
+    with locks_below(job.root).hold(f"training {run.tag(shared.TRAINING_HASH)}"):
+        if not run.tag(shared.TRAINED):
+            if job.number is None or not shared.take_training(run, BEST):
+                _fit(job, run, classifier, datamodule)
+            run.tags({shared.TRAINED: "true"})
+    with run.artifact(BEST) as path:
+        load_weights(classifier, path, f"run {run.id}")
+
+
+def load_weights(classifier: Classifier, path: Path | None, origin: str) -> None:
+    """The weights of a checkpoint; raises `ParameterError` where there is none."""
+    if path is None or not _is_readable(path):
+        raise ParameterError(f"{origin}: has no checkpoint that can be read; did its training end?")
+    classifier.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+
+
+def trainer_for(job: Job[Config], *callbacks: Callback) -> Trainer:
+    """Lightning's trainer as the configuration wants it; a job of a sweep shows no progress bar."""
+    return Trainer(
+        max_epochs=job.config.trainer.max_epochs,
+        accelerator=job.config.trainer.accelerator,
+        devices=job.config.trainer.devices,
+        logger=False,
+        callbacks=[*callbacks, *([RichProgressBar()] if job.number is None else [])],
+        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+        enable_progress_bar=job.number is None,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # our batches need no DistributedSampler
+        deterministic="warn",
+    )
+
+
+def _fit(job: Job[Config], run: Run, classifier: Classifier, datamodule: DataModule) -> None:
+    folder = job.root / "outputs" / "trainings" / run.id
+    last = None
+    if run.taken_up:
+        run.fetch(BEST, folder)
+        last = run.fetch(LAST, folder)
+        last = last if last is not None and _is_readable(last) else None  # a kill may have cut the copy short
+    best = ModelCheckpoint(
+        (folder / BEST).parent, "best", monitor="val/rate_accuracy", mode="max", save_last=True, enable_version_counter=False
+    )
+    began = time.perf_counter()
+    trainer_for(job, best, KeepEpochs(run, best)).fit(classifier, datamodule, ckpt_path=last, weights_only=True)
+    run.metrics({"train/seconds": time.perf_counter() - began})
+    if classifier.trained_images:
+        run.metrics({"train/images_per_second": classifier.trained_images / classifier.seconds["train"]})
+    shutil.rmtree(folder)  # the run's artifacts hold it all
+
+
+def _is_readable(path: Path) -> bool:
+    return zipfile.is_zipfile(path)
