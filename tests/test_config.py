@@ -18,7 +18,7 @@ EXPERIMENTS = [path.stem for path in (CONF / "experiment").glob("*.yaml")]
 OPTIONS = [
     f"{folder.name}={path.stem}"
     for folder in sorted(CONF.iterdir())
-    if folder.is_dir() and folder.name not in ("experiment", "debug", "hydra")
+    if folder.is_dir() and folder.name not in ("experiment", "debug", "hydra", "sweep")
     for path in sorted(folder.glob("*.yaml"))
 ]
 

@@ -22,6 +22,13 @@ FINAL = {
     *(f"test/{name}" for name in ("rate_accuracy", "spiking_accuracy", "accuracy_gap", "agreement")),
     *("test/untrained_spiking_accuracy", "test/spiking_accuracy_at", "test/synaptic_operations"),
     *(f"test/firing_rate_hz/neuron{number}" for number in (1, 2, 3)),
+    *(
+        "val/spiking_accuracy",
+        "val/synaptic_operations",
+        "test/spiking_accuracy_after/2_steps",
+        "train/seconds",
+        "test/seconds",
+    ),
     *("train/images_per_second", "test/rate_images_per_second", "test/spiking_images_per_second"),
     *("train/loss", "train/rate_accuracy", "val/loss", "val/rate_accuracy"),
 }
@@ -53,9 +60,10 @@ def status(folder: Path, run_id: str) -> object:
 
 
 def metrics(folder: Path, run_id: str) -> dict[tuple[object, object], object]:
-    """All values by name and step, but for speeds."""
+    """All values by name and step, but for speeds; each is logged once."""
     rows = query(folder, "select key, step, value from metrics where run_uuid = ?", run_id)
-    return {(key, step): value for key, step, value in rows if "per_second" not in str(key)}
+    assert len(rows) == len({(key, step) for key, step, _ in rows})
+    return {(key, step): value for key, step, value in rows if "second" not in str(key)}
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +97,13 @@ def test_a_run_keeps_everything_that_the_contract_names(finished: tuple[Path, st
     figures = {
         f"figures/{name}.png" for name in ("outputs_over_time", "accuracy_over_steps", "firing_rates", "confusion_matrix")
     }
-    assert kept == figures | {"config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "results/spiking_accuracy.csv"}
+    assert kept == figures | {
+        "config.yaml",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "results/spiking_accuracy.csv",
+        "results/simulation.npz",
+    }
 
 
 def test_a_trained_network_comes_back(finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +119,7 @@ def test_a_trained_network_comes_back(finished: tuple[Path, str], monkeypatch: p
     assert float((spikes.predictions[-1] == test.labels).double().mean()) == pytest.approx(
         metrics(folder, run_id)["test/spiking_accuracy", 0]
     )
-    checkpoint = folder / "outputs" / "checkpoints" / run_id / "best.ckpt"
+    checkpoint = folder / "mlruns" / "mnist" / run_id / "artifacts" / "checkpoints" / "best.ckpt"
     assert torch.equal(ratespike.load(checkpoint).dense.linear.weight, network.dense.linear.weight)
 
 

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -20,7 +20,7 @@ from ratespike.config import check
 from ratespike.own_process import INTERRUPTED, interrupt_on_termination
 from ratespike.parameters import ParameterError, nearest
 
-C = TypeVar("C")
+C = TypeVar("C", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,16 @@ class Job(Generic[C]):
     number: int | None = None
 
 
-def command(config_name: str, task: Callable[[Job[Any]], None], root: Path) -> None:
-    """Run `task` with the configuration `conf/<config_name>.yaml` below `root` and the command line's overrides."""
+def command(
+    config_name: str,
+    task: Callable[[Job[Any]], None],
+    root: Path,
+    before: Callable[[Sequence[str], Path], None] = lambda arguments, root: None,
+) -> None:
+    """Run `task` with the configuration `conf/<config_name>.yaml` below `root` and the command line's overrides.
+
+    `before` sees the arguments first and may add to what the configuration is composed of.
+    """
 
     def run(config: DictConfig) -> None:
         checked = check(config)
@@ -69,6 +77,7 @@ def command(config_name: str, task: Callable[[Job[Any]], None], root: Path) -> N
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, and the line is ours
     job = run if wants_traceback else run_or_exit
     try:
+        before(sys.argv[1:], root)
         hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name=config_name)(job)()
     except (HydraException, OmegaConfBaseException, ParameterError) as error:
         if wants_traceback:

@@ -52,8 +52,8 @@ class TrackingConfig:
 
 
 @dataclass
-class Config:
-    """The whole configuration. Groups whose keys depend on their `type` are checked by the class of that name."""
+class RunConfig:
+    """What every run is made of. Groups whose keys depend on their `type` are checked by the class of that name."""
 
     data: dict[str, Any] = field(default_factory=dict)
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -66,10 +66,25 @@ class Config:
     seed: int = parameter(0, at_least=0)
     n_steps: int = parameter(30, at_least=1)
     dt: float = parameter(0.001, above=0, unit="s")
+
+
+@dataclass
+class Config(RunConfig):
+    """A training; `resume` is the id of an interrupted run to go on with."""
+
     resume: str | None = parameter(None)
 
 
+@dataclass
+class EvaluateConfig(RunConfig):
+    """Another simulation of a trained network: that of a run, by id or name, or that in a checkpoint file."""
+
+    run: str | None = parameter(None)
+    checkpoint: str | None = parameter(None)
+
+
 ConfigStore.instance().store(name="schema", node=Config)
+ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
 
 
 def check(config: DictConfig) -> Any:

@@ -1,9 +1,11 @@
 """A trained network back from a run or a checkpoint."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ratespike.network import build_network
 from ratespike.parameters import ParameterError
@@ -41,17 +43,39 @@ def load(run_or_checkpoint: str | Path) -> nn.Sequential:
         return _from_file(path)
 
 
-def _from_file(path: Path) -> nn.Sequential:
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Attributes:
+        config: the configuration of the run that wrote it.
+        image_shape: channels, height, width.
+        classes: how many.
+        state: the network's parameters by name.
+    """
+
+    config: dict[str, Any]
+    image_shape: tuple[int, ...]
+    classes: int
+    state: dict[str, Tensor]
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint file; raises `ParameterError` if there is none of ratespike at `path`."""
     if not path.is_file():
         raise ParameterError(f"checkpoint {path}: no such file")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        description, state = checkpoint["ratespike"], checkpoint["state_dict"]
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        description, state = content["ratespike"], content["state_dict"]
     except Exception as error:
         raise ParameterError(f"checkpoint {path}: not a checkpoint of ratespike ({type(error).__name__})") from None
-    config = description["config"]
-    network = build_network(
-        config["network"]["layers"], config["neuron"], tuple(description["image_shape"]), description["classes"]
-    )
-    network.load_state_dict({key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)})
+    weights = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
+    return Checkpoint(description["config"], tuple(description["image_shape"]), description["classes"], weights)
+
+
+def _from_file(path: Path) -> nn.Sequential:
+    checkpoint = read_checkpoint(path)
+    config = checkpoint.config
+    network = build_network(config["network"]["layers"], config["neuron"], checkpoint.image_shape, checkpoint.classes)
+    network.load_state_dict(checkpoint.state)
     return network.eval()

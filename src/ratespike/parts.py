@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ratespike.command import Job
-from ratespike.config import Config
+from ratespike.config import Config, RunConfig
 from ratespike.data import DataSet, Splits
 from ratespike.network import build_network
 from ratespike.optimizers import Optimizer
@@ -44,13 +44,14 @@ class Parts:
     simulate: functools.partial[Simulation]
 
 
-def check_and_build(job: Job[Config]) -> Parts:
-    """The parts of a job, where runs can be kept; raises `ParameterError`."""
-    address.check(address.resolve(job.config.tracking.uri, job.root), exists=job.config.resume is not None)
+def check_and_build(job: Job[RunConfig]) -> Parts:
+    """The parts of a job whose result can be kept; raises `ParameterError`."""
+    resumed = isinstance(job.config, Config) and job.config.resume is not None
+    address.check(address.resolve(job.config.tracking.uri, job.root), exists=resumed)
     return build_parts(job.config, job.root)
 
 
-def build_parts(config: Config, root: Path) -> Parts:
+def build_parts(config: RunConfig, root: Path) -> Parts:
     """Build and try everything that can be wrong; raises `ParameterError`."""
     data = build(DataSet, config.data, "data")  # type: ignore[type-abstract]
     optimizer = build(Optimizer, config.optimizer, "optimizer")  # type: ignore[type-abstract]
@@ -63,7 +64,7 @@ def build_parts(config: Config, root: Path) -> Parts:
     return Parts(data, _load(data, root), network, neurons, optimizer, run_simulation)
 
 
-def build_classifier(parts: Parts, config: Config, plain: Mapping[str, Any], n_steps: int) -> "Classifier":
+def build_classifier(parts: Parts, config: RunConfig, plain: Mapping[str, Any], n_steps: int) -> "Classifier":
     """The LightningModule, whose tests simulate `n_steps` steps."""
     from ratespike.classifier import Classifier
     from ratespike.metrics import Comparison

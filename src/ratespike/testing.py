@@ -8,7 +8,7 @@ import torch
 
 from ratespike.classifier import Classifier
 from ratespike.command import Job
-from ratespike.config import Config
+from ratespike.config import RunConfig
 from ratespike.datamodule import Batches, DataModule
 from ratespike.metrics import STEPS_SHOWN, Results
 from ratespike.tracking import shared
@@ -44,7 +44,7 @@ class Measured:
 
 
 def test(
-    job: Job[Config],
+    job: Job[RunConfig],
     run: Run,
     classifier: Classifier,
     datamodule: DataModule,
@@ -72,7 +72,9 @@ def test(
     return measured
 
 
-def _measure(job: Job[Config], classifier: Classifier, datamodule: DataModule, untrained: dict[str, torch.Tensor]) -> Measured:
+def _measure(
+    job: Job[RunConfig], classifier: Classifier, datamodule: DataModule, untrained: dict[str, torch.Tensor]
+) -> Measured:
     def results(batches: Batches) -> Results:
         trainer_for(job).test(classifier, batches, verbose=False)
         assert classifier.results is not None

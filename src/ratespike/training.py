@@ -5,15 +5,14 @@ import time
 import zipfile
 from pathlib import Path
 
-import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 
 from ratespike.classifier import Classifier
 from ratespike.command import Job
-from ratespike.config import Config
+from ratespike.config import Config, RunConfig
 from ratespike.datamodule import DataModule
-from ratespike.parameters import ParameterError
+from ratespike.loading import read_checkpoint
 from ratespike.tracking import shared
 from ratespike.tracking.lightning import KeepEpochs
 from ratespike.tracking.locks import locks_below
@@ -32,17 +31,12 @@ def train(job: Job[Config], run: Run, classifier: Classifier, datamodule: DataMo
                 _fit(job, run, classifier, datamodule)
             run.tags({shared.TRAINED: "true"})
     with run.artifact(BEST) as path:
-        load_weights(classifier, path, f"run {run.id}")
+        if path is None:
+            raise FileNotFoundError(f"run {run.id} has lost its artifact {BEST}")
+        classifier.network.load_state_dict(read_checkpoint(path).state)
 
 
-def load_weights(classifier: Classifier, path: Path | None, origin: str) -> None:
-    """The weights of a checkpoint; raises `ParameterError` where there is none."""
-    if path is None or not _is_readable(path):
-        raise ParameterError(f"{origin}: has no checkpoint that can be read; did its training end?")
-    classifier.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
-
-
-def trainer_for(job: Job[Config], *callbacks: Callback) -> Trainer:
+def trainer_for(job: Job[RunConfig], *callbacks: Callback) -> Trainer:
     """Lightning's trainer as the configuration wants it; a job of a sweep shows no progress bar."""
     return Trainer(
         max_epochs=job.config.trainer.max_epochs,

@@ -1,0 +1,20 @@
+"""Simulate a trained network again, with other settings, without training."""
+
+from pathlib import Path
+
+from ratespike.command import Job, command
+from ratespike.config import EvaluateConfig
+from ratespike.trained import offer_settings
+
+
+def evaluate(job: Job[EvaluateConfig]) -> None:
+    from ratespike.parts import check_and_build
+
+    parts = check_and_build(job)  # before Lightning and MLflow are imported
+    from ratespike.evaluation import evaluate_trained
+
+    evaluate_trained(job, parts)
+
+
+if __name__ == "__main__":
+    command("evaluate", evaluate, root=Path(__file__).resolve().parent, before=offer_settings)

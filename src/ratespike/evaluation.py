@@ -1,0 +1,90 @@
+"""A trained network simulated again, as a run below the one that trained it."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow.tracking import MlflowClient
+
+from ratespike import terminal
+from ratespike.command import Job
+from ratespike.config import EvaluateConfig
+from ratespike.datamodule import DataModule
+from ratespike.identity import config_hash, simulation_hash, training_hash, training_parts
+from ratespike.loading import Checkpoint, read_checkpoint
+from ratespike.naming import asked_for, key_of
+from ratespike.parameters import ParameterError
+from ratespike.parts import Parts, build_classifier
+from ratespike.run import keep_figures
+from ratespike.testing import test
+from ratespike.tracking import address, runs, shared
+from ratespike.tracking.description import describe, flat, note
+from ratespike.tracking.runs import BEST
+from ratespike.tracking.status import signs_of_life, track
+from ratespike.tracking.sweeps import CONFIG_HASH, PARENT
+
+_MAY_CHANGE = ("batch_size", "dir")  # of the data: in an evaluation neither changes a result
+_TRAINING = ("data", "network", "neuron", "optimizer", "seed")
+
+
+def evaluate_trained(job: Job[EvaluateConfig], parts: Parts) -> None:
+    """Test a trained network on rates and on spikes with the configuration's settings, and keep the result in MLflow.
+
+    Raises:
+        ParameterError: the network cannot be found, or a setting would have changed its training.
+    """
+    terminal.quiet()
+    client = runs.connect(address.resolve(job.config.tracking.uri, job.root))
+    trained = _trained(job, client)
+    _refuse_another_training(job.plain, trained.config)
+    untrained = {name: weights.clone() for name, weights in parts.network.state_dict().items()}
+    classifier = build_classifier(parts, job.config, job.plain, job.config.n_steps)
+    parts.network.load_state_dict(trained.state)
+    run = runs.open_run(client, job.config.tracking.experiment, _name(job), _tags(job))
+    with track(run, job.root, job.config.tracking.system_metrics):
+        describe(run, job.plain, job.root, is_slice=parts.data.is_slice)
+        run.data(parts.splits, type(parts.data).__name__)
+        datamodule = DataModule(parts.splits, parts.data.batch_size, job.config.seed)
+        results = test(job, run, classifier, datamodule, untrained, job.config.n_steps).test
+        keep_figures(run, parts, results)
+        note(run, f"`python evaluate.py {shlex.join(asked_for(job.overrides))}`\n\n{terminal.in_words(results)}")
+    terminal.summary(results, run, job.number, is_slice=parts.data.is_slice)
+
+
+def _trained(job: Job[EvaluateConfig], client: MlflowClient) -> Checkpoint:
+    if job.config.checkpoint is not None:
+        return read_checkpoint(Path(job.config.checkpoint))
+    run = runs.find_run(client, str(job.config.run))
+    with run.artifact(BEST) as path:
+        if path is None:
+            raise ParameterError(f"run={run.id}: has no checkpoint; it ended before its first epoch did, or is an evaluation")
+        return read_checkpoint(path)
+
+
+def _refuse_another_training(plain: Mapping[str, Any], trained: Mapping[str, Any]) -> None:
+    may_change = {name: plain["data"][name] for name in _MAY_CHANGE}
+    same = {**trained, "data": {**trained["data"], **may_change}, "trainer": plain["trainer"]}
+    if training_parts(plain) == training_parts(same):
+        return
+    before = dict(flat(same))
+    changed = [key for key, value in flat(plain) if key.split(".")[0] in _TRAINING and before.get(key) != value]
+    words = ", ".join(f"{key} (trained with {before.get(key)})" for key in changed)
+    raise ParameterError(f"{words}: would change the training; `python train.py` trains another network")
+
+
+def _tags(job: Job[EvaluateConfig]) -> dict[str, str]:
+    parent = job.config.tracking.parent
+    return {
+        CONFIG_HASH: config_hash(job.plain),
+        shared.TRAINING_HASH: training_hash(job.plain),
+        shared.SIMULATION_HASH: simulation_hash(job.plain),
+        shared.TRAINED_IN: str(job.config.run or job.config.checkpoint),
+        **signs_of_life(job.root),
+        **({PARENT: parent} if parent else {}),
+    }
+
+
+def _name(job: Job[EvaluateConfig]) -> str:
+    settings = [word for word in asked_for(job.overrides) if key_of(word) not in ("run", "checkpoint", "tracking.uri")]
+    return " ".join(["evaluate", *settings])

@@ -1,0 +1,62 @@
+"""The settings of a trained network as configuration, from which `evaluate.py` starts."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from ratespike.parameters import ParameterError
+from ratespike.tracking import address
+
+OPTION = "of_run"
+_HELP = ("--help", "-h", "--hydra-help", "--version")
+
+
+def offer_settings(arguments: Sequence[str], root: Path) -> None:
+    """Make the settings of the network that `run=` or `checkpoint=` names the option `of_run` of each group.
+
+    Raises:
+        ParameterError: neither or both are named, or there is no such network.
+    """
+    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    run, checkpoint = given.get("run"), given.get("checkpoint")
+    if run and checkpoint:
+        raise ParameterError(f"run={run} checkpoint={checkpoint}: give one of them")
+    if run:
+        settings = _of_run(run, given.get("tracking.uri"), root)
+    elif checkpoint:
+        settings = _of_checkpoint(Path(checkpoint))
+    elif any(word in arguments for word in _HELP):
+        settings = {}
+    else:
+        raise ParameterError("give run=<id or name> or checkpoint=<file>; `python train.py` trains a network")
+    store = ConfigStore.instance()
+    groups = {key: value for key, value in settings.items() if isinstance(value, Mapping)}
+    for group in ("data", "network", "neuron", "synapse", "simulation", "optimizer", "trainer", "tracking"):
+        store.store(group=group, name=OPTION, node=dict(groups.get(group, {})))
+    store.store(name=OPTION, node={key: settings[key] for key in ("seed", "n_steps", "dt") if key in settings})
+
+
+def _of_run(name: str, uri: str | None, root: Path) -> dict[str, Any]:
+    if "," in name:
+        raise ParameterError(f"run={name}: one at a time; the other settings may be swept")
+    uri = address.resolve(uri, root)
+    address.check(uri, exists=True)
+    from ratespike.tracking import runs
+
+    run = runs.find_run(runs.connect(uri), name)
+    with run.artifact("config.yaml") as path:
+        if path is None:
+            raise ParameterError(f"run {run.id}: has no config.yaml; is it a run of ratespike, and no sweep's parent?")
+        settings = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(settings, dict)
+    return {**settings, "tracking": {"experiment": run.experiment, "parent": run.id}}  # type: ignore[dict-item]
+
+
+def _of_checkpoint(path: Path) -> dict[str, Any]:
+    from ratespike.loading import read_checkpoint
+
+    config: dict[str, Any] = read_checkpoint(path).config
+    return config | {"tracking": {"experiment": config["tracking"]["experiment"]}}
