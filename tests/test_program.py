@@ -97,13 +97,9 @@ def test_a_run_keeps_everything_that_the_contract_names(finished: tuple[Path, st
     figures = {
         f"figures/{name}.png" for name in ("outputs_over_time", "accuracy_over_steps", "firing_rates", "confusion_matrix")
     }
-    assert kept == figures | {
-        "config.yaml",
-        "checkpoints/best.ckpt",
-        "checkpoints/last.ckpt",
-        "results/spiking_accuracy.csv",
-        "results/simulation.npz",
-    }
+    checkpoints, results = ("best.ckpt", "last.ckpt"), ("spiking_accuracy.csv", "simulation.npz")
+    others = {"config.yaml", *(f"checkpoints/{name}" for name in checkpoints), *(f"results/{name}" for name in results)}
+    assert kept == figures | others
 
 
 def test_a_trained_network_comes_back(finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
