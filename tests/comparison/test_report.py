@@ -76,8 +76,19 @@ def test_the_figures_of_a_sweep(told: Report) -> None:
 def test_means_are_over_combinations_that_all_have(runs: list[Record]) -> None:
     """Without the run of 10 steps at tau 0.02, tau 0.02 must not look better."""
     partial = [run for run in runs if not (run.parameters["tau"] == "0.02" and run.parameters["n_steps"] == "10")]
-    cells = report(partial, [], curve, ["tau", "lr"]).figures["heat_map"].axes[0].images[0].get_array()
+    axes = report(partial, [], curve, ["tau", "lr"]).figures["heat_map"].axes[0]
+    assert axes.get_title() == "mean over n_steps"
+    cells = axes.images[0].get_array()
     assert np.allclose(cells, [[98.05, 97.05], [98.05, 97.05]])
+
+
+def test_a_mean_that_compares_unlike_runs_says_so(make_run: MakeRun) -> None:
+    runs = [make_run(0.9, tau=tau, lr=lr) for tau, lr in ((1, 0.1), (2, 0.2), (3, 0.3), (3, 0.4))]
+    axes = report(runs, [], curve).figures["gap_against_tau"].axes[0]
+    assert len(axes.containers) == 4 and axes.get_title() == ""  # a line for each lr
+    many = [make_run(0.9, tau=number, lr=number % 13) for number in range(30)]
+    axes = report(many, [], curve).figures["gap_against_tau"].axes[0]
+    assert len(axes.containers) == 1 and axes.get_title() == "not at equal values of lr"
 
 
 def test_a_single_run_and_words_get_the_figures_that_make_sense(make_run: MakeRun) -> None:

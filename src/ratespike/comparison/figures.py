@@ -62,25 +62,25 @@ def accuracy_against_steps(lines: Sequence[Line], rate_accuracies: Sequence[floa
     return figure
 
 
-def gap_against(parameter: str, lines: Sequence[Line], averaged: Sequence[str], is_joined: bool) -> Figure:
+def gap_against(parameter: str, lines: Sequence[Line], note: str, is_joined: bool) -> Figure:
     """What the step from rates to spikes costs, against a parameter.
 
     Args:
         parameter: its name.
         lines: gaps (rate - spiking accuracy, fractions) by the parameter's value; one for each value of other parameters.
-        averaged: names of parameters that vary but are averaged over.
+        note: what other parameters there are.
         is_joined: whether lines join the points.
     """
     figure = Figure(figsize=(7 if len(lines) <= LEGEND_INSIDE else 9, 4.2), layout="constrained")
     axes = figure.subplots()
     for line in lines:
-        errors = np.nan_to_num(100 * line.half_width)
         style = "o-" if is_joined else "o"
-        axes.errorbar(line.x, 100 * line.y, errors, fmt=style, label=line.name, markersize=4, capsize=3, elinewidth=1)
+        axes.errorbar(
+            line.x, 100 * line.y, 100 * line.half_width, fmt=style, label=line.name, markersize=4, capsize=3, elinewidth=1
+        )
     axes.axhline(0, color="black", linewidth=0.8)
     _value_axis(axes, np.unique(np.concatenate([line.x for line in lines])))
-    title = f"mean over {', '.join(averaged)}" if averaged else ""
-    axes.set(xlabel=parameter, ylabel="gap: rate - spiking accuracy (points)", title=title)
+    axes.set(xlabel=parameter, ylabel="gap: rate - spiking accuracy (points)", title=note)
     axes.grid(alpha=0.3)
     if len(lines) > LEGEND_INSIDE:
         figure.legend(loc="outside right upper", frameon=False)
@@ -99,7 +99,7 @@ def accuracy_against_operations(operations: Array, accuracy: Array, half_widths:
         names: of the Pareto-best, None for the others.
     """
     points = np.column_stack([operations, accuracy]) * UNITS
-    errors = np.nan_to_num(half_widths) * UNITS
+    errors = half_widths * UNITS
     panels = 2 if np.ptp(points[:, 1]) > 2 * TOP else 1
     figure = Figure(figsize=(4.5 + 4.5 * panels, 5), layout="constrained")
     all_axes = figure.subplots(1, panels, squeeze=False)[0]
@@ -122,9 +122,9 @@ def _draw_front(axes: Axes, points: Array, errors: Array, names: Sequence[str | 
     """Points and errors in the figure's units, shape (groups, 2): x and y."""
     front = sorted((index for index, name in enumerate(names) if name is not None), key=lambda index: tuple(points[index]))
     others = np.array([name is None for name in names])
-    if others.any():
-        (x, y), (dx, dy) = points[others].T, errors[others].T * (others.sum() <= BARS)
-        label = f"{others.sum()} other groups"
+    if n_others := int(others.sum()):
+        (x, y), (dx, dy) = points[others].T, errors[others].T if n_others <= BARS else (None, None)
+        label = f"{n_others} other group{'s' * (n_others > 1)}"
         axes.errorbar(x, y, dy, dx, fmt=".", color="0.6", elinewidth=0.5, alpha=0.7, label=label, zorder=1)
     axes.step(points[front, 0], points[front, 1], where="post", color="black", linewidth=1, label="Pareto front", zorder=2)
     best_first = front[::-1]
@@ -137,16 +137,14 @@ def _draw_front(axes: Axes, points: Array, errors: Array, names: Sequence[str | 
         axes.errorbar(x, y, fmt=".", color="black", label=f"{len(rest)} more of the front", zorder=3)
 
 
-def heat_map(
-    accuracy: Array, row: tuple[str, Sequence[str]], column: tuple[str, Sequence[str]], averaged: Sequence[str]
-) -> Figure:
+def heat_map(accuracy: Array, row: tuple[str, Sequence[str]], column: tuple[str, Sequence[str]], note: str) -> Figure:
     """Spiking accuracy by two parameters.
 
     Args:
         accuracy: shape (rows, columns), fractions; nan where no run has these values.
         row: name of the parameter that changes downwards, and its values.
         column: of the one that changes to the right.
-        averaged: names of parameters that vary but are averaged over.
+        note: what other parameters there are.
     """
     n_rows, n_columns = accuracy.shape
     figure = Figure(figsize=(min(16, 2.5 + 0.75 * n_columns), min(16, 1.8 + 0.5 * n_rows)), layout="constrained")
@@ -155,8 +153,7 @@ def heat_map(
     figure.colorbar(image, label="spiking accuracy (%)")
     axes.set_xticks(range(n_columns), column[1], rotation=90 if n_columns > TICKS else 0)
     axes.set_yticks(range(n_rows), row[1])
-    title = f"mean over {', '.join(averaged)}" if averaged else ""
-    axes.set(xlabel=column[0], ylabel=row[0], title=title)
+    axes.set(xlabel=column[0], ylabel=row[0], title=note)
     if accuracy.size <= CELLS_WRITTEN:
         middle = (np.nanmin(accuracy) + np.nanmax(accuracy)) / 2
         for (down, right), value in np.ndenumerate(accuracy):

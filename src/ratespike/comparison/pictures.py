@@ -1,6 +1,7 @@
 """Which figures a comparison gets, and the arrays that they show."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -92,31 +93,52 @@ def _gap_against(comparison: Comparison, name: str) -> Figure:
     others = [other for other in varying if other != name]
     split = _split(groups, others)
     averaged = [other for other in others if other not in split]
+    means = _means(groups, [*split, name], averaged, "accuracy_gap")
     lines: dict[Key, dict[Key, Estimate]] = {}
-    for (*line, x), found in _means(groups, [*split, name], averaged, "accuracy_gap").items():
+    for (*line, x), found in means.by_place.items():
         lines.setdefault(tuple(line), {})[(x,)] = found
     drawn = [_line(_text(split, values, comparison), lines[values]) for values in sorted(lines, key=_by_value)]
     is_joined = len(_numbers(comparison, name)) <= JOINED
-    return figures.gap_against(comparison.short[name], drawn, [comparison.short[other] for other in averaged], is_joined)
+    return figures.gap_against(comparison.short[name], drawn, means.note(comparison), is_joined)
+
+
+@dataclass(frozen=True)
+class Means:
+    """A measure by the values of some parameters.
+
+    Attributes:
+        by_place: the mean at each place.
+        averaged: the other parameters that vary.
+        is_balanced: whether the means are over the same values of those.
+    """
+
+    by_place: Mapping[Key, Estimate]
+    averaged: Sequence[str]
+    is_balanced: bool
+
+    def note(self, comparison: Comparison) -> str:
+        """What a reader has to know of the other parameters."""
+        names = ", ".join(comparison.short[name] for name in self.averaged)
+        if not names:
+            return ""
+        return f"mean over {names}" if self.is_balanced else f"not at equal values of {names}"
 
 
 def _values(group: Group, names: Sequence[str]) -> Key:
     return tuple(group.parameters.get(name) for name in names)
 
 
-def _means(groups: Sequence[Group], axes: Sequence[str], averaged: Sequence[str], measure: str) -> dict[Key, Estimate]:
-    """A measure by the values on the axes, over those combinations of the averaged parameters that all of them have.
-
-    So a combination that some lack makes no difference between them; if they have none in common, all are averaged.
-    """
+def _means(groups: Sequence[Group], axes: Sequence[str], averaged: Sequence[str], measure: str) -> Means:
+    """Over those combinations of the averaged parameters that all places have; over all, if they have none in common."""
     found: dict[Key, dict[Key, Estimate]] = {}
     for group in groups:
         found.setdefault(_values(group, axes), {})[_values(group, averaged)] = group.estimates[measure]
     common = set.intersection(*(set(combinations) for combinations in found.values()))
-    return {
+    means = {
         place: mean_of([part for values, part in combinations.items() if values in common or not common])
         for place, combinations in found.items()
     }
+    return Means(means, averaged, bool(common))
 
 
 def _by_value(values: Key) -> list[tuple[bool, float, str]]:
@@ -169,9 +191,9 @@ def _heat_map(comparison: Comparison, column: str, row: str) -> Figure:
     groups = [group for group in comparison.groups if column in group.parameters and row in group.parameters]
     averaged = [name for name in comparison.names if name not in (row, column)]
     means = _means(groups, [row, column], averaged, "spiking_accuracy")
-    rows, columns = (sorted({(place[axis],) for place in means}, key=_by_value) for axis in (0, 1))
-    cells = [[means.get((*down, *right)) for right in columns] for down in rows]
+    rows, columns = (sorted({(place[axis],) for place in means.by_place}, key=_by_value) for axis in (0, 1))
+    cells = [[means.by_place.get((*down, *right)) for right in columns] for down in rows]
     accuracy = np.array([[np.nan if cell is None else cell.mean for cell in line] for line in cells])
     ticks = [[show(value) for (value,) in values if value is not None] for values in (rows, columns)]
-    names = [comparison.short[name] for name in averaged]
-    return figures.heat_map(accuracy, (comparison.short[row], ticks[0]), (comparison.short[column], ticks[1]), names)
+    vertical, horizontal = (comparison.short[row], ticks[0]), (comparison.short[column], ticks[1])
+    return figures.heat_map(accuracy, vertical, horizontal, means.note(comparison))

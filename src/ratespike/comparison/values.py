@@ -8,6 +8,8 @@ from ratespike.parameters import ParameterError, nearest
 
 Value = float | str
 
+NAME_DIGITS = 6  # of a number in a group's name
+
 
 @functools.cache
 def parse(text: str) -> Value:
@@ -24,14 +26,16 @@ def parse(text: str) -> Value:
     return number if math.isfinite(number) and "_" not in text else text
 
 
-def show(value: Value) -> str:
-    """As short as it can be written.
+def show(value: Value, digits: int = 12) -> str:
+    """As short as it can be written, with so many significant digits at most; whole numbers in full.
 
     Example:
-        >>> show(0.020), show(30.0), show(1e-5), show("LIF")
-        ('0.02', '30', '1e-05', 'LIF')
+        >>> show(0.020), show(1e-5), show(0.00123456789, digits=6), show(12345.0, digits=6), show("LIF")
+        ('0.02', '1e-05', '0.00123457', '12345', 'LIF')
     """
-    return value if isinstance(value, str) else f"{value:.12g}"
+    if isinstance(value, str):
+        return value
+    return f"{value:.0f}" if value == int(value) and abs(value) < 10**digits else f"{value:.{digits}g}"
 
 
 def short_names(names: Iterable[str], known: Collection[str]) -> dict[str, str]:
@@ -86,7 +90,7 @@ def describe(parameters: Mapping[str, Value], short: Mapping[str, str]) -> str:
         'LIF tau_rc=0.02'
     """
     return " ".join(
-        show(value) if _is_type(name) else f"{short[name]}={show(value)}"
+        show(value) if _is_type(name) else f"{short[name]}={show(value, NAME_DIGITS)}"
         for name, value in sorted(parameters.items(), key=lambda item: order(item[0]))
     )
 
