@@ -14,10 +14,50 @@ ROOT = Path(__file__).parent.parent
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository root of its own, so that a program's database and outputs stay apart."""
     folder = tmp_path_factory.mktemp("checkout")
-    shutil.copy(ROOT / "train.py", folder)
+    for program in ROOT.glob("*.py"):
+        shutil.copy(program, folder)
     shutil.copytree(ROOT / "conf", folder / "conf")
     (folder / "data").symlink_to(ROOT / "data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def database_of_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database: in experiment `mnist` a sweep `night` (2 tau_rc, 2 seeds), another run, and some that do not count.
+
+    A run on a slice of the data, one that is still running, a deleted one, and in `other` one that was never tested on spikes.
+    """
+    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.tracking import MlflowClient
+
+    path = tmp_path_factory.mktemp("runs") / "mlflow.db"
+    client = MlflowClient(f"sqlite:///{path}")
+
+    def add(experiment: str, name: str, accuracy: float | None, parent: str | None = None, **tags: str) -> str:
+        run = client.create_run(experiment, run_name=name).info.run_id
+        settings = dict(word.split("=") for word in name.split() if "=" in word)
+        parameters = {"neuron.tau_rc": "0.02", "n_steps": "30", "seed": "0", **settings}
+        metrics = [Metric("test/rate_accuracy", 0.99, 0, 0), Metric("train/loss", 0.1, 0, 1)]
+        if accuracy is not None:
+            metrics += [Metric("test/spiking_accuracy", accuracy, 0, 0), Metric("test/synaptic_operations", 1e6, 0, 0)]
+            metrics += [Metric("test/spiking_accuracy_at", accuracy * step / 30, 0, step) for step in range(1, 31)]
+        found = [RunTag(key.replace("__", "."), value) for key, value in tags.items()]
+        found += [RunTag("mlflow.parentRunId", parent)] if parent else []
+        client.log_batch(run, metrics, [Param(key, value) for key, value in parameters.items()], found)
+        client.set_terminated(run)
+        return run
+
+    mnist, other = client.create_experiment("mnist"), client.create_experiment("other")
+    night = client.create_run(mnist, run_name="night").info.run_id
+    client.set_terminated(night)
+    for tau_rc, accuracy in (("0.02", 0.98), ("0.020", 0.97), ("0.05", 0.90), ("0.050", 0.91)):
+        add(mnist, f"neuron.tau_rc={tau_rc} seed={int(len(tau_rc) == 5)}", accuracy, night)
+    add(mnist, "alone seed=7", 0.96, note="0.50")
+    add(mnist, "slice seed=8", 0.5, ratespike__debug="true")
+    client.update_run(add(mnist, "running seed=9", 0.4), "RUNNING")
+    client.delete_run(add(mnist, "deleted seed=10", 0.3))
+    add(other, "rates only", None)
+    return path
 
 
 @pytest.fixture

@@ -83,8 +83,34 @@ class EvaluateConfig(RunConfig):
     checkpoint: str | None = parameter(None)
 
 
+@dataclass
+class StoreConfig:
+    """Where finished runs are looked for; without `uri` where `train.py` keeps them."""
+
+    uri: str | None = parameter(None)
+
+
+@dataclass
+class CompareConfig:
+    """Which finished runs to compare, and how. Lists of one name may be given as the name."""
+
+    experiments: Any = None
+    sweeps: Any = None
+    where: dict[str, Any] = field(default_factory=dict)
+    tags: dict[str, Any] = field(default_factory=dict)
+    steps: list[int] = field(default_factory=list)
+    heat_map: list[str] | None = None
+    rows: int = parameter(40, at_least=1)
+    folder: str = parameter("outputs/comparison")
+    tracking: StoreConfig = field(default_factory=StoreConfig)
+
+
 ConfigStore.instance().store(name="schema", node=Config)
 ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
+_compare = OmegaConf.structured(CompareConfig)
+for _free in (_compare.where, _compare.tags):
+    OmegaConf.set_struct(_free, False)
+ConfigStore.instance().store(name="compare_schema", node=_compare)
 
 
 def check(config: DictConfig) -> Any:

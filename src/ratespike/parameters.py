@@ -11,7 +11,7 @@ import math
 import types
 import typing
 from abc import ABC
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 T = typing.TypeVar("T")
@@ -131,6 +131,20 @@ def nearest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(word), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     return f"{hint}known: {', '.join(known)}"
+
+
+def flat(config: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings by their names with dots.
+
+    Example:
+        >>> dict(flat({"neuron": {"type": "LIF", "tau_rc": 0.02}, "n_steps": 30}))
+        {'neuron.type': 'LIF', 'neuron.tau_rc': 0.02, 'n_steps': 30}
+    """
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def kinds(base: type) -> dict[str, type]:

@@ -1,0 +1,136 @@
+"""Runs found in a real database, directly and through a real server."""
+
+import gc
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from ratespike.comparison import Record
+from ratespike.parameters import ParameterError
+from ratespike.tracking import search
+
+SWEPT = ["neuron.tau_rc=0.02 seed=0", "neuron.tau_rc=0.020 seed=1", "neuron.tau_rc=0.05 seed=0", "neuron.tau_rc=0.050 seed=1"]
+ALONE, SLICE = "alone seed=7", "slice seed=8"
+
+
+@pytest.fixture(scope="module")
+def client(database_of_runs: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{database_of_runs}")
+
+
+@pytest.fixture(scope="module")
+def server(database_of_runs: Path) -> Iterator[MlflowClient]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    where = ["--backend-store-uri", f"sqlite:///{database_of_runs}", "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", *where, "--workers", "1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not answers(port):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        yield MlflowClient(f"http://127.0.0.1:{port}")
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=20)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def names(records: list[Record]) -> list[str]:
+    return sorted(record.name for record in records)
+
+
+def test_finished_runs_that_were_tested_on_both_count(client: MlflowClient) -> None:
+    assert names(search.finished_runs(client)) == sorted([ALONE, *SWEPT])
+    assert names(search.finished_runs(client, debug=True)) == sorted([ALONE, SLICE, *SWEPT])
+
+
+def test_a_record_keeps_what_is_compared(client: MlflowClient) -> None:
+    (record,) = search.finished_runs(client, tags={"note": 0.5})
+    run = client.get_run(record.id)
+    assert record.parameters == {"neuron.tau_rc": "0.02", "n_steps": "30", "seed": "7"} == run.data.params
+    assert record.metrics.keys() == run.data.metrics.keys() - {"train/loss"}
+    assert record.name == ALONE and record.started == run.info.start_time
+    assert record.duration == (run.info.end_time - run.info.start_time) / 1000
+
+
+def test_an_experiment_or_a_sweep_by_id_or_name(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    mnist = client.get_experiment_by_name("mnist").experiment_id
+    (night,) = client.search_runs([mnist], "attributes.run_name = 'night'")
+    assert names(search.finished_runs(client, ["mnist"])) == sorted([ALONE, *SWEPT])
+    assert not search.finished_runs(client, ["other"])
+    for sweep in ("night", night.info.run_id):
+        assert names(search.finished_runs(client, sweeps=[sweep])) == SWEPT
+    assert not search.finished_runs(client, ["other"], [night.info.run_id])
+
+
+def test_pages_are_followed(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "PAGE", 2)
+    assert names(search.finished_runs(client)) == sorted([ALONE, *SWEPT])
+
+
+@pytest.mark.parametrize(
+    ("experiments", "sweeps", "message"),
+    [
+        (["mnits"], [], "experiments=mnits: no such experiment; did you mean mnist"),
+        ([], ["nihgt"], "sweeps=nihgt: no run has this id or name; did you mean night"),
+        ([], ["it's"], "sweeps=it's: no run has this id or name"),
+        (["other"], ["night"], "sweeps=night: no run has this id or name; there are no sweeps"),
+    ],
+)
+def test_unknown_names(client: MlflowClient, experiments: list[str], sweeps: list[str], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        search.finished_runs(client, experiments, sweeps)
+
+
+def test_a_name_of_two_runs_is_refused(client: MlflowClient) -> None:
+    mnist = client.get_experiment_by_name("mnist").experiment_id
+    twins = [client.create_run(mnist, run_name="twin").info.run_id for _ in range(2)]
+    with pytest.raises(ParameterError, match="sweeps=twin: 2 runs have this name; give an id: ") as error:
+        search.finished_runs(client, sweeps=["twin"])
+    assert all(twin in str(error.value) for twin in twins)
+
+
+def test_garbage_is_collected_again_afterwards(client: MlflowClient) -> None:
+    search.finished_runs(client)
+    assert gc.isenabled()
+
+
+def test_a_curve_is_read_once(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    (record,) = search.finished_runs(client, tags={"note": "0.5"})
+    read = search.curves(client)
+    assert read(record.id) == {step: pytest.approx(0.96 * step / 30) for step in range(1, 31)}
+    monkeypatch.setattr(client, "get_metric_history", None)
+    assert len(read(record.id)) == 30
+
+
+@pytest.mark.program
+def test_a_server_gives_the_same(server: MlflowClient, client: MlflowClient) -> None:
+    def key(record: Record) -> str:
+        return record.id
+
+    assert sorted(search.finished_runs(server), key=key) == sorted(search.finished_runs(client), key=key)
+    assert names(search.finished_runs(server, ["mnist"], ["night"])) == SWEPT
+    run = search.finished_runs(server)[0].id
+    assert search.curves(server)(run) == search.curves(client)(run)
+    with pytest.raises(ParameterError, match="sweeps=nihgt: no run has this id or name; did you mean night"):
+        search.finished_runs(server, sweeps=["nihgt"])
