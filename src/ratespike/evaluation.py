@@ -14,12 +14,12 @@ from ratespike.datamodule import DataModule
 from ratespike.identity import config_hash, simulation_hash, training_hash, training_parts
 from ratespike.loading import Checkpoint, read_checkpoint
 from ratespike.naming import asked_for, key_of
-from ratespike.parameters import ParameterError
+from ratespike.parameters import ParameterError, flat
 from ratespike.parts import Parts, build_classifier
 from ratespike.run import keep_figures
 from ratespike.testing import test
 from ratespike.tracking import address, runs, shared
-from ratespike.tracking.description import describe, flat, note
+from ratespike.tracking.description import describe, note
 from ratespike.tracking.runs import BEST
 from ratespike.tracking.status import signs_of_life, track
 from ratespike.tracking.sweeps import CONFIG_HASH, PARENT

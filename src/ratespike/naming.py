@@ -1,26 +1,29 @@
 """Names that people read: of a run by what was asked for, of a job by what differs, of a parameter by its last words."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 _NOT_ASKED_FOR = ("tracking.parent", "resume")
 
 
-def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """The shortest endings of dotted keys that tell them apart.
+def short_names(names: Iterable[str], known: Collection[str]) -> dict[str, str]:
+    """Each name's shortest end, counted in words between dots, that no other name in `known` has.
 
     Example:
-        >>> short_names(["neuron.tau_rc", "seed", "simulation.seed", "data.split_seed"])
-        {'neuron.tau_rc': 'tau_rc', 'seed': 'seed', 'simulation.seed': 'simulation.seed', 'data.split_seed': 'split_seed'}
+        >>> short_names(["neuron.tau_rc", "neuron.type"], ["neuron.tau_rc", "neuron.type", "synapse.type"])
+        {'neuron.tau_rc': 'tau_rc', 'neuron.type': 'neuron.type'}
     """
-    keys = list(keys)
-    names = {}
-    for key in keys:
-        words = key.split(".")
-        endings = [".".join(words[start:]) for start in range(len(words) - 1, -1, -1)]
-        others = [other for other in keys if other != key]
-        names[key] = next((name for name in endings if not any(f".{other}".endswith(f".{name}") for other in others)), key)
-    return names
+    used: dict[str, int] = {}
+    for name in known:
+        for end in _ends(name):
+            used[end] = used.get(end, 0) + 1
+    return {name: next((end for end in _ends(name) if used.get(end, 0) <= 1), name) for name in names}
+
+
+def _ends(name: str) -> list[str]:
+    """`a.b.c` ends with c, b.c and a.b.c."""
+    words = name.split(".")
+    return [".".join(words[first:]) for first in reversed(range(len(words)))]
 
 
 def asked_for(overrides: Sequence[str]) -> list[str]:
@@ -45,7 +48,7 @@ def job_name(overrides: Sequence[str], swept: Sequence[str], plain: Mapping[str,
         >>> job_name(["neuron=lif", "neuron.tau_rc=0.02", "n_steps=30"], ["neuron", "neuron.tau_rc"], {"neuron": {}})
         'lif tau_rc=0.02'
     """
-    names = short_names(swept)
+    names = short_names(swept, swept)
     words = []
     for override in overrides:
         key, _, value = override.partition("=")

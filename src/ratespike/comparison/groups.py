@@ -8,7 +8,8 @@ import numpy as np
 
 from ratespike.comparison.records import ReadCurve, Record, measures
 from ratespike.comparison.statistics import Estimate, estimate, pareto_best
-from ratespike.comparison.values import Value, describe, order, parse, short_names
+from ratespike.comparison.values import Value, describe, order, parse
+from ratespike.naming import short_names
 
 SEEDS = ("seed", "data.split_seed", "simulation.seed")
 IRRELEVANT = ("resume", "trainer.devices", "trainer.accelerator")  # no result depends on them; nor on `tracking`

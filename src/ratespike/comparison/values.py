@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from ratespike.parameters import ParameterError, nearest
 
@@ -36,26 +36,6 @@ def show(value: Value, digits: int = 12) -> str:
     if isinstance(value, str):
         return value
     return f"{value:.0f}" if value == int(value) and abs(value) < 10**digits else f"{value:.{digits}g}"
-
-
-def short_names(names: Iterable[str], known: Collection[str]) -> dict[str, str]:
-    """Each name's shortest end, counted in words between dots, that no other name in `known` has.
-
-    Example:
-        >>> short_names(["neuron.tau_rc", "neuron.type"], ["neuron.tau_rc", "neuron.type", "synapse.type"])
-        {'neuron.tau_rc': 'tau_rc', 'neuron.type': 'neuron.type'}
-    """
-    used: dict[str, int] = {}
-    for name in known:
-        for end in _ends(name):
-            used[end] = used.get(end, 0) + 1
-    return {name: next((end for end in _ends(name) if used.get(end, 0) <= 1), name) for name in names}
-
-
-def _ends(name: str) -> list[str]:
-    """`a.b.c` ends with c, b.c and a.b.c."""
-    words = name.split(".")
-    return [".".join(words[first:]) for first in reversed(range(len(words)))]
 
 
 def find_name(name: str, known: Collection[str], complaint: str) -> str:

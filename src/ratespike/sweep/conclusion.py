@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow.entities import Run as Entity
 
+from ratespike.comparison import report, terminal
 from ratespike.tracking import address, runs
 from ratespike.tracking.description import note
 from ratespike.tracking.runs import Run
+from ratespike.tracking.search import curves, finished_runs
 from ratespike.tracking.status import ERROR, is_alive
 from ratespike.tracking.sweeps import CONFIG_HASH, children
 
 if TYPE_CHECKING:
     from ratespike.command import Job
 
+STEPS_COMPARED, ROWS = (5, 10, 20, 30), 40
 _PATIENCE = 30  # seconds, for jobs that are being interrupted
 
 
@@ -30,7 +33,9 @@ def conclude(parent: Run, root: Path, expected: tuple[str, ...] | None, *, inter
     """
     jobs = _settled(parent, root, interrupted)
     finished = [job for job in jobs if job.info.status == "FINISHED"]
-    _keep_best(parent, finished)
+    if finished:
+        _keep_best(parent, finished)
+        _keep_comparison(parent)
     done = {job.data.tags.get(CONFIG_HASH) for job in finished}
     n_jobs = len(set(expected)) if expected else len(jobs)
     n_missing = len(set(expected) - done) if expected else n_jobs - len(finished)
@@ -43,8 +48,6 @@ def conclude(parent: Run, root: Path, expected: tuple[str, ...] | None, *, inter
 
 def _keep_best(parent: Run, finished: list[Entity]) -> None:
     """The best run, chosen on validation images: most accurate on spikes, then with the fewest synaptic operations."""
-    if not finished:
-        return
 
     def merit(run: Entity) -> tuple[float, float]:
         return run.data.metrics["val/spiking_accuracy"], -run.data.metrics["val/synaptic_operations"]
@@ -53,6 +56,18 @@ def _keep_best(parent: Run, finished: list[Entity]) -> None:
     parent.tags({"ratespike.best_run": best.info.run_id})
     name = f"[{best.info.run_name}](#/experiments/{best.info.experiment_id}/runs/{best.info.run_id})"
     note(parent, f"{len(finished)} finished jobs. Most accurate on spikes, on the validation images: {name}")
+
+
+def _keep_comparison(parent: Run) -> None:
+    """The sweep's table and figures, as `compare.py` makes them, printed and kept as artifacts of the parent."""
+    records = finished_runs(parent.client, [parent.experiment], [parent.id], debug=True)
+    result = report(records, STEPS_COMPARED, curves(parent.client))
+    parent.text("comparison/groups.md", result.markdown)
+    parent.text("comparison/runs.csv", result.csv)
+    for name, figure in result.figures.items():
+        parent.figure(name, figure)
+    terminal.show(result.comparison, STEPS_COMPARED, ROWS)
+    print(f"run {parent.id} in experiment {parent.experiment} holds the table and the figures; jobs below it: mlflow ui")
 
 
 def bury(job: "Job[Any]", reason: str) -> None:

@@ -35,7 +35,7 @@ class Plan:
     @property
     def name(self) -> str:
         """What is swept over which values."""
-        names = short_names(self.swept)
+        names = short_names(self.swept, self.swept)
         words = [(key_of(override), override.partition("=")[2]) for override in self.overrides]
         return " ".join(["sweep", *(f"{names[key]}={value}" for key, value in words if key in names)])
 

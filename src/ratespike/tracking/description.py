@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from mlflow.entities import Param
 from omegaconf import OmegaConf
 
+from ratespike.parameters import flat
 from ratespike.tracking.runs import Run
 
 PACKAGES = ("ratespike", "torch", "pytorch-lightning", "hydra-core", "mlflow", "torchmetrics", "numpy")
@@ -37,15 +38,6 @@ def describe(run: Run, plain: Mapping[str, Any], root: Path, *, is_slice: bool) 
 def note(run: Run, text: str) -> None:
     """The text, in Markdown, that the MLflow UI shows on top of the run."""
     run.tags({"mlflow.note.content": text})
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested keys joined by dots, with their values."""
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _git_commit(root: Path) -> str | None:

@@ -5,11 +5,11 @@ import io
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import mlflow.data.numpy_dataset
@@ -224,3 +224,14 @@ def _named(client: MlflowClient, name: str) -> mlflow.entities.Run:
         ids = ", ".join(run.info.run_id for run in found)
         raise ParameterError(f"run {name}: {len(found)} runs have this name; give an id: {ids}")
     raise ParameterError(f"run {name}: not found in {mlflow.get_tracking_uri()}; `mlflow ui` shows the ids")
+
+
+def pages(search: Callable[..., Any]) -> Iterator[Any]:
+    """Everything that a search finds, call by call; `search` takes a page token."""
+    token = None
+    while True:
+        page = search(page_token=token)
+        token = page.token
+        yield from page
+        if not token:
+            return

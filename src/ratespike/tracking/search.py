@@ -3,9 +3,8 @@
 import functools
 import gc
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
@@ -15,9 +14,11 @@ from ratespike.comparison import Record
 from ratespike.comparison.records import RATE_ACCURACY, SPIKING_ACCURACY, SPIKING_ACCURACY_AT, ReadCurve
 from ratespike.comparison.values import parse
 from ratespike.parameters import ParameterError, nearest
+from ratespike.tracking.runs import pages
+from ratespike.tracking.sweeps import PARENT
 
 PAGE = 1000  # runs that one call gives
-PARENT, DEBUG = "mlflow.parentRunId", "ratespike.debug"
+DEBUG = "ratespike.debug"
 COMPARABLE = f"attributes.status = 'FINISHED' and metrics.`{RATE_ACCURACY}` >= 0 and metrics.`{SPIKING_ACCURACY}` >= 0"
 CURVES_KEPT = 1000
 SWEEPS_NAMED = 20  # in an error message
@@ -66,22 +67,12 @@ def curves(client: MlflowClient) -> ReadCurve:
     return read
 
 
-def _pages(search: Callable[..., Any]) -> Iterator[Any]:
-    token = None
-    while True:
-        page = search(page_token=token)
-        token = page.token
-        yield from page
-        if not token:
-            return
-
-
 def _runs(client: MlflowClient, experiment_ids: list[str], filter_string: str) -> Iterator[Run]:
-    return _pages(functools.partial(client.search_runs, experiment_ids, filter_string, max_results=PAGE))
+    return pages(functools.partial(client.search_runs, experiment_ids, filter_string, max_results=PAGE))
 
 
 def _experiment_ids(client: MlflowClient, names: Sequence[str]) -> list[str]:
-    known = {item.name: item.experiment_id for item in _pages(functools.partial(client.search_experiments, max_results=PAGE))}
+    known = {item.name: item.experiment_id for item in pages(functools.partial(client.search_experiments, max_results=PAGE))}
     for name in names:
         if name not in known:
             raise ParameterError(f"experiments={name}: no such experiment; {nearest(name, known)}")

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from mlflow.entities import Run as Entity
 from mlflow.tracking import MlflowClient
 
-from ratespike.tracking.runs import Run, open_run
+from ratespike.tracking.runs import Run, open_run, pages
 
 SWEEP, SWEPT, LONGEST = "ratespike.sweep", "ratespike.swept", "ratespike.longest_n_steps"
 PARENT = "mlflow.parentRunId"
@@ -55,11 +56,5 @@ def children(client: MlflowClient, parent_id: str, config_hash: str | None = Non
     wanted = f"tags.`{PARENT}` = '{parent_id}'"
     if config_hash is not None:
         wanted += f" and tags.`{CONFIG_HASH}` = '{config_hash}'"
-    found: list[Entity] = []
-    token = None
-    while True:
-        page = client.search_runs([experiment], wanted, max_results=1000, page_token=token, order_by=["attributes.start_time"])
-        found += page
-        token = page.token
-        if not token:
-            return found
+    found = partial(client.search_runs, [experiment], wanted, max_results=1000, order_by=["attributes.start_time"])
+    return list(pages(found))
