@@ -6,12 +6,14 @@ RUN := .venv/bin/python
 mnist: .venv/.ok
 	$(RUN) train.py +experiment=mnist
 
-# Half an hour: 30 steps against a ReLU pass and five libraries, what the cost grows with, the kernels, a training step.
+# Half an hour: 30 steps against a ReLU pass and five libraries, what the cost grows with, the kernels, a training step,
+# the comparison of 10 000 runs.
 bench: .venv/.ok
 	$(RUN) benchmarks/simulation.py
 	$(RUN) benchmarks/scaling.py
 	$(RUN) benchmarks/roofline.py
 	$(RUN) benchmarks/training.py
+	$(RUN) benchmarks/comparison.py
 
 test: .venv/.ok lint
 	$(RUN) -m pytest

@@ -89,8 +89,8 @@ def compare(records: Sequence[Record], steps: Collection[int], read_curve: ReadC
     """
     kept = _distinct_runs(records)
     parts: dict[frozenset[tuple[str, Value]], list[Record]] = {}
-    for record in kept:
-        parts.setdefault(frozenset(_settings(record).items()), []).append(record)
+    for record, settings in kept:
+        parts.setdefault(frozenset(settings.items()), []).append(record)
     all_settings = [dict(part) for part in parts]
     varying = _varying(all_settings)
     together = _together(varying, all_settings)
@@ -113,12 +113,13 @@ def _settings(record: Record) -> dict[str, Value]:
     }
 
 
-def _distinct_runs(records: Iterable[Record]) -> list[Record]:
+def _distinct_runs(records: Iterable[Record]) -> list[tuple[Record, Settings]]:
     """One run for each combination of parameters and seeds, as a repeated one is not independent; best one that trained."""
-    found: dict[frozenset[tuple[str, Value]], Record] = {}
+    found: dict[frozenset[tuple[str, Value]], tuple[Record, Settings]] = {}
     for record in sorted(records, key=lambda record: ("train/seconds" in record.metrics, record.started)):
         seeds = ((name, parse(record.parameters[name])) for name in SEEDS if name in record.parameters)
-        found[frozenset((*_settings(record).items(), *seeds))] = record
+        settings = _settings(record)
+        found[frozenset((*settings.items(), *seeds))] = record, settings
     return list(found.values())
 
 
