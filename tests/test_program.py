@@ -1,16 +1,12 @@
 """The program as its user runs it: in a process of its own, on real data (a slice), with a real database."""
 
-import os
 import signal
-import sqlite3
-import subprocess
-import sys
 import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 import torch
+from program import metrics, query, run, run_ids, start, status
 
 import ratespike
 from ratespike.data import MNIST
@@ -32,38 +28,6 @@ FINAL = {
     *("train/images_per_second", "test/rate_images_per_second", "test/spiking_images_per_second"),
     *("train/loss", "train/rate_accuracy", "val/loss", "val/rate_accuracy"),
 }
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "HYDRA"))}
-    command = [sys.executable, "train.py", *arguments]
-    return subprocess.Popen(command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
-    process = start(folder, *arguments)
-    out, error = process.communicate(timeout=300)
-    return process.returncode, out, error
-
-
-def query(folder: Path, sql: str, *values: str) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
-        return database.execute(sql, values).fetchall()
-
-
-def run_ids(folder: Path) -> list[str]:
-    return [str(row[0]) for row in query(folder, "select run_uuid from runs order by start_time")]
-
-
-def status(folder: Path, run_id: str) -> object:
-    return query(folder, "select status from runs where run_uuid = ?", run_id)[0][0]
-
-
-def metrics(folder: Path, run_id: str) -> dict[tuple[object, object], object]:
-    """All values by name and step, but for speeds; each is logged once."""
-    rows = query(folder, "select key, step, value from metrics where run_uuid = ?", run_id)
-    assert len(rows) == len({(key, step) for key, step, _ in rows})
-    return {(key, step): value for key, step, value in rows if "second" not in str(key)}
 
 
 @pytest.fixture(scope="module")

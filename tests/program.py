@@ -1,0 +1,53 @@
+"""Programs in processes of their own, and what they leave in their database."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+
+def start(folder: Path, *arguments: str, program: str = "train.py") -> subprocess.Popen[str]:
+    """Start a program in a folder; its process leads a group of its own."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "HYDRA"))}
+    command = [sys.executable, program, *arguments]
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def run(folder: Path, *arguments: str, program: str = "train.py") -> tuple[int, str, str]:
+    """Run a program to its end: exit code, standard output, standard error."""
+    process = start(folder, *arguments, program=program)
+    out, error = process.communicate(timeout=600)
+    return process.returncode, out, error
+
+
+def query(folder: Path, sql: str, *values: str) -> list[tuple[object, ...]]:
+    """Ask the database in a folder."""
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        return database.execute(sql, values).fetchall()
+
+
+def run_ids(folder: Path) -> list[str]:
+    """All runs, the oldest first."""
+    return [str(row[0]) for row in query(folder, "select run_uuid from runs order by start_time")]
+
+
+def status(folder: Path, run_id: str) -> object:
+    """A run's status."""
+    return query(folder, "select status from runs where run_uuid = ?", run_id)[0][0]
+
+
+def metrics(folder: Path, run_id: str) -> dict[tuple[object, object], object]:
+    """All values by name and step, but for speeds; each is logged once."""
+    rows = query(folder, "select key, step, value from metrics where run_uuid = ?", run_id)
+    assert len(rows) == len({(key, step) for key, step, _ in rows})
+    return {(key, step): value for key, step, value in rows if "second" not in str(key)}

@@ -1,0 +1,165 @@
+"""Sweeps and evaluations as their user runs them: in processes of their own, on a slice of the data, with a real database."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from program import metrics, query, run, run_ids, start, status
+
+pytestmark = pytest.mark.program
+
+SLICE = ("+experiment=mnist", "+debug=fast", "data.train_images=400", "data.test_images=20", "data.validation_images=20")
+SWEEP = ("-m", *SLICE, "neuron.tau_rc=0.01,0.02", "n_steps=3,6", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+
+
+def tags(folder: Path, run_id: str) -> dict[str, str]:
+    return {str(key): str(value) for key, value in query(folder, "select key, value from tags where run_uuid = ?", run_id)}
+
+
+def names(folder: Path) -> dict[str, str]:
+    """Run ids by name."""
+    return {str(name): str(run_id) for name, run_id in query(folder, "select name, run_uuid from runs")}
+
+
+@pytest.fixture(scope="module")
+def swept(checkout: Path) -> Path:
+    """A checkout without a database in which a sweep of four jobs was done."""
+    code, out, error = run(checkout, *SWEEP)
+    assert code == 0, error
+    assert "tau_rc=0.01 n_steps=3: rates" in out.replace("#0 ", "") and "holds the table and the figures" in out
+    return checkout
+
+
+def test_a_sweep_is_one_parent_with_its_jobs_below(swept: Path) -> None:
+    ids = names(swept)
+    parent = ids.pop("sweep tau_rc=0.01,0.02 n_steps=3,6")
+    assert set(ids) == {f"tau_rc={tau_rc} n_steps={n_steps}" for tau_rc in (0.01, 0.02) for n_steps in (3, 6)}
+    assert {status(swept, run_id) for run_id in (parent, *ids.values())} == {"FINISHED"}
+    assert {tags(swept, run_id)["mlflow.parentRunId"] for run_id in ids.values()} == {parent}
+    assert {tags(swept, run_id)["ratespike.sweep"] for run_id in ids.values()} == {tags(swept, parent)["ratespike.sweep"]}
+    best = tags(swept, parent)["ratespike.best_run"]
+    accuracies = {run_id: metrics(swept, run_id)["val/spiking_accuracy", 0] for run_id in ids.values()}
+    assert accuracies[best] == max(accuracies.values())
+    kept = {path.name for path in (swept / "mlruns" / "mnist" / parent / "artifacts").rglob("*.*")}
+    assert {"groups.md", "runs.csv", "accuracy_against_steps.png"} <= kept
+    (journal,) = query(swept, "pragma journal_mode")
+    assert journal == ("wal",)
+
+
+def test_what_differs_in_the_number_of_steps_alone_is_trained_and_simulated_once(swept: Path) -> None:
+    ids = names(swept)
+    for tau_rc in (0.01, 0.02):
+        shorter, longer = (metrics(swept, ids[f"tau_rc={tau_rc} n_steps={n_steps}"]) for n_steps in (3, 6))
+        both = [tags(swept, ids[f"tau_rc={tau_rc} n_steps={n_steps}"]) for n_steps in (3, 6)]
+        assert sum("ratespike.trained_in" in of_run for of_run in both) == 1
+        assert sum("ratespike.simulated_in" in of_run for of_run in both) == 1
+        assert shorter["test/rate_accuracy", 0] == longer["test/rate_accuracy", 0]
+        assert shorter["val/loss", 1] == longer["val/loss", 1]
+        assert shorter["test/spiking_accuracy", 0] == longer["test/spiking_accuracy_at", 3]
+        assert ("test/spiking_accuracy_at", 4) not in shorter
+    speeds = query(swept, "select count(distinct run_uuid) from metrics where key = 'train/seconds'")
+    assert speeds == [(2,)]
+
+
+def test_the_same_command_again_does_nothing_again(swept: Path) -> None:
+    before = run_ids(swept)
+    code, out, error = run(swept, *SWEEP)
+    assert code == 0, error
+    assert out.count("finished before") == 4 and run_ids(swept) == before
+
+
+def test_an_impossible_combination_is_told_before_any_job_starts(swept: Path) -> None:
+    before = run_ids(swept)
+    code, _, error = run(swept, "-m", *SLICE, "neuron.max_rate=100,450", "neuron.tau_ref=0.002,0.003")
+    assert code == 1 and error.count("\n") == 1
+    assert "1 of 4 jobs cannot run; the first, max_rate=450 tau_ref=0.003: neuron.max_rate=450: must be below" in error
+    assert run_ids(swept) == before
+
+
+def test_a_job_that_is_killed_leaves_the_others_whole_and_the_same_command_does_it_again(swept: Path) -> None:
+    before = set(run_ids(swept))
+    sweep = ("-m", *SLICE, "n_steps=3", "optimizer.lr=0.001,0.002", "trainer.max_epochs=4")
+    process = start(swept, *sweep)
+    deadline = time.monotonic() + 300
+    while not (
+        rows := query(
+            swept,
+            "select run_uuid from metrics where key = 'val/loss' and step = 1 and run_uuid not in "
+            f"({','.join('?' * len(before))})",
+            *before,
+        )
+    ):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(_youngest_process_below(process.pid), signal.SIGKILL)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 1 and "killed by SIGKILL" in error
+    assert (
+        "1 of 2 jobs did not finish; lr=0.001: killed by SIGKILL (out of memory?); the same command tries them again" in error
+    )
+    ids = names(swept)
+    killed = str(rows[0][0])
+    assert ids["lr=0.001"] == killed and status(swept, killed) == "FAILED" and status(swept, ids["lr=0.002"]) == "FINISHED"
+    code, _, error = run(swept, *sweep)
+    assert code == 0, error
+    assert status(swept, killed) == "FINISHED" and "ratespike.error" not in tags(swept, killed)
+    code, _, error = run(swept, *SLICE, "n_steps=3", "optimizer.lr=0.001", "trainer.max_epochs=4")
+    assert code == 0, error
+    assert metrics(swept, killed) == metrics(swept, run_ids(swept)[-1])
+
+
+def _youngest_process_below(pid: int) -> int:
+    """The process of a job: a child of the fork server, which is a child of the program."""
+    below = [pid]
+    for process in below:
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+        below += map(int, children)
+    return max(below)
+
+
+@pytest.mark.parametrize("settings", [(), ("data.batch_size=7",)])
+def test_an_evaluation_with_the_settings_of_the_training_gives_its_metrics(swept: Path, settings: tuple[str, ...]) -> None:
+    trained = names(swept)["tau_rc=0.02 n_steps=6"]
+    code, _, error = run(swept, f"run={trained}", *settings, program="evaluate.py")
+    assert code == 0, error
+    evaluated = run_ids(swept)[-1]
+    assert tags(swept, evaluated)["mlflow.parentRunId"] == trained
+    of_test = {key: value for key, value in metrics(swept, trained).items() if str(key[0]).startswith("test/")}
+    assert {key: value for key, value in metrics(swept, evaluated).items() if str(key[0]).startswith("test/")} == of_test
+
+
+def test_an_evaluation_changes_the_simulation_and_nothing_else(swept: Path) -> None:
+    trained = names(swept)["tau_rc=0.02 n_steps=6"]
+    code, _, error = run(swept, f"run={trained}", "n_steps=9", "synapse=alpha", "neuron.min_voltage=-1", program="evaluate.py")
+    assert code == 0, error
+    evaluated = run_ids(swept)[-1]
+    parameters = dict(query(swept, "select key, value from params where run_uuid = ?", evaluated))
+    assert (parameters["n_steps"], parameters["synapse.type"], parameters["neuron.tau_rc"]) == ("9", "Alpha", "0.02")
+    assert ("test/spiking_accuracy_at", 9) in metrics(swept, evaluated)
+    checkpoint = swept / "mlruns" / "mnist" / trained / "artifacts" / "checkpoints" / "best.ckpt"
+    for arguments, message in [
+        ((f"run={trained}", "neuron.tau_rc=0.03"), "neuron.tau_rc (trained with 0.02): would change the training"),
+        (("run=unknown",), "run unknown: not found in"),
+        ((), "give run=<id or name> or checkpoint=<file>"),
+        ((f"checkpoint={swept}/train.py",), "not a checkpoint of ratespike"),
+        ((f"checkpoint={checkpoint}", "optimizer.lr=1"), "optimizer.lr (trained with"),
+    ]:
+        code, _, error = run(swept, *arguments, program="evaluate.py")
+        assert code == 1 and message in error and error.count("\n") == 1, error
+
+
+def test_ctrl_c_leaves_no_run_running(swept: Path) -> None:
+    before = set(run_ids(swept))
+    process = start(swept, "-m", *SLICE, "n_steps=3", "seed=5,6", "trainer.max_epochs=50", *SWEEP[-2:])
+    deadline = time.monotonic() + 300
+    while len(set(run_ids(swept)) - before) < 3:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130 and "Traceback" not in error
+    assert {str(status(swept, run_id)) for run_id in set(run_ids(swept)) - before} == {"KILLED"}
+    assert json.loads(tags(swept, names(swept)["sweep seed=5,6"])["ratespike.swept"]) == ["seed"]
