@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: mnist test lint bench
+.PHONY: mnist test test-system lint bench
 mnist: .venv/.ok
 	$(RUN) train.py +experiment=mnist
 
@@ -17,6 +17,10 @@ bench: .venv/.ok
 
 test: .venv/.ok lint
 	$(RUN) -m pytest
+
+# Ten minutes: a sweep that is killed at any moment, five times.
+test-system: .venv/.ok
+	$(RUN) -m pytest -m system -s
 
 lint: .venv/.ok
 	$(RUN) -m ruff check .
