@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlflow.tracking import MlflowClient
-
 from ratespike import terminal
 from ratespike.command import Job
 from ratespike.config import EvaluateConfig
@@ -20,7 +18,7 @@ from ratespike.run import keep_figures
 from ratespike.testing import test
 from ratespike.tracking import address, runs, shared
 from ratespike.tracking.description import describe, note
-from ratespike.tracking.runs import BEST
+from ratespike.tracking.runs import BEST, Client
 from ratespike.tracking.status import signs_of_life, track
 from ratespike.tracking.sweeps import CONFIG_HASH, PARENT
 
@@ -52,7 +50,7 @@ def evaluate_trained(job: Job[EvaluateConfig], parts: Parts) -> None:
     terminal.summary(results, run, job.number, is_slice=parts.data.is_slice)
 
 
-def _trained(job: Job[EvaluateConfig], client: MlflowClient) -> Checkpoint:
+def _trained(job: Job[EvaluateConfig], client: Client) -> Checkpoint:
     if job.config.checkpoint is not None:
         return read_checkpoint(Path(job.config.checkpoint))
     run = runs.find_run(client, str(job.config.run))

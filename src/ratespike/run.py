@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
-from mlflow.tracking import MlflowClient
 
 from ratespike import figures, terminal
 from ratespike.command import Job
@@ -22,7 +21,7 @@ from ratespike.testing import test
 from ratespike.tracking import address, runs, shared
 from ratespike.tracking.description import describe, note
 from ratespike.tracking.locks import locks_below
-from ratespike.tracking.runs import Run
+from ratespike.tracking.runs import Client, Run
 from ratespike.tracking.status import is_alive, signs_of_life, track
 from ratespike.tracking.sweeps import CONFIG_HASH, PARENT, SWEEP, Membership, children, membership_below
 from ratespike.training import train
@@ -74,7 +73,7 @@ def keep_figures(run: Run, parts: Parts, results: Results) -> None:
         run.figure(name, figure)
 
 
-def _open_run(job: Job[Config], client: MlflowClient, sweep: Membership | None) -> Run | None:
+def _open_run(job: Job[Config], client: Client, sweep: Membership | None) -> Run | None:
     """A new run, or the one that an interrupted or failed job has left; None if this job of a sweep has been done."""
     if job.config.resume is not None:
         return _interrupted_run(job, client, job.config.resume)
@@ -101,7 +100,7 @@ def _open_run(job: Job[Config], client: MlflowClient, sweep: Membership | None) 
     return runs.open_run(client, experiment, name, tags | {SWEEP: sweep.sweep})
 
 
-def _interrupted_run(job: Job[Config], client: MlflowClient, run_id: str) -> Run:
+def _interrupted_run(job: Job[Config], client: Client, run_id: str) -> Run:
     run = runs.find_run(client, run_id)
     if run.tag(CONFIG_HASH) != config_hash(job.plain):
         raise ParameterError(f"resume={run.id}: that run has another configuration; give the options that it was started with")

@@ -46,6 +46,7 @@ def summary(results: Results, run: Run, number: int | None, *, is_slice: bool) -
     console = Console()
     console.print(table)
     console.print(f"run {run.id} in experiment {run.experiment}; figures and curves: [bold]mlflow ui[/bold]", highlight=False)
+    console.print(run.link, highlight=False, soft_wrap=True)
 
 
 def in_words(results: Results) -> str:

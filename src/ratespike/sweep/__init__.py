@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
-from ratespike.own_process import run_in_own_process
+from ratespike.own_process import INTERRUPTED, run_in_own_process
 from ratespike.parameters import ParameterError
 from ratespike.sweep.jobs import check_jobs, plan
 from ratespike.tracking import address
@@ -74,9 +74,11 @@ def end() -> None:
         with sweep.tracked:
             conclude(sweep.parent, sweep.root, sweep.expected, interrupted=interrupted)
             if interrupted:
-                raise KeyboardInterrupt  # the parent run's status says so
+                raise KeyboardInterrupt  # the parent run is KILLED
     except UnfinishedError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
 
 
 def _begin(config: DictConfig, root: Path) -> str:

@@ -4,12 +4,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow.entities import Run as Entity
-
 from ratespike.comparison import report, terminal
 from ratespike.tracking import address, runs
 from ratespike.tracking.description import note
-from ratespike.tracking.runs import Run
+from ratespike.tracking.runs import Entity, Run
 from ratespike.tracking.search import curves, finished_runs
 from ratespike.tracking.status import ERROR, is_alive
 from ratespike.tracking.sweeps import CONFIG_HASH, children
@@ -67,7 +65,9 @@ def _keep_comparison(parent: Run) -> None:
     for name, figure in result.figures.items():
         parent.figure(name, figure)
     terminal.show(result.comparison, STEPS_COMPARED, ROWS)
-    print(f"run {parent.id} in experiment {parent.experiment} holds the table and the figures; jobs below it: mlflow ui")
+    print(
+        f"run {parent.id} in experiment {parent.experiment} holds the table and the figures; jobs below it: mlflow ui\n{parent.link}"
+    )
 
 
 def bury(job: "Job[Any]", reason: str) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # an unknown run is told before torch is imported
     from ratespike.data import Splits
 
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"  # artifacts
+Client, Entity = MlflowClient, mlflow.entities.Run  # MLflow's own, for who handles runs without importing it
 MODEL_PACKAGES = ("ratespike", "torch", "numpy")
 _AT_ONCE = 1000  # metrics, at most, in one call
 
@@ -44,6 +45,12 @@ class Run:
 
     def __init__(self, client: MlflowClient, run_id: str, experiment: str, *, taken_up: bool = False):
         self.client, self.id, self.experiment, self.taken_up = client, run_id, experiment, taken_up
+
+    @property
+    def link(self) -> str:
+        """Where a locally started MLflow UI shows the experiment's runs, in its view for training."""
+        experiment = self.client.get_run(self.id).info.experiment_id
+        return f"http://127.0.0.1:5000/#/experiments/{experiment}/runs?workflowType=machine_learning"
 
     @property
     def name(self) -> str:
