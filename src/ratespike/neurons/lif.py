@@ -45,7 +45,7 @@ def lif_step(
     """
     refractory_time = refractory_time - dt
     free = (dt - refractory_time).clamp_(0, dt)
-    voltage = voltage - (current - voltage) * torch.expm1(free.mul_(-1 / tau_rc))
+    voltage = torch.lerp(voltage, current, torch.expm1(free.mul_(-1 / tau_rc)).neg_())
     spiked = voltage > 1
     fired = spiked.nonzero(as_tuple=True)
     relative_overshoot = (voltage[fired] - 1) / (current[fired] - 1)

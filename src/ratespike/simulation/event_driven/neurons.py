@@ -1,12 +1,11 @@
 """Compiled neuron steps: what a row of neurons does with its currents over a few time steps.
 
-To add a neuron, write its parameters (a NamedTuple with a `drive` that currents are multiplied by, folded into the
-weights) and a function with the arguments of `advance_row`, and put the two into `COMPILED_STEPS`.
+To add a neuron, write its parameters (a NamedTuple) and a function with the arguments of `advance_row`, and put the two
+into `COMPILED_STEPS`.
 
 Arguments common to all steps, for one image and one group of up to 64 channels ("tile"):
 
-- `current` (steps, pixels, width): drive times the current; `current_step` is the stride of its first axis (0 if
-  constant in time).
+- `current` (steps, pixels, width): `current_step` is the stride of its first axis (0 if constant in time).
 - `first_pixel`, `pixels`: the row of pixels to advance; `tile` of `tiles`.
 - `step`, `steps`: time steps step … step + steps - 1 counted from the start of the simulation; `row` is the first one's
   place in `spikes`.
@@ -49,7 +48,9 @@ class LIFStep(NamedTuple):
     drive: Any  # 1 - exp(-dt / tau_rc)
     lowest: Any  # min_voltage
     early: Any  # exp((tau_ref - rest dt) / tau_rc)
+    early_missing: Any  # 1 - early
     late: Any  # exp((tau_ref - (rest + 1) dt) / tau_rc)
+    late_missing: Any  # 1 - late
     rest: int  # steps after a spike until the neuron can integrate again; one more if late
     late_exists: bool  # False if tau_ref is a multiple of dt
     ring: int  # length of the ring of words that say who wakes when: a power of two
@@ -64,9 +65,8 @@ class LIFStep(NamedTuple):
 class RectifiedStep(NamedTuple):
     """Constants of a SpikingRectifiedLinear step."""
 
-    drive: Any  # dt
+    dt: Any  # seconds, a scalar of the data type
     ring: int  # unused: 1
-    dt: float  # seconds
 
     @property
     def multiple(self) -> bool:
@@ -81,15 +81,18 @@ def compiled_step(neuron: Neuron, dt: float, dtype: Any) -> Any:
         UnsupportedError: it has none.
     """
     if type(neuron) is SpikingRectifiedLinear:
-        return RectifiedStep(drive=dtype(dt), ring=1, dt=dt)
+        return RectifiedStep(dt=dtype(dt), ring=1)
     if type(neuron) is not LIF:
         raise UnsupportedError(f"the neuron {type(neuron).__name__}, which has no compiled step")
     rest = max(1, round_down(neuron.tau_ref / dt + _ROUNDING))
+    early, late = ((neuron.tau_ref - steps * dt) / neuron.tau_rc for steps in (rest, rest + 1))
     return LIFStep(
         drive=dtype(-expm1(-dt / neuron.tau_rc)),
         lowest=dtype(neuron.min_voltage),
-        early=dtype(exp((neuron.tau_ref - rest * dt) / neuron.tau_rc)),
-        late=dtype(exp((neuron.tau_ref - (rest + 1) * dt) / neuron.tau_rc)),
+        early=dtype(exp(early)),
+        early_missing=dtype(-expm1(early)),
+        late=dtype(exp(late)),
+        late_missing=dtype(-expm1(late)),
         rest=rest,
         late_exists=neuron.tau_ref - rest * dt > _ROUNDING * dt,
         ring=1 << (rest + 1).bit_length(),
@@ -115,7 +118,7 @@ def rest(neuron: LIFStep, refractory_time: np.ndarray, pending: np.ndarray, rest
     images, words, width = refractory_time.shape
     steps = np.floor(refractory_time / neuron.dt).astype(np.int64) - 1  # wakes in this one
     free = np.minimum((steps + 2) - refractory_time / neuron.dt, 1)  # part of that step
-    memory[:images] = (-np.expm1(free * np.log1p(-neuron.drive)) / neuron.drive).reshape(images, -1)
+    memory[:images] = -np.expm1(free * np.log1p(-neuron.drive)).reshape(images, -1)
     rests = refractory_time > neuron.dt
     ring = pending[:images].reshape(images, words, neuron.ring)
     for step in range(neuron.ring):
@@ -144,16 +147,16 @@ def _advance_lif(
     counts,
     lanes,
 ):
-    # exp(-δ/τ) in the step in which a neuron wakes is (J - v)/(J - 1) of the step in which it spiked, times a constant:
-    # no logarithm, no exponential. `memory` keeps (1 - exp(-δ/τ)) / drive for it. The gate multiplies what a step adds: 0
-    # while a neuron rests, so that v stays 0, that factor in the step in which it wakes, 1 otherwise. A neuron's steps wait
-    # for each other, a row's neurons do not: so the row is the inner loop.
+    # exp(-δ/τ) in the step in which a neuron wakes is 1 - (v - 1)/(J - 1) of the step in which it spiked, times a constant:
+    # no logarithm, no exponential. `memory` keeps 1 - exp(-δ/τ) for it. The share is the part of the way from v to J that v
+    # goes in a step: 0 while a neuron rests, so that v stays 0, `memory` in the step in which it wakes, `drive` otherwise. A
+    # neuron's steps wait for each other, a row's neurons do not: so the row is the inner loop.
     width = width_of(lanes)
     dtype = voltage.dtype.type
     zero, one = repeat(dtype(0), lanes), repeat(dtype(1), lanes)
     drive, lowest = repeat(neuron.drive, lanes), repeat(neuron.lowest, lanes)
-    whole = repeat(dtype(1) / neuron.drive, lanes)
-    early, late = repeat(neuron.early / neuron.drive, lanes), repeat(neuron.late / neuron.drive, lanes)
+    early, early_missing = repeat(neuron.early, lanes), repeat(neuron.early_missing, lanes)
+    late, late_missing = repeat(neuron.late, lanes), repeat(neuron.late_missing, lanes)
     last = np.uint64(neuron.ring - 1)
     for k in range(steps):
         now = np.uint64(step + k)
@@ -164,25 +167,25 @@ def _advance_lif(
             v = load(voltage, place * width, lanes)
             j = load(current, k * current_step + pixel * width, lanes)
             waking, rests = pending[words + (now & last)], resting[place]
-            change = j - v * drive
+            share = drive
             if rests != 0:
-                change = change * where(rests, where(waking, load(memory, place * width, lanes), zero), one)
-            v = maximum(v + change, lowest)
+                share = where(rests, where(waking, load(memory, place * width, lanes), zero), drive)
+            v = maximum(v + (j - v) * share, lowest)
             spiked = bits_above(v, one)
             spikes[np.uint64(row + k), first_pixel + pixel, tile] = spiked
             if spiked | rests != 0:
                 pending[words + (now & last)] = 0
                 resting[place] = (rests & ~waking) | spiked
-                ratio = quotient(j - v * drive, j - drive)
-                share = whole - ratio * early
+                overshoot = quotient(v - one, j - one)
+                share = early_missing + overshoot * early
                 if neuron.late_exists:
                     too_late = ~bits_above(share, zero) & spiked
-                    share = where(too_late, whole - ratio * late, share)
+                    share = where(too_late, late_missing + overshoot * late, share)
                     pending[words + ((wake + np.uint64(1)) & last)] |= too_late
                     pending[words + (wake & last)] |= spiked & ~too_late
                 else:
                     pending[words + (wake & last)] |= spiked
-                store(memory, place * width, where(spiked, minimum(share, one), load(memory, place * width, lanes)))
+                store(memory, place * width, where(spiked, minimum(share, drive), load(memory, place * width, lanes)))
                 v = where(spiked, zero, v)
             store(voltage, place * width, v)
 
@@ -207,12 +210,12 @@ def _advance_rectified(
     lanes,
 ):
     width = width_of(lanes)
-    zero = repeat(voltage.dtype.type(0), lanes)
+    zero, dt = repeat(voltage.dtype.type(0), lanes), repeat(neuron.dt, lanes)
     for pixel in range(pixels):
         place = (first_pixel + pixel) * tiles + tile
         v = load(voltage, place * width, lanes)
         for k in range(steps):
-            v = v + maximum(load(current, k * current_step + pixel * width, lanes), zero)
+            v = v + maximum(load(current, k * current_step + pixel * width, lanes), zero) * dt
             whole = floor(v)
             v = v - whole
             spikes[row + k, first_pixel + pixel, tile] = bits_above(whole, zero)

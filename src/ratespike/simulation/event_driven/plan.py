@@ -78,8 +78,7 @@ def make_plan(cut: list[Stage], image_shape: Shape, dt: float, dtype: type, fan_
             gap = gap.then(stage)
             continue
         step = compiled_step(stage.ending, dt, dtype)
-        gain, bias = (float(step.drive) * value for value in stage.ending.gain_and_bias())
-        connection = connect([*gap.layers, *stage.layers], shape, scale, gain, bias, dtype)
+        connection = connect([*gap.layers, *stage.layers], shape, scale, *stage.ending.gain_and_bias(), dtype)
         shape, scale = connection.out_shape, stage.ending.scale / dt
         weights_met = np.broadcast_to(next(met).reshape(shape[0], -1)[0], shape[1] * shape[2]).astype(np.int64)
         layers.append(
