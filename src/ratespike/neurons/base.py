@@ -90,7 +90,7 @@ class Neuron(nn.Module, ABC):
         Returns:
             The number of spikes each neuron fired in the step, in the current's dtype, and the next state.
         """
-        voltage = state["voltage"] + self.firing_rate(current) * dt
+        voltage = torch.add(state["voltage"], self.firing_rate(current), alpha=dt)
         spikes = voltage.floor()
         return spikes, {"voltage": voltage - spikes}
 

@@ -4,12 +4,13 @@ Layers without memory take some time steps at once, folded into the batch; only 
 images and steps at once follows from a budget of memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from ratespike.neurons import Neuron, State
+from ratespike.simulation.exact_sums import WeightedSum, on_grid, weighted_sum
 from ratespike.simulation.random import uniform_like
 from ratespike.simulation.result import Settings, Simulation, concatenate
 from ratespike.simulation.stages import Stage, fan_out
@@ -45,7 +46,7 @@ class _Neurons:
         )
 
     def run(self, currents: Tensor) -> Tensor:
-        """Advance all neurons by the steps of `currents` (time, batch, ...); their spikes as pulses, of the same shape."""
+        """Advance all neurons by the steps of `currents` (time, batch, ...); their spike counts, of the same shape."""
         if self.state is None:
             self.start(currents[0])
         assert self.state is not None
@@ -63,7 +64,7 @@ class _Neurons:
         self.operations.append(count @ self.weights_met.to(count.dtype))
         if recorded:
             self.recording.append(every)
-        return every * (self.neuron.scale / self.settings.dt)
+        return every
 
     def _random(self, current: Tensor) -> tuple[Tensor, ...]:
         if not self.neuron.random:
@@ -92,9 +93,10 @@ class _Filter:
 def run(cut: list[Stage], images: Tensor, image_index: Tensor, settings: Settings) -> Simulation:
     """Simulate `images`, a slice at a time."""
     first_operations, met, _ = fan_out(cut, images[:1])
+    inputs = [_input(before, stage, images.dtype, settings.dt) for before, stage in zip([None, *cut], cut, strict=False)]
     result = concatenate(
         [
-            _run_slice(cut, part, index, settings, met).first(count)
+            _run_slice(cut, inputs, part, index, settings, met).first(count)
             for part, index, count in slices(images, image_index, _largest(met))
         ]
     )
@@ -127,7 +129,26 @@ def _largest(met: dict[str, Tensor]) -> int:
     return max(places.numel() for places in met.values())
 
 
-def _run_slice(cut: list[Stage], images: Tensor, image_index: Tensor, settings: Settings, met: dict[str, Tensor]) -> Simulation:
+def _input(before: Stage | None, stage: Stage, dtype: torch.dtype, dt: float) -> Callable[[Tensor], Tensor]:
+    """What arrives at a stage's ending, from the images, the spike counts or the filter's signal of the stage before."""
+    ending = None if before is None else before.ending
+    height = ending.scale / dt if isinstance(ending, Neuron) else 1.0
+    total = None if isinstance(ending, Synapse) or dtype != torch.float32 else weighted_sum(stage, height)
+    if total is None:
+        return lambda signal: stage.input((signal * height).to(dtype))
+    if before is None:
+        return lambda images: total(images.double()).to(dtype)
+    return WeightedSum(total.layers, *on_grid(total.weight, total.bias, torch.finfo(dtype).eps)).to(dtype)
+
+
+def _run_slice(
+    cut: list[Stage],
+    inputs: list[Callable[[Tensor], Tensor]],
+    images: Tensor,
+    image_index: Tensor,
+    settings: Settings,
+    met: dict[str, Tensor],
+) -> Simulation:
     endings: list[_Neurons | _Filter] = []
     layers: list[_Neurons] = []
     for stage in cut:
@@ -137,7 +158,7 @@ def _run_slice(cut: list[Stage], images: Tensor, image_index: Tensor, settings: 
         else:
             endings.append(_Filter(stage.ending or NoFilter(), settings.dt))
 
-    constant = cut[0].input(images)
+    constant = inputs[0](images)
     if settings.start == "steady_phase":
         for layer, current in zip(layers, steady_currents(cut, images), strict=True):
             layer.start(current)
@@ -145,8 +166,8 @@ def _run_slice(cut: list[Stage], images: Tensor, image_index: Tensor, settings: 
     steps_at_once = max(1, _budget(images) // (max(1, len(images)) * _bytes_per_image(images, _largest(met))))
     for steps in torch.arange(settings.n_steps).split(steps_at_once):
         signals = endings[0].run(constant.expand(len(steps), *constant.shape))
-        for stage, ending in zip(cut[1:], endings[1:], strict=True):
-            folded = stage.input(signals.flatten(0, 1).to(images.dtype))
+        for arriving, ending in zip(inputs[1:], endings[1:], strict=True):
+            folded = arriving(signals.flatten(0, 1))
             signals = ending.run(folded.unflatten(0, signals.shape[:2]))
         outputs.append(signals)
     return Simulation(

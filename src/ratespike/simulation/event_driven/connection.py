@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ratespike.compiled.simd import LANE_GROUP, MAX_LANES
 from ratespike.simulation.event_driven.currents import Kernel
 from ratespike.simulation.event_driven.events import Cells
+from ratespike.simulation.exact_sums import on_grid
 
 Shape = tuple[int, int, int]  # channels, height, width
 
@@ -73,10 +75,10 @@ def connect(layers: Sequence[nn.Module], shape: Shape, scale: float, gain: float
     lanes = min(MAX_LANES, -(-out_shape[0] // LANE_GROUP) * LANE_GROUP)
     lanes = MAX_LANES if lanes > MAX_LANES // 2 else lanes  # 16, 32 or 64
     sections, section_of = _sections(convolution, lanes)
-    constant = gain * convolution.bias + bias
+    convolution = _on_grid(convolution, gain * scale, gain, bias, dtype)
     return Connection(
         cells=_cells(rows, columns, shape, tuple(sections)),
-        kernel=_kernel(convolution, grid, out_shape, sections, section_of, gain * scale, constant, lanes, dtype),
+        kernel=_kernel(convolution, grid, out_shape, sections, section_of, lanes, dtype),
         lanes=lanes,
         out_shape=out_shape,
     )
@@ -155,6 +157,13 @@ def _pooled(layer: _Convolution, grid: Shape, pool: nn.Module) -> _Convolution:
     return _Convolution(weight, layer.bias, stride, layer.padding, layer.groups)
 
 
+def _on_grid(layer: _Convolution, weight_scale: float, gain: float, bias: float, dtype: type) -> _Convolution:
+    """The layer with all constants, its weights rounded so that sums do not depend on their order."""
+    weight, constant = layer.weight * weight_scale, layer.bias * gain + bias
+    rounded = on_grid(torch.from_numpy(weight), torch.from_numpy(constant), float(np.finfo(dtype).eps))
+    return replace(layer, weight=rounded[0].numpy(), bias=rounded[1].numpy())
+
+
 def _sections(layer: _Convolution, lanes: int) -> tuple[list[tuple[int, int]], list[int]]:
     """The ranges of input channels that tiles of `lanes` outputs read, and for each tile the number of its range."""
     per_group_out, per_group_in = len(layer.weight) // layer.groups, layer.weight.shape[1]
@@ -200,7 +209,7 @@ def _word_masks(low: int, high: int, channels: int) -> np.ndarray:
     return np.packbits(chosen, bitorder="little").view(np.uint64)
 
 
-def _kernel(layer, grid, out_shape, sections, section_of, weight_scale, constant, lanes, dtype) -> Kernel:
+def _kernel(layer, grid, out_shape, sections, section_of, lanes, dtype) -> Kernel:
     outputs, per_group, height, width = layer.weight.shape
     span = max(high - low for low, high in sections)
     constants = np.zeros((len(section_of), lanes))
@@ -211,8 +220,8 @@ def _kernel(layer, grid, out_shape, sections, section_of, weight_scale, constant
         for lane, out in enumerate(range(tile * lanes, min((tile + 1) * lanes, outputs))):
             first = out // (outputs // layer.groups) * per_group - low
             rows[:, :, first : first + per_group, lane] = layer.weight[out].transpose(1, 2, 0)
-            constants[tile, lane] = constant[out]
-        packed[tile, : rows.size] = rows.reshape(-1) * weight_scale
+            constants[tile, lane] = layer.bias[out]
+        packed[tile, : rows.size] = rows.reshape(-1)
     columns = np.arange(grid[2]) + layer.padding[1]
     return Kernel(
         height=height,

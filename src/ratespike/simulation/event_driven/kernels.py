@@ -51,6 +51,12 @@ def _set_constant(current, constant, tile, places, lanes):
         store(current, place * width, row)
 
 
+@njit(**INLINE)
+def _round_to(rounded, values):
+    for i in range(rounded.size):
+        rounded[i] = values[i]
+
+
 @njit(**BORROW)
 def _filter_row(current, filtered, smooth, constant, first_pixel, pixels, tile, tiles, steps, lanes):
     """Filter the currents of a row in place, then add the constant (transposed direct form, two states an output)."""
@@ -93,16 +99,20 @@ def _count(bits, counts, fan_out, spike_counts, operations):
 
 @njit(**KERNEL)
 def first_layer(
-    images, cells, kernel, events, neuron, state, spikes, current, fan_out, first_step, spike_counts, operations, lanes
+    images, cells, kernel, events, neuron, state, spikes, precise, current, fan_out, first_step, spike_counts, operations, lanes
 ):
-    """Neurons driven by images (batch, channels, pixels) that do not change: their current is computed once."""
+    """Neurons driven by images (batch, channels, pixels) that do not change: their current is computed once.
+
+    `precise` (float64) and `current`, both (out_width, lanes), are scratch.
+    """
     for image in range(images.shape[0]):
         bits, counts = spikes.bits[image], _of_image(spikes.counts, image)
         list_values(images[image], cells, events)
         for tile in range(kernel.tiles):
             for y in range(kernel.out_height):
-                _set_constant(current, kernel.constant, tile, kernel.out_width, lanes)
-                add_events(current, kernel, cells, events, tile, y, 0, 1, 1, lanes)
+                _set_constant(precise, kernel.constant, tile, kernel.out_width, lanes)
+                add_events(precise, kernel, cells, events, tile, y, 0, 1, 1, lanes)
+                _round_to(current, precise)
                 advance_row(
                     neuron,
                     current,

@@ -72,13 +72,15 @@ def make_plan(cut: list[Stage], image_shape: Shape, dt: float, dtype: type, fan_
         UnsupportedError: a part of the network is not for this engine.
     """
     shape, scale, gap = image_shape, 1.0, _Gap()
-    layers, met = [], iter(fan_out)
+    layers: list[NeuronLayer] = []
+    met = iter(fan_out)
     for stage in cut:
         if not isinstance(stage.ending, Neuron):
             gap = gap.then(stage)
             continue
         step = compiled_step(stage.ending, dt, dtype)
-        connection = connect([*gap.layers, *stage.layers], shape, scale, *stage.ending.gain_and_bias(), dtype)
+        precision = dtype if layers else np.float64  # an image's values are summed once, and then rounded
+        connection = connect([*gap.layers, *stage.layers], shape, scale, *stage.ending.gain_and_bias(), precision)
         shape, scale = connection.out_shape, stage.ending.scale / dt
         weights_met = np.broadcast_to(next(met).reshape(shape[0], -1)[0], shape[1] * shape[2]).astype(np.int64)
         layers.append(

@@ -93,12 +93,13 @@ class Workspace:
         sources: list[tuple[Shape, int, bool]] = [(plan.image_shape, 1, True)]
         sources += [(layer.connection.out_shape, steps, layer.step.multiple) for layer in plan.layers]
         connections = [*(layer.connection for layer in plan.layers), out]
-        self.events = [_new_events(c, *source, plan.dtype) for c, source in zip(connections, sources, strict=True)]
-        self.blocks = [_steps_in_cache(c, plan.dtype, steps) for c in connections[:-1]] + [steps]
+        self.events = [_new_events(c, *source) for c, source in zip(connections, sources, strict=True)]
+        self.blocks = [1, *(_steps_in_cache(c, plan.dtype, steps) for c in connections[1:-1]), steps]
         self.currents = [
             aligned(np.zeros(block * c.kernel.out_width * c.lanes, plan.dtype))
             for c, block in zip(connections, self.blocks, strict=True)
         ]
+        self.precise: np.ndarray = aligned(np.zeros(len(self.currents[0])))  # the first currents before they are rounded
 
     def run(self, images: np.ndarray, start: Sequence[GivenStart | UniformStart], block: slice, result: Result) -> None:
         """Simulate `images[block]`, shape (batch, channels, pixels), and write their results."""
@@ -136,7 +137,7 @@ class Workspace:
             scratch = to.cells, to.kernel, self.events[i], layer.step
             behind = layer.fan_out, first, counts[0, i], counts[1, i], lanes_of(to.lanes)
             if i == 0:
-                first_layer(images, *scratch, self.states[0], spikes[0], self.currents[0], *behind)
+                first_layer(images, *scratch, self.states[0], spikes[0], self.precise, self.currents[0], *behind)
             else:
                 state = layer.smooth, self.states[i], spikes[i]
                 neuron_layer(spikes[i - 1], *scratch, *state, self.currents[i], self.blocks[i], *behind)
@@ -208,9 +209,9 @@ def _new_spikes(layer: NeuronLayer, steps: int, dtype: type) -> Spikes:
     return Spikes(np.zeros((BLOCK_IMAGES, steps, pixels, tiles), np.uint64), counts)
 
 
-def _new_events(connection: Connection, source: Shape, steps: int, weighted: bool, dtype: type) -> Events:
+def _new_events(connection: Connection, source: Shape, steps: int, weighted: bool) -> Events:
     """Room for a spike of every source neuron in every step; what is never written takes no memory."""
-    cells = connection.cells
+    cells, dtype = connection.cells, connection.kernel.weights.dtype
     capacity = int(np.bitwise_count(cells.mask).sum()) * steps + SLACK
     return Events(
         start=np.zeros(cells.sections * cells.height * steps * cells.width + 1, np.int32),
