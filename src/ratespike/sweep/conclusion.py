@@ -66,7 +66,7 @@ def _keep_comparison(parent: Run) -> None:
         parent.figure(name, figure)
     terminal.show(result.comparison, STEPS_COMPARED, ROWS)
     print(
-        f"run {parent.id} in experiment {parent.experiment} holds the table and the figures; jobs below it: mlflow ui\n{parent.link}"
+        f"run {parent.id} in experiment {parent.experiment} holds the table and the figures; its jobs: mlflow ui\n{parent.link}"
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import mlflow
 import mlflow.data.numpy_dataset
@@ -28,7 +28,8 @@ if TYPE_CHECKING:  # an unknown run is told before torch is imported
     from ratespike.data import Splits
 
 BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"  # artifacts
-Client, Entity = MlflowClient, mlflow.entities.Run  # MLflow's own, for who handles runs without importing it
+Client: TypeAlias = MlflowClient  # MLflow's own, for who handles runs without importing it
+Entity: TypeAlias = mlflow.entities.Run
 MODEL_PACKAGES = ("ratespike", "torch", "numpy")
 _AT_ONCE = 1000  # metrics, at most, in one call
 
