@@ -34,7 +34,7 @@ def run_in_own_process(task: Callable[[Any], None], job: Any) -> int:
         process.join()
     except KeyboardInterrupt:
         if process.pid is not None and process.is_alive():
-            os.kill(process.pid, signal.SIGINT)
+            os.kill(process.pid, signal.SIGTERM)  # a shell lets background processes ignore SIGINT
         process.join()
         raise
     return int(process.exitcode or 0)
@@ -64,4 +64,4 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)
