@@ -25,7 +25,7 @@ class SimulationConfig:
     readout: str = parameter("last", choices=("last", "mean", "mean_after_burn_in", "spike_count"))
     burn_in: float = parameter(0.01, at_least=0, unit="s")
     early_exit: float | None = parameter(None, above=0)
-    engine: str = parameter("auto", choices=("auto", "event_driven", "torch"))
+    engine: str = parameter("auto", choices=("auto", "event_driven", "torch", "torch_compiled"))
     seed: int = parameter(0, at_least=0)
 
 

@@ -142,3 +142,18 @@ def test_networks_that_cannot_be_simulated() -> None:
         simulate(nn.Sequential(nn.Linear(2, 2)), torch.rand(1, 2))
     with pytest.raises(ValueError, match="cannot simulate BatchNorm1d"):
         simulate(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), LIF()), torch.rand(1, 2))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # PyTorch's own compiler uses it
+def test_compiled_steps_make_the_spikes_of_the_reference() -> None:
+    torch.manual_seed(0)
+    front = [nn.Linear(20, 70), LIF(max_rate=150, intercept=-0.2), nn.Linear(70, 33), LIF(max_rate=150, intercept=-0.2)]
+    network = nn.Sequential(*front, nn.Linear(33, 3)).double()
+    images = torch.rand(5, 20, generator=torch.Generator().manual_seed(1)).double()
+    compiled, reference = (
+        simulate(network, images, 60, record=("1", "3"), engine=engine) for engine in ("torch_compiled", "torch")
+    )
+    for layer, spikes in reference.recordings.items():
+        assert spikes.sum() > 100
+        assert torch.equal(compiled.recordings[layer], spikes)
+    assert torch.allclose(compiled.outputs, reference.outputs, rtol=0, atol=1e-12)

@@ -47,13 +47,22 @@ def lif_step(
     free = (dt - refractory_time).clamp_(0, dt)
     voltage = torch.lerp(voltage, current, torch.expm1(free.mul_(-1 / tau_rc)).neg_())
     spiked = voltage > 1
-    fired = spiked.nonzero(as_tuple=True)
-    relative_overshoot = (voltage[fired] - 1) / (current[fired] - 1)
-    spike_time = dt + tau_rc * torch.log1p(-relative_overshoot.clamp(max=1))
-    began = refractory_time[fired].clamp(min=0)  # for a tiny tau_rc rounding puts the spike before it
-    refractory_time[fired] = tau_ref + torch.maximum(spike_time.clamp(max=dt), began)
+    if torch.compiler.is_compiling():  # fused into one pass: cheaper everywhere than a break for finding the few
+        rest = _rest(current, voltage, refractory_time, dt, tau_rc, tau_ref)
+        refractory_time = torch.where(spiked, rest, refractory_time)
+    else:
+        fired = spiked.nonzero(as_tuple=True)
+        refractory_time[fired] = _rest(current[fired], voltage[fired], refractory_time[fired], dt, tau_rc, tau_ref)
     voltage = voltage.clamp_(min=min_voltage).masked_fill_(spiked, 0)
     return spiked, voltage, refractory_time
+
+
+def _rest(current: Tensor, voltage: Tensor, refractory_time: Tensor, dt: float, tau_rc: float, tau_ref: float) -> Tensor:
+    """The refractory time of neurons that spike in this step, counted from its begin."""
+    relative_overshoot = (voltage - 1) / (current - 1)
+    spike_time = dt + tau_rc * torch.log1p(-relative_overshoot.clamp(max=1))
+    began = refractory_time.clamp(min=0)  # for a tiny tau_rc rounding puts the spike before it
+    return tau_ref + torch.maximum(spike_time.clamp(max=dt), began)
 
 
 def lif_steady_state(

@@ -20,7 +20,7 @@ from ratespike.simulation.stages import Stage, evaluation_mode, stages
 from ratespike.simulation.start import STARTS, Start
 from ratespike.synapses import LowPass, Synapse
 
-ENGINES = ("auto", "event_driven", "torch")
+ENGINES = ("auto", "event_driven", "torch", "torch_compiled")
 
 _logger = logging.getLogger(__name__)
 
@@ -68,7 +68,9 @@ def simulate(
         record: names of neuron layers whose spikes and voltages are kept.
         engine: `torch`, the reference, for any device, dtype and layer; `event_driven`, whose cost follows the spikes, for
             convolutions, average pooling and dense layers with LIF or SpikingRectifiedLinear neurons on a CPU (it records no
-            voltages). `auto` picks the event-driven one where it can and nothing is recorded.
+            voltages); `torch_compiled`, the reference with the neurons' steps fused by `torch.compile`, which needs a
+            compiler and takes some seconds at first. `auto` picks the event-driven one where it can and nothing is recorded,
+            else the reference.
         seed: of a random start and of random neurons.
         image_index: which image each row is, so that nothing random depends on the batching; by default 0, 1, 2, ...
 
@@ -120,8 +122,8 @@ def simulate(
 
 
 def _run(engine: str, cut: list[Stage], images: Tensor, image_index: Tensor, settings: Settings) -> Simulation:
-    if engine == "torch" or (engine == "auto" and (images.device.type != "cpu" or settings.record)):
-        return torch_engine.run(cut, images, image_index, settings)
+    if engine.startswith("torch") or (engine == "auto" and (images.device.type != "cpu" or settings.record)):
+        return torch_engine.run(cut, images, image_index, settings, compiled=engine == "torch_compiled")
     from ratespike.simulation import event_driven  # imports Numba
 
     try:
