@@ -31,19 +31,20 @@ def track(run: Run, root: Path, system_metrics: bool) -> Iterator[None]:
         raise ParameterError(f"run {run.id} is still running, in another process")
     status = "FAILED"
     try:
-        with mlflow.start_run(run.id, log_system_metrics=system_metrics), _beating(run):
-            try:
-                yield
-                status = "FINISHED"
-                if run.tag(ERROR):
-                    run.client.delete_tag(run.id, ERROR)
-            except (KeyboardInterrupt, SystemExit):
-                status = "KILLED"
-                raise
-            except Exception as error:
-                run.tags({ERROR: f"{type(error).__name__}: {error}"[:5000]})
-                raise
+        mlflow.start_run(run.id, log_system_metrics=system_metrics)  # as a context it would write a status of its own first
+        with _beating(run):
+            yield
+        if run.tag(ERROR):
+            run.client.delete_tag(run.id, ERROR)
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    except Exception as error:
+        run.tags({ERROR: f"{type(error).__name__}: {error}"[:5000]})
+        raise
     finally:
+        mlflow.end_run(status)
         run.client.set_terminated(run.id, status)
         locks_below(root).release(_lock(run.id))
 
