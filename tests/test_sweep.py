@@ -105,6 +105,8 @@ def test_a_job_that_is_killed_leaves_the_others_whole_and_the_same_command_does_
     assert ids["lr=0.001"] == killed and status(swept, killed) == "FAILED" and status(swept, ids["lr=0.002"]) == "FINISHED"
     code, _, error = run(swept, *sweep)
     assert code == 0, error
+    finished = "select value from latest_metrics where key = 'sweep/finished' and run_uuid = ?"
+    assert query(swept, finished, ids["sweep lr=0.001,0.002"]) == [(2.0,)]
     assert status(swept, killed) == "FINISHED" and "ratespike.error" not in tags(swept, killed)
     code, _, error = run(swept, *SLICE, "n_steps=3", "optimizer.lr=0.001", "trainer.max_epochs=4")
     assert code == 0, error

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -218,20 +219,28 @@ def find_run(client: MlflowClient, id_or_name: str) -> Run:
     try:
         run = client.get_run(id_or_name)
     except mlflow.exceptions.MlflowException:
-        run = _named(client, id_or_name)
+        experiments = [experiment.experiment_id for experiment in pages(client.search_experiments)]
+        found = named(client, experiments, id_or_name, f"run {id_or_name}")
+        if found is None:
+            where = mlflow.get_tracking_uri()
+            raise ParameterError(f"run {id_or_name}: not found in {where}; `mlflow ui` shows the ids") from None
+        run = found
     return Run(client, run.info.run_id, client.get_experiment(run.info.experiment_id).name)
 
 
-def _named(client: MlflowClient, name: str) -> mlflow.entities.Run:
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    escaped = name.replace("'", "")
-    found = client.search_runs(experiments, f"attributes.run_name = '{escaped}'", max_results=10)
-    if len(found) == 1:
-        return found[0]
-    if found:
+def named(client: MlflowClient, experiment_ids: list[str], name: str, asked: str) -> Entity | None:
+    """The run of this name; None if there is none.
+
+    Raises:
+        ParameterError: several have it; the message begins with `asked`.
+    """
+    quote = '"' if "'" in name else "'"
+    wanted = f"attributes.run_name = {quote}{name}{quote}"
+    found = list(pages(partial(client.search_runs, experiment_ids, wanted)))
+    if len(found) > 1:
         ids = ", ".join(run.info.run_id for run in found)
-        raise ParameterError(f"run {name}: {len(found)} runs have this name; give an id: {ids}")
-    raise ParameterError(f"run {name}: not found in {mlflow.get_tracking_uri()}; `mlflow ui` shows the ids")
+        raise ParameterError(f"{asked}: {len(found)} runs have this name; give an id: {ids}")
+    return found[0] if found else None
 
 
 def pages(search: Callable[..., Any]) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from ratespike.comparison import Record
 from ratespike.comparison.records import RATE_ACCURACY, SPIKING_ACCURACY, SPIKING_ACCURACY_AT, ReadCurve
 from ratespike.comparison.values import parse
 from ratespike.parameters import ParameterError, nearest
-from ratespike.tracking.runs import pages
+from ratespike.tracking.runs import named, pages
 from ratespike.tracking.sweeps import PARENT
 
 PAGE = 1000  # runs that one call gives
@@ -84,12 +84,9 @@ def _parent(client: MlflowClient, experiment_ids: list[str], sweep: str) -> str:
     try:
         return str(client.get_run(sweep).info.run_id)
     except MlflowException:
-        quote = '"' if "'" in sweep else "'"
-        found = [run.info.run_id for run in _runs(client, experiment_ids, f"attributes.run_name = {quote}{sweep}{quote}")]
-    if len(found) == 1:
-        return str(found[0])
-    if found:
-        raise ParameterError(f"sweeps={sweep}: {len(found)} runs have this name; give an id: {', '.join(found)}")
+        found = named(client, experiment_ids, sweep, f"sweeps={sweep}")
+    if found is not None:
+        return str(found.info.run_id)
     known = _sweep_names(client, experiment_ids)
     hint = nearest(sweep, known) if known else "there are no sweeps"
     raise ParameterError(f"sweeps={sweep}: no run has this id or name; {hint}")

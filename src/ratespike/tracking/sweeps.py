@@ -37,7 +37,7 @@ def open_parent(client: MlflowClient, experiment: str, name: str, membership: Me
         same = client.search_runs([found.experiment_id], f"tags.`{SWEEP}` = '{membership.sweep}'", max_results=1000)
         for run in same:
             if PARENT not in run.data.tags:
-                return Run(client, run.info.run_id, experiment, taken_up=True)
+                return Run(client, run.info.run_id, experiment)  # its counts are told anew
     tags = {SWEEP: membership.sweep, SWEPT: json.dumps(membership.swept), LONGEST: str(membership.longest)}
     return open_run(client, experiment, name, tags)
 
