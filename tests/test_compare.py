@@ -1,13 +1,11 @@
 """`compare.py`: as its user runs it, and its errors."""
 
 import csv
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from program import run
 
 from ratespike.command import Job
 from ratespike.compare import compare_runs
@@ -16,10 +14,7 @@ from ratespike.parameters import ParameterError
 
 
 def compare(folder: Path, database: Path, *arguments: str) -> tuple[int, str, str]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "HYDRA"))}
-    command = [sys.executable, "compare.py", f"tracking.uri=sqlite:///{database}", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, timeout=120)
-    return done.returncode, done.stdout, done.stderr
+    return run(folder, f"tracking.uri=sqlite:///{database}", *arguments, program="compare.py")
 
 
 @pytest.mark.program

@@ -9,18 +9,17 @@ from ratespike import terminal
 from ratespike.command import Job
 from ratespike.config import EvaluateConfig
 from ratespike.datamodule import DataModule
-from ratespike.identity import config_hash, simulation_hash, training_hash, training_parts
+from ratespike.identity import training_parts
 from ratespike.loading import Checkpoint, read_checkpoint
 from ratespike.naming import asked_for, key_of
 from ratespike.parameters import ParameterError, flat
 from ratespike.parts import Parts, build_classifier
-from ratespike.run import keep_figures
+from ratespike.run import keep_figures, tags_of
 from ratespike.testing import test
 from ratespike.tracking import address, runs, shared
 from ratespike.tracking.description import describe, note
 from ratespike.tracking.runs import BEST, Client
-from ratespike.tracking.status import signs_of_life, track
-from ratespike.tracking.sweeps import CONFIG_HASH, PARENT
+from ratespike.tracking.status import track
 
 _MAY_CHANGE = ("batch_size", "dir")  # of the data: in an evaluation neither changes a result
 _TRAINING = ("data", "network", "neuron", "optimizer", "seed")
@@ -39,7 +38,8 @@ def evaluate_trained(job: Job[EvaluateConfig], parts: Parts) -> None:
     untrained = {name: weights.clone() for name, weights in parts.network.state_dict().items()}
     classifier = build_classifier(parts, job.config, job.plain, job.config.n_steps)
     parts.network.load_state_dict(trained.state)
-    run = runs.open_run(client, job.config.tracking.experiment, _name(job), _tags(job))
+    tags = tags_of(job) | {shared.TRAINED_IN: str(job.config.run or job.config.checkpoint)}
+    run = runs.open_run(client, job.config.tracking.experiment, _name(job), tags)
     with track(run, job.root, job.config.tracking.system_metrics):
         describe(run, job.plain, job.root, is_slice=parts.data.is_slice)
         run.data(parts.splits, type(parts.data).__name__)
@@ -69,18 +69,6 @@ def _refuse_another_training(plain: Mapping[str, Any], trained: Mapping[str, Any
     changed = [key for key, value in flat(plain) if key.split(".")[0] in _TRAINING and before.get(key) != value]
     words = ", ".join(f"{key} (trained with {before.get(key)})" for key in changed)
     raise ParameterError(f"{words}: would change the training; `python train.py` trains another network")
-
-
-def _tags(job: Job[EvaluateConfig]) -> dict[str, str]:
-    parent = job.config.tracking.parent
-    return {
-        CONFIG_HASH: config_hash(job.plain),
-        shared.TRAINING_HASH: training_hash(job.plain),
-        shared.SIMULATION_HASH: simulation_hash(job.plain),
-        shared.TRAINED_IN: str(job.config.run or job.config.checkpoint),
-        **signs_of_life(job.root),
-        **({PARENT: parent} if parent else {}),
-    }
 
 
 def _name(job: Job[EvaluateConfig]) -> str:

@@ -51,8 +51,7 @@ def job_name(overrides: Sequence[str], swept: Sequence[str], plain: Mapping[str,
     names = short_names(swept, swept)
     words = []
     for override in overrides:
-        key, _, value = override.partition("=")
-        key = key_of(override)
+        key, value = key_of(override), override.partition("=")[2]
         if key in names:
             is_group = isinstance(plain.get(key), Mapping) or "@" in key or "/" in key or key in ("experiment", "debug")
             words.append(value if is_group else f"{names[key]}={value}")

@@ -9,7 +9,7 @@ import torch
 
 from ratespike import figures, terminal
 from ratespike.command import Job
-from ratespike.config import Config
+from ratespike.config import Config, RunConfig
 from ratespike.datamodule import DataModule
 from ratespike.identity import config_hash, simulation_hash, training_hash
 from ratespike.metrics import Results
@@ -73,18 +73,24 @@ def keep_figures(run: Run, parts: Parts, results: Results) -> None:
         run.figure(name, figure)
 
 
-def _open_run(job: Job[Config], client: Client, sweep: Membership | None) -> Run | None:
-    """A new run, or the one that an interrupted or failed job has left; None if this job of a sweep has been done."""
-    if job.config.resume is not None:
-        return _interrupted_run(job, client, job.config.resume)
-    experiment, parent = job.config.tracking.experiment, job.config.tracking.parent
-    tags = {
+def tags_of(job: Job[RunConfig]) -> dict[str, str]:
+    """The tags that a run begins with: what makes it the same as others, its parent, and that it is alive."""
+    parent = job.config.tracking.parent
+    return {
         CONFIG_HASH: config_hash(job.plain),
         shared.TRAINING_HASH: training_hash(job.plain),
         shared.SIMULATION_HASH: simulation_hash(job.plain),
         **signs_of_life(job.root),
         **({PARENT: parent} if parent else {}),
     }
+
+
+def _open_run(job: Job[Config], client: Client, sweep: Membership | None) -> Run | None:
+    """A new run, or the one that an interrupted or failed job has left; None if this job of a sweep has been done."""
+    if job.config.resume is not None:
+        return _interrupted_run(job, client, job.config.resume)
+    experiment, parent = job.config.tracking.experiment, job.config.tracking.parent
+    tags = tags_of(job)
     if sweep is None or parent is None:
         return runs.open_run(client, experiment, run_name(experiment, job.overrides), tags)
     name = job_name(job.overrides, sweep.swept, job.plain)

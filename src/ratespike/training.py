@@ -3,7 +3,6 @@
 import shutil
 import time
 import zipfile
-from pathlib import Path
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
@@ -59,7 +58,7 @@ def _fit(job: Job[Config], run: Run, classifier: Classifier, datamodule: DataMod
     if run.taken_up:
         run.fetch(BEST, folder)
         last = run.fetch(LAST, folder)
-        last = last if last is not None and _is_readable(last) else None  # a kill may have cut the copy short
+        last = last if last is not None and zipfile.is_zipfile(last) else None  # a kill may have cut the copy short
     best = ModelCheckpoint(
         (folder / BEST).parent, "best", monitor="val/rate_accuracy", mode="max", save_last=True, enable_version_counter=False
     )
@@ -69,7 +68,3 @@ def _fit(job: Job[Config], run: Run, classifier: Classifier, datamodule: DataMod
     if classifier.trained_images:
         run.metrics({"train/images_per_second": classifier.trained_images / classifier.seconds["train"]})
     shutil.rmtree(folder)  # the run's artifacts hold it all
-
-
-def _is_readable(path: Path) -> bool:
-    return zipfile.is_zipfile(path)

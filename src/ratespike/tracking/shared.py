@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ratespike.tracking.runs import Run
+from ratespike.tracking.runs import Run, pages
 
 TRAINING_HASH, TRAINED = "ratespike.training_hash", "ratespike.trained"
 SIMULATION_HASH, SIMULATED = "ratespike.simulation_hash", "ratespike.simulated_steps"
@@ -23,24 +23,28 @@ def take_training(run: Run, checkpoint: str) -> bool:
     Returns:
         Whether there was one.
     """
-    for other in _others(run, f"tags.`{TRAINING_HASH}` = '{run.tag(TRAINING_HASH)}' and tags.`{TRAINED}` = 'true'"):
+    same = f"tags.`{TRAINING_HASH}` = '{run.tag(TRAINING_HASH)}' and tags.`{TRAINED}` = 'true'"
+    for other, tags in _others(run, same):
         with other.artifact(checkpoint) as path:
             if path is None:
                 continue
             run.file(path, str(Path(checkpoint).parent))
+        epochs: dict[int, dict[str, float]] = {}
         for name in _OF_EPOCHS:
             for step, value in other.history(name).items():
-                run.metrics({name: value}, step)
-        run.tags({TRAINED_IN: other.tag(TRAINED_IN) or other.id})
+                epochs.setdefault(step, {})[name] = value
+        for step, values in epochs.items():
+            run.metrics(values, step)
+        run.tags({TRAINED_IN: tags.get(TRAINED_IN, other.id)})
         return True
     return False
 
 
 def find_simulation(run: Run, n_steps: int) -> dict[str, np.ndarray] | None:
     """The results of a simulation, this run's or another's, that differs at most by being longer; None if there is none."""
-    same = f"tags.`{SIMULATION_HASH}` = '{run.tag(SIMULATION_HASH)}'"
-    for other in (run, *_others(run, same)):
-        if int(other.tag(SIMULATED) or 0) < n_steps:
+    own = run.client.get_run(run.id).data.tags
+    for other, tags in ((run, own), *_others(run, f"tags.`{SIMULATION_HASH}` = '{own[SIMULATION_HASH]}'")):
+        if int(tags.get(SIMULATED, 0)) < n_steps:
             continue
         with other.artifact("results/simulation.npz") as path:
             if path is None:
@@ -48,7 +52,7 @@ def find_simulation(run: Run, n_steps: int) -> dict[str, np.ndarray] | None:
             with np.load(path) as arrays:
                 found = dict(arrays)
         if other is not run:
-            run.tags({SIMULATED_IN: other.tag(SIMULATED_IN) or other.id})
+            run.tags({SIMULATED_IN: tags.get(SIMULATED_IN, other.id)})
         return found
     return None
 
@@ -59,8 +63,9 @@ def keep_simulation(run: Run, n_steps: int, arrays: dict[str, np.ndarray]) -> No
     run.tags({SIMULATED: str(n_steps)})  # says that the file is whole
 
 
-def _others(run: Run, same: str) -> Iterator[Run]:
-    experiments = [experiment.experiment_id for experiment in run.client.search_experiments()]
+def _others(run: Run, same: str) -> Iterator[tuple[Run, dict[str, str]]]:
+    """Other runs that a filter finds, the oldest first, with their tags."""
+    experiments = [experiment.experiment_id for experiment in pages(run.client.search_experiments)]
     for found in run.client.search_runs(experiments, same, max_results=100, order_by=["attributes.start_time"]):
         if found.info.run_id != run.id:
-            yield Run(run.client, found.info.run_id, "")
+            yield Run(run.client, found.info.run_id, ""), found.data.tags
