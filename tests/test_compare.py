@@ -5,16 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from program import run
+from program import run, run_here
 
 from ratespike.command import Job
 from ratespike.compare import compare_runs
 from ratespike.config import CompareConfig, StoreConfig
 from ratespike.parameters import ParameterError
-
-
-def compare(folder: Path, database: Path, *arguments: str) -> tuple[int, str, str]:
-    return run(folder, f"tracking.uri=sqlite:///{database}", *arguments, program="compare.py")
 
 
 @pytest.mark.program
@@ -23,7 +19,8 @@ def test_a_sweep_becomes_a_table_files_and_figures(checkout: Path, database_of_r
     folder.mkdir(parents=True)
     for name in ("gap_against_lr.png", "mine.png"):
         (folder / name).touch()
-    code, out, error = compare(checkout, database_of_runs, "sweeps=night", "steps=[3,15]")
+    database = f"tracking.uri=sqlite:///{database_of_runs}"
+    code, out, error = run(checkout, database, "sweeps=night", "steps=[3,15]", program="compare.py")
     assert code == 0 and not error, error
     assert "4 runs in 2 groups" in out
     cells = next(line for line in out.splitlines() if "★ tau_rc" in line).split()
@@ -36,16 +33,17 @@ def test_a_sweep_becomes_a_table_files_and_figures(checkout: Path, database_of_r
     }
 
 
-@pytest.mark.program
 def test_parameters_choose_runs_with_or_without_a_plus(checkout: Path, database_of_runs: Path) -> None:
-    code, out, error = compare(checkout, database_of_runs, "experiments=mnist", "where.tau_rc=5e-2", "folder=elsewhere")
+    database = f"tracking.uri=sqlite:///{database_of_runs}"
+    asked = (database, "experiments=mnist", "where.tau_rc=5e-2", "folder=elsewhere")
+    code, out, error = run_here(checkout, *asked, program="compare.py")
     assert code == 0, error
     assert "2 runs in 1 group " in out and (checkout / "elsewhere" / "runs.csv").exists()
-    code, out, error = compare(checkout, database_of_runs, "+where.neuron.tau_rc=0.050", "--cfg", "job", "--package", "where")
+    asked = (database, "+where.neuron.tau_rc=0.050", "--cfg", "job", "--package", "where")
+    code, out, error = run_here(checkout, *asked, program="compare.py")
     assert code == 0 and out.split() == ["#", "@package", "where", "neuron:", "tau_rc:", "0.05"], error
 
 
-@pytest.mark.program
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -57,13 +55,13 @@ def test_parameters_choose_runs_with_or_without_a_plus(checkout: Path, database_
     ],
 )
 def test_bad_input_ends_in_one_line(checkout: Path, database_of_runs: Path, arguments: list[str], message: str) -> None:
-    code, out, error = compare(checkout, database_of_runs, *arguments)
+    database = f"tracking.uri=sqlite:///{database_of_runs}"
+    code, out, error = run_here(checkout, database, *arguments, program="compare.py")
     assert code == 1 and message in error and error.count("\n") == 1 and "Traceback" not in error + out
 
 
-@pytest.mark.program
-def test_help_tells_the_options(checkout: Path, database_of_runs: Path) -> None:
-    code, out, _ = compare(checkout, database_of_runs, "--help")
+def test_help_tells_the_options(checkout: Path) -> None:
+    code, out, _ = run_here(checkout, "--help", program="compare.py")
     assert code == 0 and "experiments: null" in out and "python compare.py sweeps=" in out
 
 

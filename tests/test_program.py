@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from program import metrics, query, run, run_ids, start, status
+from program import metrics, query, run, run_here, run_ids, start, status
 
 import ratespike
 from ratespike.data import MNIST
@@ -134,7 +134,8 @@ def test_resuming_with_another_configuration_is_refused(finished: tuple[Path, st
 )
 def test_bad_input_ends_in_one_line(tmp_path: Path, checkout: Path, arguments: str, message: str) -> None:
     database = f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"
-    code, out, error = run(checkout, *([] if "tracking" in arguments else [database]), arguments)
+    how = run if arguments in ("n_step=3", "neuron.tau_rc=-1") else run_here
+    code, out, error = how(checkout, *([] if "tracking" in arguments else [database]), arguments)
     assert code == 1 and message in error and error.count("\n") == 1 and "Traceback" not in error + out
     if (tmp_path / "mlflow.db").exists():
         assert not run_ids(tmp_path)
