@@ -14,18 +14,23 @@ bench: .venv/.ok
 	$(RUN) benchmarks/roofline.py
 	$(RUN) benchmarks/training.py
 	$(RUN) benchmarks/comparison.py
+	$(RUN) benchmarks/launchers.py basic joblib submitit_local
 
 test: .venv/.ok lint
 	$(RUN) -m pytest
 
-# Ten minutes: a sweep that is killed at any moment, five times.
-test-system: .venv/.ok
+# Half an hour: a sweep that is killed at any moment, leases, DDP, Ray, SLURM, PostgreSQL, Optuna; what a host lacks is skipped.
+test-system: .venv/.system
 	$(RUN) -m pytest -m system -s
 
 lint: .venv/.ok
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+.venv/.system: .venv/.ok
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,system]'
+	touch $@
 
 .venv/.ok: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -42,7 +42,7 @@ def run_here(folder: Path, *arguments: str, program: str = "train.py") -> tuple[
     on_termination = signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(error):
         for name in {"HYDRA_FULL_ERROR", *os.environ}:
-            if name.startswith(("MLFLOW", "HYDRA")):
+            if name.startswith(("MLFLOW_TRACKING", "HYDRA")):
                 patch.setenv(name, "")
                 patch.delenv(name)
         patch.setattr(sys, "argv", [program, *arguments])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
-from ratespike.datamodule import Batch
+from ratespike.datamodule import Batch, Batches
 from ratespike.metrics import Comparison, Results
 from ratespike.optimizers import Optimizer
 from ratespike.simulation import Simulation
@@ -55,16 +55,21 @@ class Classifier(LightningModule):
         return self.network(images)  # type: ignore[no-any-return]
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)  # a resumed epoch draws what it would have drawn
+        own = self.seed * 1_000_003 + self.current_epoch  # a resumed epoch draws what it would have drawn
+        torch.manual_seed(own + 1_000_000_007 * self.global_rank)
         self.epoch_began = time.perf_counter()
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
         images, labels, _ = batch
         outputs = self(images)
-        loss = F.cross_entropy(outputs, labels)
-        self.trained_images += len(images)
-        self.train_accuracy(outputs, labels)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True)
+        batches = self.trainer.train_dataloader
+        assert isinstance(batches, Batches)
+        whole = batches.size(number)
+        loss: Tensor = F.cross_entropy(outputs, labels, reduction="sum") / (whole / self.trainer.world_size)
+        self.trained_images += whole
+        if len(images):  # of the last batch of an epoch a process may have none
+            self.train_accuracy.update(outputs, labels)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=whole)
         self.log("train/rate_accuracy", self.train_accuracy, on_step=False, on_epoch=True)
         return loss
 
@@ -75,7 +80,7 @@ class Classifier(LightningModule):
         images, labels, _ = batch
         outputs = self(images)
         self.val_accuracy(outputs, labels)
-        self.log("val/loss", F.cross_entropy(outputs, labels))
+        self.log("val/loss", F.cross_entropy(outputs, labels), sync_dist=True, batch_size=len(images))
         self.log("val/rate_accuracy", self.val_accuracy, prog_bar=True)
 
     def on_test_epoch_start(self) -> None:

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ratespike import sweep
 from ratespike.config import check
+from ratespike.devices import jobs_at_once
 from ratespike.own_process import INTERRUPTED, interrupt_on_termination
 from ratespike.parameters import ParameterError, nearest
 
@@ -34,6 +35,7 @@ class Job(Generic[C]):
         root: the repository root, where relative paths start.
         output_dir: this run's own folder.
         number: of a job among those of a multirun, from 0; None for a single run.
+        at_once: how many jobs of the multirun this host runs at the same time; None if a scheduler gives each its devices.
     """
 
     config: C
@@ -42,6 +44,7 @@ class Job(Generic[C]):
     root: Path
     output_dir: Path
     number: int | None = None
+    at_once: int | None = None
 
 
 def command(
@@ -55,20 +58,20 @@ def command(
     `before` sees the arguments first and may add to what the configuration is composed of.
     """
 
-    def run(config: DictConfig) -> None:
+    def run(config: DictConfig) -> list[float] | float | None:
         checked = check(config)
         plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
         settings = HydraConfig.get()
-        number = settings.job.num if settings.mode == RunMode.MULTIRUN else None
-        job = Job(checked, plain, list(settings.overrides.task), root, Path(settings.runtime.output_dir), number)
-        if number is None:
-            task(job)
-        else:
-            sweep.run_job(task, job)
+        overrides, folder = list(settings.overrides.task), Path(settings.runtime.output_dir)
+        if settings.mode != RunMode.MULTIRUN:
+            task(Job(checked, plain, overrides, root, folder))
+            return None
+        at_once = jobs_at_once(settings.launcher)
+        return sweep.run_job(task, Job(checked, plain, overrides, root, folder, settings.job.num, at_once))
 
-    def run_or_exit(config: DictConfig) -> None:
+    def run_or_exit(config: DictConfig) -> list[float] | float | None:
         try:
-            run(config)
+            return run(config)
         except ParameterError as error:
             sys.exit(f"error: {error}")  # Hydra reports an exception with lines of its own, an exit it lets pass
 
@@ -85,8 +88,16 @@ def command(
         sys.exit(f"error: {_explain(error, root, config_name)}")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except Exception as error:
+        if wants_traceback or not sweep.has_begun():
+            raise
+        sys.exit(f"error: the launcher gave up ({type(error).__name__}: {_first_line(error)}); the same command goes on")
     finally:
         sweep.end()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "")[:300]
 
 
 def _explain(error: Exception, root: Path, config_name: str) -> str:

@@ -36,6 +36,7 @@ class TrainerConfig:
     max_epochs: int = parameter(5, at_least=1)
     accelerator: str = parameter("auto")
     devices: int = parameter(1, at_least=1)
+    strategy: str = parameter("auto")
 
 
 @dataclass
@@ -70,8 +71,9 @@ class RunConfig:
 
 @dataclass
 class Config(RunConfig):
-    """A training; `resume` is the id of an interrupted run to go on with."""
+    """A training; `resume` is the id of an interrupted run to go on with, `objective` what a search is after."""
 
+    objective: Any = None
     resume: str | None = parameter(None)
 
 

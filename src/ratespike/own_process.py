@@ -6,7 +6,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import cloudpickle
@@ -20,7 +21,7 @@ _PRELOAD = ["ratespike.run", "ratespike.simulation.event_driven"]  # imported on
 def run_in_own_process(task: Callable[[Any], None], job: Any) -> int:
     """Run `task(job)` in a new process and wait for its end.
 
-    An interruption of this process is passed on, and raised again when the other one has ended.
+    Whatever ends the waiting, such as Ctrl-C, interrupts the other process, and is raised again when that has ended.
 
     Returns:
         Its exit code: 0; 1 after an error, which it has printed; 130 if it was interrupted; below 0, the signal that killed it.
@@ -28,11 +29,12 @@ def run_in_own_process(task: Callable[[Any], None], job: Any) -> int:
     multiprocessing.set_start_method("forkserver", force=True)  # a worker of joblib has one that its children do not know
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
-    process = context.Process(target=_work, args=(cloudpickle.dumps((task, job)),))
-    process.start()
+    process = context.Process(target=_work, args=(cloudpickle.dumps((task, job, dict(os.environ))),))
+    with _ignored(signal.SIGUSR2):  # SLURM sends it to all processes of a job; submitit, in this one, answers
+        process.start()
     try:
         process.join()
-    except KeyboardInterrupt:
+    except BaseException:
         if process.pid is not None and process.is_alive():
             os.kill(process.pid, signal.SIGTERM)  # a shell lets background processes ignore SIGINT
         process.join()
@@ -45,10 +47,25 @@ def interrupt_on_termination() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+@contextmanager
+def _ignored(number: signal.Signals) -> Iterator[None]:
+    """A signal that processes that begin inside ignore; only a main thread can say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 def _work(pickled: bytes) -> None:
     interrupt_on_termination()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    task, job = cloudpickle.loads(pickled)
+    task, job, environment = cloudpickle.loads(pickled)
+    os.environ.clear()  # that of the fork server is of an earlier job
+    os.environ.update(environment)
     try:
         task(job)
     except ParameterError as error:

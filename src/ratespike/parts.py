@@ -14,13 +14,15 @@ from ratespike.config import Config, RunConfig
 from ratespike.data import DataSet, Splits
 from ratespike.network import build_network
 from ratespike.optimizers import Optimizer
-from ratespike.parameters import build
+from ratespike.parameters import ParameterError, build
 from ratespike.simulation import Simulation, simulate
 from ratespike.synapses import Synapse
 from ratespike.tracking import address
 
 if TYPE_CHECKING:
     from ratespike.classifier import Classifier
+
+STRATEGIES = ("auto", "ddp_spawn")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ def check_and_build(job: Job[RunConfig]) -> Parts:
 
 def build_parts(config: RunConfig, root: Path) -> Parts:
     """Build and try everything that can be wrong; raises `ParameterError`."""
+    _check_strategy(config.trainer.strategy)
     data = build(DataSet, config.data, "data")  # type: ignore[type-abstract]
     optimizer = build(Optimizer, config.optimizer, "optimizer")  # type: ignore[type-abstract]
     synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
@@ -73,6 +76,14 @@ def build_classifier(parts: Parts, config: RunConfig, plain: Mapping[str, Any], 
     description = {"config": plain, "image_shape": list(parts.data.image_shape), "classes": parts.data.classes}
     simulation = functools.partial(parts.simulate, n_steps=n_steps)
     return Classifier(parts.network, parts.optimizer, simulation, comparison, parts.data.classes, config.seed, description)
+
+
+def _check_strategy(strategy: str) -> None:
+    if strategy == "ddp":
+        reason = "starts the whole program again for each device, which makes a run of each, and of a sweep a sweep of each"
+        raise ParameterError(f"trainer.strategy=ddp: {reason}; take ddp_spawn")
+    if strategy not in STRATEGIES:
+        raise ParameterError(f"trainer.strategy={strategy}: must be one of {', '.join(STRATEGIES)}")
 
 
 @functools.lru_cache(maxsize=1)  # the jobs of a sweep are checked one after the other

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -21,10 +22,12 @@ from ratespike.testing import test
 from ratespike.tracking import address, runs, shared
 from ratespike.tracking.description import describe, note
 from ratespike.tracking.locks import locks_below
-from ratespike.tracking.runs import Client, Run
+from ratespike.tracking.runs import Client, Entity, Run
 from ratespike.tracking.status import is_alive, signs_of_life, track
 from ratespike.tracking.sweeps import CONFIG_HASH, PARENT, SWEEP, Membership, children, membership_below
 from ratespike.training import train
+
+_LOOK_AGAIN = 5  # seconds
 
 
 def train_and_test(job: Job[Config], parts: Parts) -> None:
@@ -95,15 +98,23 @@ def _open_run(job: Job[Config], client: Client, sweep: Membership | None) -> Run
         return runs.open_run(client, experiment, run_name(experiment, job.overrides), tags)
     name = job_name(job.overrides, sweep.swept, job.plain)
     for found in children(client, parent, tags[CONFIG_HASH]):
-        if found.info.status == "FINISHED":
+        if _at_its_end(found, job, client, name).info.status == "FINISHED":
             print(f"#{job.number} {name}: finished before, in run {found.info.run_id}")
             return None
-        if is_alive(found, job.root):
-            raise ParameterError(f"{name}: run {found.info.run_id} of the same sweep is at work on it, on another host")
         run = Run(client, found.info.run_id, experiment, taken_up=True)
         run.tags(tags)
         return run
     return runs.open_run(client, experiment, name, tags | {SWEEP: sweep.sweep})
+
+
+def _at_its_end(run: Entity, job: Job[Config], client: Client, name: str) -> Entity:
+    """A run when no process is at work on it: another host may be, or may have died a moment ago."""
+    if is_alive(run, job.root):
+        print(f"#{job.number} {name}: waiting for run {run.info.run_id}, which another host was at work on just now")
+    while is_alive(run, job.root):
+        time.sleep(_LOOK_AGAIN)
+        run = client.get_run(run.info.run_id)
+    return run
 
 
 def _interrupted_run(job: Job[Config], client: Client, run_id: str) -> Run:

@@ -37,17 +37,19 @@ def train(job: Job[Config], run: Run, classifier: Classifier, datamodule: DataMo
 
 def trainer_for(job: Job[RunConfig], *callbacks: Callback) -> Trainer:
     """Lightning's trainer as the configuration wants it; a job of a sweep shows no progress bar."""
+    trainer = job.config.trainer
     return Trainer(
-        max_epochs=job.config.trainer.max_epochs,
-        accelerator=job.config.trainer.accelerator,
-        devices=job.config.trainer.devices,
+        max_epochs=trainer.max_epochs,
+        accelerator=trainer.accelerator,
+        devices=trainer.devices,
+        strategy="ddp_spawn" if trainer.strategy == "auto" and trainer.devices > 1 else trainer.strategy,
         logger=False,
         callbacks=[*callbacks, *([RichProgressBar()] if job.number is None else [])],
         enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
         enable_progress_bar=job.number is None,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # our batches need no DistributedSampler
+        use_distributed_sampler=False,  # it would repeat images to make parts equal; our batches are divided already
         deterministic="warn",
     )
 
@@ -65,6 +67,4 @@ def _fit(job: Job[Config], run: Run, classifier: Classifier, datamodule: DataMod
     began = time.perf_counter()
     trainer_for(job, best, KeepEpochs(run, best)).fit(classifier, datamodule, ckpt_path=last, weights_only=True)
     run.metrics({"train/seconds": time.perf_counter() - began})
-    if classifier.trained_images:
-        run.metrics({"train/images_per_second": classifier.trained_images / classifier.seconds["train"]})
     shutil.rmtree(folder)  # the run's artifacts hold it all

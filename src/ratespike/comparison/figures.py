@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -114,6 +114,49 @@ def accuracy_against_operations(operations: Array, accuracy: Array, half_widths:
         best = points[:, 1].max()
         all_axes[1].set(ylim=(best - TOP, min(100, best + TOP / 10)), title="the same, near the top")
     handles, texts = all_axes[0].get_legend_handles_labels()
+    figure.legend(handles, texts, loc="outside right upper", frameon=False, fontsize=8)
+    return figure
+
+
+def one_objective(values: Array, name: str, maximize: bool) -> Figure:
+    """What each trial of a search has reached, in their order, and the best so far; `values` has shape (trials,)."""
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    trials = np.arange(1, len(values) + 1)
+    best = np.maximum.accumulate(values) if maximize else np.minimum.accumulate(values)
+    axes.plot(trials, values, ".", color="0.5", label="a trial")
+    axes.step(trials, best, where="post", color="C0", label="the best so far")
+    axes.set(xlabel="trial", ylabel=f"{name} ({'more' if maximize else 'less'} is better)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def pareto_front(values: Array, objectives: Sequence[tuple[str, bool]], names: Sequence[str | None]) -> Figure:
+    """The trials of a search by several objectives, a panel for the first with each of the others.
+
+    Args:
+        values: shape (trials, objectives).
+        objectives: their names, and whether more is better.
+        names: of the trials that no other beats in all objectives, None for the others.
+    """
+    others = len(objectives) - 1
+    figure = Figure(figsize=(4.5 + 4.5 * others, 5), layout="constrained")
+    front = [index for index, name in enumerate(names) if name is not None]
+    rest = [index for index, name in enumerate(names) if name is None]
+    labels = [f"{name} ({'more' if maximize else 'less'} is better)" for name, maximize in objectives]
+    for number, axes in enumerate(figure.subplots(1, others, squeeze=False)[0], start=1):
+        axes.plot(values[rest, number], values[rest, 0], ".", color="0.6", label=f"{len(rest)} other trials", zorder=1)
+        by_cost = sorted(front, key=lambda index: float(values[index, number]))
+        if others == 1:
+            axes.plot(values[by_cost, 1], values[by_cost, 0], color="black", linewidth=1, label="Pareto front", zorder=2)
+        for place, index in enumerate(by_cost[:NAMED]):
+            style = {"color": f"C{place % 10}", "marker": MARKERS[place // 10]}
+            axes.plot(values[index, number], values[index, 0], **style, linestyle="", label=names[index], zorder=3)
+        axes.set(xlabel=labels[number], ylabel=labels[0])
+        axes.grid(alpha=0.3)
+    handles, texts = axes.get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside right upper", frameon=False, fontsize=8)
     return figure
 

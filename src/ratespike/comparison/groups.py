@@ -12,7 +12,10 @@ from ratespike.comparison.values import Value, describe, order, parse
 from ratespike.naming import short_names
 
 SEEDS = ("seed", "data.split_seed", "simulation.seed")
-IRRELEVANT = ("resume", "trainer.devices", "trainer.accelerator")  # no result depends on them; nor on `tracking`
+IRRELEVANT = (  # no result depends on them; nor on `tracking`
+    *("resume", "objective"),
+    *("trainer.devices", "trainer.accelerator", "trainer.strategy"),
+)
 NAMED_BY = 4  # if more parameters vary, one stands for those that vary one to one with it
 
 Settings = Mapping[str, Value]

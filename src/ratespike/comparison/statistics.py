@@ -76,6 +76,21 @@ def mean_of(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(mean, math.sqrt(total) / len(variances), total**2 / spread if spread else sum(freedom))
 
 
+def non_dominated(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points no other beats: with at least as much in each coordinate, and more in one.
+
+    Args:
+        values: shape (points, objectives), the more the better.
+
+    Example:
+        >>> non_dominated(np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 1.0]])).tolist()
+        [True, True, False]
+    """
+    at_least = (values[:, None] >= values[None]).all(axis=-1)
+    more = (values[:, None] > values[None]).any(axis=-1)
+    return np.asarray(~(at_least & more).any(axis=0))
+
+
 def pareto_best(values: NDArray[np.float64], costs: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which of the pairs no other beats: with at least its value at no more cost, and better in one of them.
 

@@ -10,15 +10,19 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
+from ratespike.config import RunConfig
+from ratespike.devices import leased
 from ratespike.own_process import INTERRUPTED, run_in_own_process
 from ratespike.parameters import ParameterError
 from ratespike.sweep.jobs import check_jobs, plan
+from ratespike.sweep.objective import Objective, objectives, reached
 from ratespike.tracking import address
 
 if TYPE_CHECKING:
@@ -28,11 +32,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Begun:
-    """The sweep of this process: its parent run, tracked, and the configuration hashes of its jobs, if known before."""
+    """The sweep of this process: its parent run, tracked, the configuration hashes of its jobs, if known before, its goals."""
 
     parent: "Run"
     root: Path
     expected: tuple[str, ...] | None
+    goals: tuple[Objective, ...]
     tracked: ExitStack
 
 
@@ -51,15 +56,33 @@ class Sweep(Callback):
             config.hydra.overrides.task.append(f"tracking.parent={parent}")
 
 
-def run_job(task: "Callable[[Job[Any]], None]", job: "Job[Any]") -> None:
-    """One job of a multirun, in a process of its own; whatever happens to it, the others go on."""
-    code = run_in_own_process(task, job)
+def run_job(task: "Callable[[Job[Any]], None]", job: "Job[Any]") -> list[float] | float | None:
+    """One job of a multirun, in a process of its own; whatever happens to it, the others go on.
+
+    Returns:
+        What it has reached, if the multirun is a search.
+    """
+    code = run_in_own_process(partial(_on_its_devices, task), job)
     if code < 0:
         reason = f"killed by {signal.Signals(-code).name}{' (out of memory?)' if -code == signal.SIGKILL else ''}"
         print(f"#{job.number}: {reason}", file=sys.stderr, flush=True)
         from ratespike.sweep.conclusion import bury
 
         bury(job, reason)
+    return reached(job) if code == 0 and getattr(job.config, "objective", None) is not None else None
+
+
+def _on_its_devices(task: "Callable[[Job[Any]], None]", job: "Job[Any]") -> None:
+    if job.at_once is None or not isinstance(job.config, RunConfig):
+        task(job)
+        return
+    with leased(job.config.trainer.devices, job.config.trainer.accelerator, job.at_once):
+        task(job)
+
+
+def has_begun() -> bool:
+    """Whether this process has begun a sweep that it has not concluded."""
+    return bool(_begun)
 
 
 def end() -> None:
@@ -69,24 +92,26 @@ def end() -> None:
     sweep = _begun.pop()
     from ratespike.sweep.conclusion import UnfinishedError, conclude
 
-    interrupted = sys.exc_info()[0] is not None
+    cause = sys.exc_info()[1]
+    interrupted = cause is not None
     try:
         with sweep.tracked:
-            conclude(sweep.parent, sweep.root, sweep.expected, interrupted=interrupted)
+            conclude(sweep.parent, sweep.root, sweep.expected, sweep.goals, interrupted=interrupted)
             if interrupted:
                 raise KeyboardInterrupt  # the parent run is KILLED
     except UnfinishedError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit(cause.code if isinstance(cause, SystemExit) else INTERRUPTED)
 
 
 def _begin(config: DictConfig, root: Path) -> str:
     """Check the jobs, open the parent run; its id."""
     planned = plan(config)
+    goals = objectives(config.objective, config.hydra.sweeper)
     uri = address.resolve(config.tracking.uri, root)
     address.check(uri, exists=False)
-    configurations = check_jobs(config, planned.jobs or [config.hydra.overrides.task], planned.swept, root)
+    configurations = check_jobs(config, planned.jobs, planned.swept, root)
 
     from ratespike import terminal
     from ratespike.identity import config_hash
@@ -96,13 +121,13 @@ def _begin(config: DictConfig, root: Path) -> str:
 
     terminal.quiet()
     hashes = tuple(config_hash(configuration) for configuration in configurations)
-    identity = json.dumps([sorted(hashes), *([] if planned.jobs else planned.overrides)])
-    longest = max(configuration["n_steps"] for configuration in configurations) if planned.jobs else 0
+    identity = json.dumps([sorted(hashes), *([] if planned.are_all else planned.overrides)])
+    longest = max(configuration["n_steps"] for configuration in configurations) if planned.are_all else 0
     membership = Membership(hashlib.sha256(identity.encode()).hexdigest()[:16], planned.swept, longest)
     parent = open_parent(runs.connect(uri), config.tracking.experiment, planned.name, membership)
     tracked = ExitStack()
     tracked.enter_context(track(parent, root, system_metrics=False))
-    _begun.append(_Begun(parent, root, hashes if planned.jobs else None, tracked))
+    _begun.append(_Begun(parent, root, hashes if planned.are_all else None, goals, tracked))
     return parent.id
 
 

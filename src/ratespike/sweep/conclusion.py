@@ -1,10 +1,15 @@
 """The end of a sweep: no run left RUNNING, and on the parent run what its jobs together tell."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ratespike.comparison import report, terminal
+import numpy as np
+
+from ratespike.comparison import figures, report, terminal
+from ratespike.comparison.statistics import non_dominated
+from ratespike.sweep.objective import Objective, value_of
 from ratespike.tracking import address, runs
 from ratespike.tracking.description import note
 from ratespike.tracking.runs import Entity, Run
@@ -15,6 +20,7 @@ from ratespike.tracking.sweeps import CONFIG_HASH, children
 if TYPE_CHECKING:
     from ratespike.command import Job
 
+BEST_RUN = "ratespike.best_run"
 STEPS_COMPARED, ROWS = (5, 10, 20, 30), 40
 _PATIENCE = 30  # seconds, for jobs that are being interrupted
 
@@ -23,8 +29,17 @@ class UnfinishedError(Exception):
     """Some jobs of a sweep did not finish."""
 
 
-def conclude(parent: Run, root: Path, expected: tuple[str, ...] | None, *, interrupted: bool) -> None:
+def conclude(
+    parent: Run, root: Path, expected: tuple[str, ...] | None, goals: Sequence[Objective], *, interrupted: bool
+) -> None:
     """Settle the statuses of a sweep's jobs and keep their comparison with the parent.
+
+    Args:
+        parent: the sweep's run.
+        root: the repository root.
+        expected: configuration hashes of all its jobs; None if they are not known before, as in a search.
+        goals: what a search was after; empty for a sweep.
+        interrupted: somebody ended it.
 
     Raises:
         UnfinishedError: not all jobs are FINISHED, though nobody interrupted them.
@@ -32,7 +47,7 @@ def conclude(parent: Run, root: Path, expected: tuple[str, ...] | None, *, inter
     jobs = _settled(parent, root, interrupted)
     finished = [job for job in jobs if job.info.status == "FINISHED"]
     if finished:
-        _keep_best(parent, finished)
+        _keep_best(parent, finished, goals)
         _keep_comparison(parent)
     done = {job.data.tags.get(CONFIG_HASH) for job in finished}
     n_jobs = len(set(expected)) if expected else len(jobs)
@@ -44,16 +59,47 @@ def conclude(parent: Run, root: Path, expected: tuple[str, ...] | None, *, inter
         raise UnfinishedError(f"{n_missing} of {n_jobs} jobs did not finish{first}; the same command tries them again")
 
 
-def _keep_best(parent: Run, finished: list[Entity]) -> None:
-    """The best run, chosen on validation images: most accurate on spikes, then with the fewest synaptic operations."""
+def _keep_best(parent: Run, finished: list[Entity], goals: Sequence[Objective]) -> None:
+    """The best run, chosen on validation images: most accurate on spikes, then with the fewest synaptic operations.
+
+    Of a search, the best by its objective; of several objectives the front of those that no other beats.
+    """
+    if goals:
+        _keep_front(parent, finished, goals)
+        return
 
     def merit(run: Entity) -> tuple[float, float]:
         return run.data.metrics["val/spiking_accuracy"], -run.data.metrics["val/synaptic_operations"]
 
     best = max(finished, key=merit)
-    parent.tags({"ratespike.best_run": best.info.run_id})
-    name = f"[{best.info.run_name}](#/experiments/{best.info.experiment_id}/runs/{best.info.run_id})"
-    note(parent, f"{len(finished)} finished jobs. Most accurate on spikes, on the validation images: {name}")
+    parent.tags({BEST_RUN: best.info.run_id})
+    note(parent, f"{len(finished)} finished jobs. Most accurate on spikes, on the validation images: {_linked(best)}")
+
+
+def _keep_front(parent: Run, finished: list[Entity], goals: Sequence[Objective]) -> None:
+    runs_of = [Run(parent.client, run.info.run_id, parent.experiment) for run in finished]
+    values = np.array([[value_of(run, goal.metric) for goal in goals] for run in runs_of])
+    upwards = values * [1 if goal.maximize else -1 for goal in goals]
+    best = non_dominated(upwards) if len(goals) > 1 else np.arange(len(finished)) == upwards[:, 0].argmax()
+    if len(goals) == 1:
+        figure = figures.one_objective(values[:, 0], goals[0].metric, goals[0].maximize)
+    else:
+        names = [run.info.run_name if is_best else None for run, is_best in zip(finished, best, strict=True)]
+        figure = figures.pareto_front(values, [(goal.metric, goal.maximize) for goal in goals], names)
+    parent.figure("objectives", figure)
+    lines = [
+        f"- {_linked(run)}: {', '.join(f'{goal.metric} {value:.6g}' for goal, value in zip(goals, own, strict=True))}"
+        for run, own, is_best in zip(finished, values, best, strict=True)
+        if is_best
+    ]
+    first = finished[int(np.lexsort((~best, -upwards[:, 0]))[0])]
+    parent.tags({BEST_RUN: first.info.run_id})
+    words = "Best" if len(goals) == 1 else "No other is better in all objectives than"
+    note(parent, "\n".join([f"{len(finished)} finished trials. {words}, on the validation images:", "", *lines]))
+
+
+def _linked(run: Entity) -> str:
+    return f"[{run.info.run_name}](#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})"
 
 
 def _keep_comparison(parent: Run) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ratespike.config import check
@@ -23,12 +24,14 @@ class Plan:
     """What a multirun is going to do.
 
     Attributes:
-        jobs: each job's overrides; None if the sweeper decides as it goes.
+        jobs: each job's overrides; of a sweeper that decides as it goes, one at each end of what it may choose from.
+        are_all: whether these are all jobs that there will be.
         swept: keys of the overrides that differ between jobs.
         overrides: the sweep's, as a person reads them.
     """
 
-    jobs: Sequence[Sequence[str]] | None
+    jobs: Sequence[Sequence[str]]
+    are_all: bool
     swept: tuple[str, ...]
     overrides: tuple[str, ...]
 
@@ -48,9 +51,22 @@ def plan(config: DictConfig) -> Plan:
     parsed = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader()).parse_overrides(overrides)
     swept = tuple(override.get_key_element().lstrip("+~") for override in parsed if override.is_sweep_override())
     if sweeper._target_ != _BASIC:
-        return Plan(None, swept or tuple(map(key_of, params)), tuple(overrides))
+        return Plan([[_end(override, last) for override in parsed] for last in (False, True)], False, swept, tuple(overrides))
     (jobs,) = BasicSweeper.split_arguments(parsed, None)
-    return Plan(jobs, swept, tuple(overrides))
+    return Plan(jobs, True, swept, tuple(overrides))
+
+
+def _end(override: Override, last: bool) -> str:
+    """An override with the first or the last of the values that it leaves open."""
+    key = override.get_key_element()
+    if override.is_interval_sweep():
+        interval = override.value()
+        assert isinstance(interval, IntervalSweep)
+        return f"{key}={interval.end if last else interval.start}"
+    if override.is_discrete_sweep():
+        values = list(override.sweep_string_iterator())
+        return f"{key}={values[-1 if last else 0]}"
+    return str(override.input_line)
 
 
 def check_jobs(config: DictConfig, jobs: Sequence[Sequence[str]], swept: Sequence[str], root: Path) -> list[dict[str, Any]]:

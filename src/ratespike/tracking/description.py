@@ -30,6 +30,8 @@ def describe(run: Run, plain: Mapping[str, Any], root: Path, *, is_slice: bool) 
     }
     if commit := _git_commit(root):
         tags["mlflow.source.git.commit"] = commit
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        tags["ratespike.cuda_visible_devices"] = os.environ["CUDA_VISIBLE_DEVICES"]
     if is_slice:
         tags["ratespike.debug"] = "true"
     run.tags(tags)

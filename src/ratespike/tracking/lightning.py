@@ -5,6 +5,7 @@ from pathlib import Path
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
+from ratespike.classifier import Classifier
 from ratespike.tracking.runs import Run
 
 
@@ -30,6 +31,11 @@ class KeepEpochs(Checkpoint):
             self.run.metrics(metrics, step=trainer.current_epoch + 1)
         for path in (self.checkpoints.best_model_path, self.checkpoints.last_model_path):
             self._keep(trainer, Path(path))
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, Classifier)
+        if trainer.is_global_zero and module.trained_images:
+            self.run.metrics({"train/images_per_second": module.trained_images / module.seconds["train"]})
 
     def _keep(self, trainer: Trainer, path: Path) -> None:
         if trainer.is_global_zero:

@@ -48,6 +48,9 @@ class Run:
     def __init__(self, client: MlflowClient, run_id: str, experiment: str, *, taken_up: bool = False):
         self.client, self.id, self.experiment, self.taken_up = client, run_id, experiment, taken_up
 
+    def __reduce__(self) -> tuple[Callable[..., "Run"], tuple[object, ...]]:
+        return _of_store, (self.client.tracking_uri, self.id, self.experiment, self.taken_up)
+
     @property
     def link(self) -> str:
         """Where a locally started MLflow UI shows the experiment's runs, in its view for training."""
@@ -164,6 +167,10 @@ class Run:
                 new.append(Metric(name, value, now, step))
         for begin in range(0, len(new), _AT_ONCE):
             self.client.log_batch(self.id, new[begin : begin + _AT_ONCE])
+
+
+def _of_store(uri: str, run_id: str, experiment: str, taken_up: bool) -> Run:
+    return Run(MlflowClient(uri), run_id, experiment, taken_up=taken_up)
 
 
 def connect(uri: str) -> MlflowClient:

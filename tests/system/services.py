@@ -1,0 +1,60 @@
+"""Programs of Debian that the system tests start on loopback, on free ports, and end again."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+def found(name: str, package: str, *folders: str) -> str:
+    """The path of a program; the test is skipped where it is not installed."""
+    path = shutil.which(name, path=os.pathsep.join([*folders, os.environ["PATH"], "/usr/sbin"]))
+    if path is None:
+        pytest.skip(f"{name} is not installed (Debian's package {package})")
+    return path
+
+
+def free_port() -> int:
+    """A port that nobody listens to."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def service(command: Sequence[str | Path], log: Path, **options: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs inside, in a process group of its own, which is ended afterwards."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, **options)  # type: ignore[call-overload]
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def wait_until(happened: Callable[[], object], seconds: float = 60) -> None:
+    """Wait for a condition, for so long at most."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"{happened} did not happen within {seconds} s"
+        time.sleep(0.2)
+
+
+def listens(port: int) -> bool:
+    """Whether somebody listens to a port of this host."""
+    with socket.socket() as client:
+        client.settimeout(1)
+        return client.connect_ex(("127.0.0.1", port)) == 0

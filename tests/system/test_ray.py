@@ -1,0 +1,87 @@
+"""A sweep on a Ray cluster of two nodes, both on this host, of which one dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from program import metrics, query, start
+from services import free_port, wait_until
+
+pytestmark = pytest.mark.system
+
+RAY = Path(sys.executable).with_name("ray")
+N_JOBS = 16
+SWEEP = (
+    *("-m", "+experiment=mnist", "+debug=fast", "data.train_images=400", "data.test_images=20", "n_steps=3"),
+    *("data.validation_images=20", f"seed=range({N_JOBS})", "hydra/launcher=ray", "hydra.launcher.ray.remote.num_gpus=1"),
+)
+
+
+def ray(*arguments: str, log: Path) -> subprocess.Popen[bytes]:
+    """`ray start --block`, whose processes end with it."""
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+    output = log.open("wb")
+    return subprocess.Popen(
+        [RAY, "start", "--block", *arguments], stdout=output, stderr=output, env=environment, start_new_session=True
+    )
+
+
+@pytest.fixture
+def cluster() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The address of a cluster, and its second node. Paths of sockets are short, so that the folder cannot be pytest's."""
+    if not RAY.exists():
+        pytest.skip("ray is not installed (pip install -e '.[ray]')")
+    with tempfile.TemporaryDirectory(prefix="ray") as folder:
+        port = free_port()
+        address = f"127.0.0.1:{port}"
+        common = ("--num-cpus=2", "--num-gpus=2", "--object-store-memory=100000000", "--node-ip-address=127.0.0.1")
+        quiet = ("--include-dashboard=false", "--temp-dir", folder)
+        head = ray("--head", f"--port={port}", *common, *quiet, log=Path(folder) / "head.log")
+        nodes = [head]
+        try:
+            wait_until(lambda: b"--address" in (Path(folder) / "head.log").read_bytes(), 120)
+            resources = json.dumps({"second": 1})
+            nodes.append(ray(f"--address={address}", *common, "--resources", resources, log=Path(folder) / "second.log"))
+            wait_until(lambda: b"Ray runtime started" in (Path(folder) / "second.log").read_bytes(), 120)
+            yield address, nodes[1]
+        finally:
+            for node in reversed(nodes):
+                if node.poll() is None:
+                    os.killpg(node.pid, signal.SIGTERM)
+                    node.wait(timeout=60)
+
+
+def seen(folder: Path) -> dict[str, list[str]]:
+    """Names of the runs by the GPU that they saw."""
+    rows = query(
+        folder,
+        "select t.value, r.name from tags t join runs r on r.run_uuid = t.run_uuid "
+        "where t.key = 'ratespike.cuda_visible_devices'",
+    )
+    found: dict[str, list[str]] = {}
+    for device, name in rows:
+        found.setdefault(str(device), []).append(str(name))
+    return found
+
+
+def test_a_sweep_outlives_a_node(checkout: Path, cluster: tuple[str, subprocess.Popen[bytes]]) -> None:
+    address, second = cluster
+    process = start(checkout, *SWEEP, f"hydra.launcher.ray.init.address={address}")
+    finished = "select name, run_uuid from runs where status = 'FINISHED' and name like 'seed=%'"
+    wait_until(
+        lambda: (checkout / "mlflow.db").exists() and process.poll() is None and len(query(checkout, finished)) >= 4, 400
+    )
+    os.killpg(second.pid, signal.SIGKILL)
+    _, error = process.communicate(timeout=600)
+    assert process.returncode == 0, error
+    rows = query(checkout, "select name, status from runs")
+    assert sorted(rows) == sorted([(f"seed={seed}", "FINISHED") for seed in range(N_JOBS)] + [(rows[0][0], "FINISHED")])
+    assert set(seen(checkout)) == {"0", "1"} and sum(map(len, seen(checkout).values())) == N_JOBS
+    for _, run_id in query(checkout, finished):
+        assert ("test/spiking_accuracy", 0) in metrics(checkout, str(run_id))
