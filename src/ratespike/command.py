@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,7 @@ def command(
             sys.exit(f"error: {error}")  # Hydra reports an exception with lines of its own, an exit it lets pass
 
     interrupt_on_termination()
+    warnings.filterwarnings("ignore", ".*is validated against ConfigStore schema")  # conf/hydra/launcher extends the plugins'
     wants_traceback = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, and the line is ours
     job = run if wants_traceback else run_or_exit

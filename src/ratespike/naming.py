@@ -42,11 +42,13 @@ def run_name(experiment: str, overrides: Sequence[str]) -> str:
 
 
 def job_name(overrides: Sequence[str], swept: Sequence[str], plain: Mapping[str, Any]) -> str:
-    """A job's name among those of its sweep: what differs; of a group the option alone.
+    """A job's name among those of its sweep: what differs; of a group the option alone, of a number six digits.
 
     Example:
         >>> job_name(["neuron=lif", "neuron.tau_rc=0.02", "n_steps=30"], ["neuron", "neuron.tau_rc"], {"neuron": {}})
         'lif tau_rc=0.02'
+        >>> job_name(["optimizer.lr=0.0007890633243350092"], ["optimizer.lr"], {})
+        'lr=0.000789063'
     """
     names = short_names(swept, swept)
     words = []
@@ -54,5 +56,13 @@ def job_name(overrides: Sequence[str], swept: Sequence[str], plain: Mapping[str,
         key, value = key_of(override), override.partition("=")[2]
         if key in names:
             is_group = isinstance(plain.get(key), Mapping) or "@" in key or "/" in key or key in ("experiment", "debug")
-            words.append(value if is_group else f"{names[key]}={value}")
+            words.append(value if is_group else f"{names[key]}={_six_digits(value)}")
     return " ".join(words)
+
+
+def _six_digits(value: str) -> str:
+    """A number that a search has drawn, as people read it; anything shorter as it is."""
+    try:
+        return f"{float(value):.6g}" if len(value) > 12 else value
+    except ValueError:
+        return value

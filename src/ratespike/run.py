@@ -96,7 +96,7 @@ def _open_run(job: Job[Config], client: Client, sweep: Membership | None) -> Run
     tags = tags_of(job)
     if sweep is None or parent is None:
         return runs.open_run(client, experiment, run_name(experiment, job.overrides), tags)
-    name = job_name(job.overrides, sweep.swept, job.plain)
+    name = job_name(job.overrides, sweep.swept, job.plain) or run_name(experiment, job.overrides)
     for found in children(client, parent, tags[CONFIG_HASH]):
         if _at_its_end(found, job, client, name).info.status == "FINISHED":
             print(f"#{job.number} {name}: finished before, in run {found.info.run_id}")

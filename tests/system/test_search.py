@@ -11,8 +11,14 @@ from services import wait_until
 pytestmark = pytest.mark.system
 
 SEARCH = (
-    *("-m", "+experiment=mnist", "+debug=fast", "data.train_images=300", "data.test_images=20", "n_steps=8"),
-    *("data.validation_images=200", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=20", "hydra.sweeper.n_jobs=1"),
+    *("-m", "+experiment=mnist", "+debug=fast", "data.train_images=2000", "data.batch_size=50", "n_steps=8"),
+    *(
+        "data.test_images=20",
+        "data.validation_images=200",
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.n_trials=20",
+        "hydra.sweeper.n_jobs=1",
+    ),
     *("hydra.sweeper.sampler.seed=3", "objective=[val/spiking_accuracy,val/synaptic_operations]"),
     *(
         "hydra.sweeper.direction=[maximize,minimize]",
