@@ -88,6 +88,12 @@ def command(
         if wants_traceback:
             raise
         sys.exit(f"error: {_explain(error, root, config_name)}")
+    except sweep.RefusedError as refusal:
+        if wants_traceback or not isinstance(refusal.reason, (HydraException, OmegaConfBaseException, ParameterError)):
+            raise refusal.reason from None
+        sys.exit(f"error: {_explain(refusal.reason, root, config_name)}")
+    except sweep.JobFailedError as error:
+        sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception as error:
@@ -110,10 +116,14 @@ def _explain(error: Exception, root: Path, config_name: str) -> str:
     text = " ".join(line for line in lines if not re.match(r"full_key|object_type|reference_type|To append|See http", line))
     option = re.search(r"Could not find '([\w/]+)/([^/']+)'", text)
     if option:
+        told, _, available = text.partition(" Available options")
         options = [path.stem for path in (root / "conf" / option[1]).glob("*.yaml")]
-        return f"{text.split(' Available options')[0]}: {nearest(option[2], options)}"
+        if option[1].startswith("hydra/"):
+            options = available.partition(":")[2].partition(" Config")[0].split()
+            told += ", or its extra is not installed (docs/many_devices.md)"
+        return f"{told}: {nearest(option[2], options)}"
     key = re.search(r"Could not override '([^']+)'", text)
-    if key:
+    if key and not key[1].startswith("hydra."):
         parent, _, name = key[1].rpartition(".")
         return f"{text}: {nearest(name, _keys(root, config_name, parent))}"
     return text

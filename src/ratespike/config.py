@@ -34,7 +34,7 @@ class TrainerConfig:
     """How long and where to train (see `pytorch_lightning.Trainer`)."""
 
     max_epochs: int = parameter(5, at_least=1)
-    accelerator: str = parameter("auto")
+    accelerator: str = parameter("auto", choices=("auto", "cpu", "gpu"))
     devices: int = parameter(1, at_least=1)
     strategy: str = parameter("auto")
 

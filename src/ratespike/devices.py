@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ratespike.parameters import ParameterError
 from ratespike.tracking.locks import Locks
 
 _LOOK_AGAIN, _SAY_SO_AFTER = 0.1, 2.0  # seconds
@@ -42,23 +41,20 @@ def leased(n_devices: int, accelerator: str, at_once: int) -> Iterator[None]:
     what else the host does, because the last digits of a training depend on it.
 
     Args:
-        n_devices: how many GPUs.
+        n_devices: how many GPUs, or processes.
         accelerator: as Lightning names it; `cpu` wants no GPU.
         at_once: how many jobs divide the cores.
-
-    Raises:
-        ParameterError: there are GPUs, but not so many.
     """
     import torch
 
-    gpus = _gpus() if accelerator in ("auto", "gpu", "cuda") else []
-    if gpus and n_devices > len(gpus):
-        raise ParameterError(f"trainer.devices={n_devices}: this host has {len(gpus)} GPUs")
-    torch.set_num_threads(max(1, min(_cores() // at_once, torch.get_num_threads())))  # OMP_NUM_THREADS may say less
+    gpus = _gpus() if accelerator != "cpu" else []
+    threads = max(1, min(_cores() // at_once, torch.get_num_threads()))  # OMP_NUM_THREADS may say less
+    torch.set_num_threads(threads)
     if not gpus:
+        os.environ["OMP_NUM_THREADS"] = str(max(1, threads // n_devices))  # of each process of `ddp_spawn`
         yield
         return
-    with lease([f"GPU {gpu}" for gpu in gpus], n_devices) as names:
+    with lease([f"GPU {gpu}" for gpu in gpus], min(n_devices, len(gpus))) as names:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(name.removeprefix("GPU ") for name in names)
         yield
 

@@ -1,9 +1,12 @@
 """A trained network simulated again, as a run below the one that trained it."""
 
+import hashlib
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ratespike import terminal
 from ratespike.command import Job
@@ -22,7 +25,7 @@ from ratespike.tracking.runs import BEST, Client
 from ratespike.tracking.status import track
 
 _MAY_CHANGE = ("batch_size", "dir")  # of the data: in an evaluation neither changes a result
-_TRAINING = ("data", "network", "neuron", "optimizer", "seed")
+_TRAINING = ("data", "network", "neuron", "optimizer", "seed", "trainer")
 
 
 def evaluate_trained(job: Job[EvaluateConfig], parts: Parts) -> None:
@@ -38,7 +41,8 @@ def evaluate_trained(job: Job[EvaluateConfig], parts: Parts) -> None:
     untrained = {name: weights.clone() for name, weights in parts.network.state_dict().items()}
     classifier = build_classifier(parts, job.config, job.plain, job.config.n_steps)
     parts.network.load_state_dict(trained.state)
-    tags = tags_of(job) | {shared.TRAINED_IN: str(job.config.run or job.config.checkpoint)}
+    tags = tags_of(job) | {shared.TRAINED_IN: job.config.tracking.parent or str(job.config.checkpoint)}
+    tags[shared.SIMULATION_HASH] += f" of {_digest(trained.state)}"  # what is found by a name may have changed
     run = runs.open_run(client, job.config.tracking.experiment, _name(job), tags)
     with track(run, job.root, job.config.tracking.system_metrics):
         describe(run, job.plain, job.root, is_slice=parts.data.is_slice)
@@ -61,14 +65,22 @@ def _trained(job: Job[EvaluateConfig], client: Client) -> Checkpoint:
 
 
 def _refuse_another_training(plain: Mapping[str, Any], trained: Mapping[str, Any]) -> None:
-    may_change = {name: plain["data"][name] for name in _MAY_CHANGE}
-    same = {**trained, "data": {**trained["data"], **may_change}, "trainer": plain["trainer"]}
+    data = {**trained["data"], **{name: plain["data"][name] for name in _MAY_CHANGE}}
+    trainer = {**plain["trainer"], "max_epochs": trained["trainer"]["max_epochs"]}
+    same = {**trained, "data": data, "trainer": trainer}
     if training_parts(plain) == training_parts(same):
         return
     before = dict(flat(same))
     changed = [key for key, value in flat(plain) if key.split(".")[0] in _TRAINING and before.get(key) != value]
     words = ", ".join(f"{key} (trained with {before.get(key)})" for key in changed)
     raise ParameterError(f"{words}: would change the training; `python train.py` trains another network")
+
+
+def _digest(state: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, weights in sorted(state.items()):
+        digest.update(name.encode() + weights.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _name(job: Job[EvaluateConfig]) -> str:

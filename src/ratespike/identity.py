@@ -12,7 +12,10 @@ from ratespike.optimizers import Optimizer
 from ratespike.parameters import build, training_values
 
 _PACKAGE = Path(__file__).parent
-_TRAINING_SOURCES = ("classifier", "compiled", "data", "datamodule", "network", "neurons", "optimizers", "parameters")
+_TRAINING_SOURCES = (
+    *("classifier", "compiled", "data", "datamodule", "network", "neurons", "optimizers", "parameters"),
+    *("parts", "training"),
+)
 _SIMULATION_SOURCES = (*_TRAINING_SOURCES, "metrics", "simulation", "synapses")
 _NOT_IN_RESULT = ("tracking", "resume", "objective")  # where a result is kept, and what for, does not change it
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ratespike.command import Job
-from ratespike.config import Config, RunConfig
+from ratespike.config import Config, RunConfig, TrainerConfig
 from ratespike.data import DataSet, Splits
 from ratespike.network import build_network
 from ratespike.optimizers import Optimizer
@@ -49,6 +49,9 @@ class Parts:
 def check_and_build(job: Job[RunConfig]) -> Parts:
     """The parts of a job whose result can be kept; raises `ParameterError`."""
     resumed = isinstance(job.config, Config) and job.config.resume is not None
+    if isinstance(job.config, Config) and job.config.objective is not None and job.number is None:
+        raise ParameterError(f"objective={job.config.objective}: only a search has one; add -m hydra/sweeper=optuna")
+    _check_devices(job.config.trainer)
     address.check(address.resolve(job.config.tracking.uri, job.root), exists=resumed)
     return build_parts(job.config, job.root)
 
@@ -76,6 +79,15 @@ def build_classifier(parts: Parts, config: RunConfig, plain: Mapping[str, Any], 
     description = {"config": plain, "image_shape": list(parts.data.image_shape), "classes": parts.data.classes}
     simulation = functools.partial(parts.simulate, n_steps=n_steps)
     return Classifier(parts.network, parts.optimizer, simulation, comparison, parts.data.classes, config.seed, description)
+
+
+def _check_devices(trainer: TrainerConfig) -> None:
+    """Of this host; where a sweep is started there may be others."""
+    n_gpus = torch.cuda.device_count()
+    if trainer.accelerator == "gpu" and not n_gpus and not torch.backends.mps.is_available():
+        raise ParameterError("trainer.accelerator=gpu: there is none here; take auto or cpu")
+    if trainer.accelerator != "cpu" and 0 < n_gpus < trainer.devices:
+        raise ParameterError(f"trainer.devices={trainer.devices}: there are {n_gpus} GPUs here")
 
 
 def _check_strategy(strategy: str) -> None:

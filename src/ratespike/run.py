@@ -3,7 +3,7 @@
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -97,14 +97,22 @@ def _open_run(job: Job[Config], client: Client, sweep: Membership | None) -> Run
     if sweep is None or parent is None:
         return runs.open_run(client, experiment, run_name(experiment, job.overrides), tags)
     name = job_name(job.overrides, sweep.swept, job.plain) or run_name(experiment, job.overrides)
-    for found in children(client, parent, tags[CONFIG_HASH]):
-        if _at_its_end(found, job, client, name).info.status == "FINISHED":
+    attempts = [_at_its_end(run, job, client, name) for run in children(client, parent, tags[CONFIG_HASH])]
+    for found in attempts:
+        if found.info.status == "FINISHED":
             print(f"#{job.number} {name}: finished before, in run {found.info.run_id}")
             return None
-        run = Run(client, found.info.run_id, experiment, taken_up=True)
-        run.tags(tags)
-        return run
-    return runs.open_run(client, experiment, name, tags | {SWEEP: sweep.sweep})
+    for found in attempts:
+        if _same_code(found.data.tags, tags):
+            run = Run(client, found.info.run_id, sweep.experiment, taken_up=True)
+            run.tags(tags)
+            return run
+    return runs.open_run(client, sweep.experiment, name, tags | {SWEEP: sweep.sweep})
+
+
+def _same_code(run: Mapping[str, str], tags: Mapping[str, str]) -> bool:
+    """Whether what a run has done, by its tags, is what the present code would do."""
+    return all(run.get(name) == tags[name] for name in (shared.TRAINING_HASH, shared.SIMULATION_HASH))
 
 
 def _at_its_end(run: Entity, job: Job[Config], client: Client, name: str) -> Entity:
@@ -121,6 +129,8 @@ def _interrupted_run(job: Job[Config], client: Client, run_id: str) -> Run:
     run = runs.find_run(client, run_id)
     if run.tag(CONFIG_HASH) != config_hash(job.plain):
         raise ParameterError(f"resume={run.id}: that run has another configuration; give the options that it was started with")
+    if not _same_code(client.get_run(run.id).data.tags, tags_of(job)):
+        raise ParameterError(f"resume={run.id}: that run was begun with other code; start it anew, without resume=")
     run.tags(signs_of_life(job.root))
     return Run(client, run.id, run.experiment, taken_up=True)
 

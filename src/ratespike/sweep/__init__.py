@@ -5,19 +5,21 @@
 
 import hashlib
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
-from ratespike.config import RunConfig
+from ratespike.config import Config, RunConfig
 from ratespike.devices import leased
 from ratespike.own_process import INTERRUPTED, run_in_own_process
 from ratespike.parameters import ParameterError
@@ -44,14 +46,26 @@ class _Begun:
 _begun: list[_Begun] = []  # one at most
 
 
+class RefusedError(SystemExit):
+    """Why a sweep does not begin; an exit, because of an exception in a callback Hydra makes a warning and goes on."""
+
+    def __init__(self, reason: Exception):
+        super().__init__(f"error: {reason}")
+        self.reason = reason
+
+
+class JobFailedError(Exception):
+    """A job of a multirun that is no sweep with a parent run, or of a search, has failed; it has said why."""
+
+
 class Sweep(Callback):
     """Checks all jobs of a sweep before the first one starts, and opens the parent run that they are shown below."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
             parent = _begin(config, root=_root(config))
-        except ParameterError as error:
-            sys.exit(f"error: {error}")  # of an exception in a callback Hydra makes a warning
+        except Exception as error:
+            raise RefusedError(error) from error
         with read_write(config), open_dict(config):
             config.hydra.overrides.task.append(f"tracking.parent={parent}")
 
@@ -61,6 +75,9 @@ def run_job(task: "Callable[[Job[Any]], None]", job: "Job[Any]") -> list[float] 
 
     Returns:
         What it has reached, if the multirun is a search.
+
+    Raises:
+        JobFailedError: it has failed, and no sweep's conclusion will say so. Hydra raises it when the others have ended.
     """
     code = run_in_own_process(partial(_on_its_devices, task), job)
     if code < 0:
@@ -69,7 +86,10 @@ def run_job(task: "Callable[[Job[Any]], None]", job: "Job[Any]") -> list[float] 
         from ratespike.sweep.conclusion import bury
 
         bury(job, reason)
-    return reached(job) if code == 0 and getattr(job.config, "objective", None) is not None else None
+    is_search = isinstance(job.config, Config) and job.config.objective is not None
+    if code != 0 and (is_search or not isinstance(job.config, Config)):
+        raise JobFailedError(f"job #{job.number} of this multirun failed; the same command tries it again")
+    return reached(job) if is_search else None
 
 
 def _on_its_devices(task: "Callable[[Job[Any]], None]", job: "Job[Any]") -> None:
@@ -107,6 +127,9 @@ def end() -> None:
 
 def _begin(config: DictConfig, root: Path) -> str:
     """Check the jobs, open the parent run; its id."""
+    if config.resume is not None:
+        raise ParameterError(f"resume={config.resume}: goes on with a single run; the command of a sweep resumes by itself")
+    _check_is_installed(config.hydra.launcher._target_)
     planned = plan(config)
     goals = objectives(config.objective, config.hydra.sweeper)
     uri = address.resolve(config.tracking.uri, root)
@@ -123,12 +146,20 @@ def _begin(config: DictConfig, root: Path) -> str:
     hashes = tuple(config_hash(configuration) for configuration in configurations)
     identity = json.dumps([sorted(hashes), *([] if planned.are_all else planned.overrides)])
     longest = max(configuration["n_steps"] for configuration in configurations) if planned.are_all else 0
-    membership = Membership(hashlib.sha256(identity.encode()).hexdigest()[:16], planned.swept, longest)
-    parent = open_parent(runs.connect(uri), config.tracking.experiment, planned.name, membership)
+    sweep = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    membership = Membership(sweep, planned.swept, longest, config.tracking.experiment)
+    parent = open_parent(runs.connect(uri), planned.name, membership)
     tracked = ExitStack()
     tracked.enter_context(track(parent, root, system_metrics=False))
     _begun.append(_Begun(parent, root, hashes if planned.are_all else None, goals, tracked))
     return parent.id
+
+
+def _check_is_installed(launcher: str) -> None:
+    """Refuse a launcher whose configuration is ours but whose package is not there."""
+    package = re.fullmatch(r"hydra_plugins\.hydra_(\w+)_launcher\..*", launcher)
+    if package and not util.find_spec(f"hydra_plugins.hydra_{package[1]}_launcher"):
+        raise ParameterError(f"hydra/launcher: {launcher} is not installed; pip install -e '.[{package[1]}]'")
 
 
 def _root(config: DictConfig) -> Path:

@@ -9,10 +9,11 @@ import numpy as np
 
 from ratespike.comparison import figures, report, terminal
 from ratespike.comparison.statistics import non_dominated
+from ratespike.config import RunConfig
 from ratespike.sweep.objective import Objective, value_of
 from ratespike.tracking import address, runs
 from ratespike.tracking.description import note
-from ratespike.tracking.runs import Entity, Run
+from ratespike.tracking.runs import Entity, Run, pages
 from ratespike.tracking.search import curves, finished_runs
 from ratespike.tracking.status import ERROR, is_alive
 from ratespike.tracking.sweeps import CONFIG_HASH, children
@@ -51,8 +52,9 @@ def conclude(
         _keep_comparison(parent)
     done = {job.data.tags.get(CONFIG_HASH) for job in finished}
     n_jobs = len(set(expected)) if expected else len(jobs)
-    n_missing = len(set(expected) - done) if expected else n_jobs - len(finished)
-    parent.metrics({"sweep/jobs": n_jobs, "sweep/finished": n_jobs - n_missing})
+    n_missing = len(set(expected) - done) if expected else 0  # what a search lacks its sweeper has said
+    n_finished = n_jobs - n_missing if expected else len(finished)
+    parent.metrics({"sweep/jobs": n_jobs, "sweep/finished": n_finished})
     if n_missing and not interrupted:
         errors = [f"{job.info.run_name}: {job.data.tags[ERROR]}" for job in jobs if ERROR in job.data.tags]
         first = f"; {errors[0]}" if errors else ""
@@ -78,7 +80,11 @@ def _keep_best(parent: Run, finished: list[Entity], goals: Sequence[Objective]) 
 
 def _keep_front(parent: Run, finished: list[Entity], goals: Sequence[Objective]) -> None:
     runs_of = [Run(parent.client, run.info.run_id, parent.experiment) for run in finished]
-    values = np.array([[value_of(run, goal.metric) for goal in goals] for run in runs_of])
+    every = np.array([[value_of(run, goal.metric) for goal in goals] for run in runs_of])
+    is_number = np.isfinite(every).all(axis=1)  # a diverged loss is none
+    if not is_number.any():
+        return
+    values, finished = every[is_number], [run for run, known in zip(finished, is_number, strict=True) if known]
     upwards = values * [1 if goal.maximize else -1 for goal in goals]
     best = non_dominated(upwards) if len(goals) > 1 else np.arange(len(finished)) == upwards[:, 0].argmax()
     if len(goals) == 1:
@@ -120,10 +126,13 @@ def bury(job: "Job[Any]", reason: str) -> None:
     """Mark the run of a job whose process was killed as FAILED."""
     from ratespike.identity import config_hash
 
-    parent = job.config.tracking.parent
+    if not isinstance(job.config, RunConfig):
+        return
     client = runs.connect(address.resolve(job.config.tracking.uri, job.root))
-    for run in children(client, parent, config_hash(job.plain)):
-        if run.info.status == "RUNNING" and not is_alive(run, job.root):
+    experiments = [experiment.experiment_id for experiment in pages(client.search_experiments)]
+    same = f"tags.`{CONFIG_HASH}` = '{config_hash(job.plain)}' and attributes.status = 'RUNNING'"
+    for run in client.search_runs(experiments, same, max_results=100):
+        if not is_alive(run, job.root):
             client.set_tag(run.info.run_id, ERROR, reason)
             client.set_terminated(run.info.run_id, "FAILED")
 

@@ -63,8 +63,7 @@ def _end(override: Override, last: bool) -> str:
         interval = override.value()
         assert isinstance(interval, IntervalSweep)
         return f"{key}={interval.end if last else interval.start}"
-    if override.is_discrete_sweep():
-        values = list(override.sweep_string_iterator())
+    if override.is_discrete_sweep() and (values := list(override.sweep_string_iterator())):
         return f"{key}={values[-1 if last else 0]}"
     return str(override.input_line)
 

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from ratespike.command import Job
     from ratespike.tracking.runs import Run
 
-METRICS = (
-    *("val/spiking_accuracy", "val/rate_accuracy", "val/accuracy_gap", "val/agreement", "val/synaptic_operations"),
-    *("val/mean_steps", "val/loss"),
-)
+MORE_IS_BETTER = {
+    **dict.fromkeys(("val/spiking_accuracy", "val/rate_accuracy", "val/agreement"), True),
+    **dict.fromkeys(("val/accuracy_gap", "val/synaptic_operations", "val/mean_steps", "val/loss"), False),
+}
 _FIRING_RATE = re.compile(r"val/firing_rate_hz/.+")
 _EXAMPLE = "objective=[val/spiking_accuracy,val/synaptic_operations] hydra.sweeper.direction=[maximize,minimize]"
 
@@ -49,7 +49,12 @@ def objectives(names: Any, sweeper: Any) -> tuple[Objective, ...]:
             f"objective={','.join(metrics) or 'null'}: one is wanted for each of hydra.sweeper.direction={','.join(words)}, "
             f"for example {_EXAMPLE}"
         )
-    return tuple(Objective(metric, word == "maximize") for metric, word in zip(metrics, words, strict=True))
+    goals = tuple(Objective(metric, word == "maximize") for metric, word in zip(metrics, words, strict=True))
+    for goal in goals:
+        if goal.maximize != MORE_IS_BETTER.get(goal.metric, goal.maximize):
+            wrong, right = ("maximize", "minimize") if goal.maximize else ("minimize", "maximize")
+            raise ParameterError(f"objective={goal.metric}: hydra.sweeper.direction={wrong} looks for the worst; give {right}")
+    return goals
 
 
 def reached(job: "Job[Any]") -> list[float] | float | None:
@@ -83,8 +88,8 @@ def _metrics(names: Any) -> list[str]:
     for name in metrics:
         if name.startswith("test/"):
             raise ParameterError(f"objective={name}: the test images choose nothing; take val/{name.removeprefix('test/')}")
-        if name not in METRICS and not _FIRING_RATE.fullmatch(name):
-            known = [*METRICS, "val/firing_rate_hz/<layer>"]
+        if name not in MORE_IS_BETTER and not _FIRING_RATE.fullmatch(name):
+            known = [*MORE_IS_BETTER, "val/firing_rate_hz/<layer>"]
             raise ParameterError(f"objective={name}: no metric of the validation images; {nearest(name, known)}")
     return metrics
 

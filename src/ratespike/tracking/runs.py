@@ -1,6 +1,7 @@
 """One MLflow run and everything that is kept of it."""
 
 import csv
+import functools
 import io
 import sqlite3
 import tempfile
@@ -182,7 +183,7 @@ def connect(uri: str) -> MlflowClient:
     mlflow.set_tracking_uri(uri)
     database = database_file(uri)
     # two processes that create or migrate one SQLite file destroy it
-    alone = Locks(database.with_name(f"{database.name}.lock")).hold("migration") if database else nullcontext()
+    alone = _locks_beside(database).hold("migration") if database else nullcontext()
     try:
         with alone:
             client = MlflowClient()
@@ -194,6 +195,11 @@ def connect(uri: str) -> MlflowClient:
     return client
 
 
+@functools.cache  # an object of each file a process
+def _locks_beside(database: Path) -> Locks:
+    return Locks(database.with_name(f"{database.name}.lock"))
+
+
 def _let_readers_and_a_writer_work_together(database: Path) -> None:
     with sqlite3.connect(database) as connection:
         connection.execute("PRAGMA journal_mode=WAL")  # the file remembers it
@@ -203,6 +209,8 @@ def _let_readers_and_a_writer_work_together(database: Path) -> None:
 def open_run(client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str]) -> Run:
     """A new run, in an experiment of this name that is made if need be; with SQLite, artifacts go beside the database."""
     found = client.get_experiment_by_name(experiment)
+    if found and found.lifecycle_stage != "active":
+        raise ParameterError(f"tracking.experiment={experiment}: is deleted; restore it in MLflow or take another name")
     experiment_id = found.experiment_id if found else _new_experiment(client, experiment)
     run = client.create_run(experiment_id, run_name=name, tags=dict(tags))
     return Run(client, run.info.run_id, experiment)
@@ -214,10 +222,10 @@ def _new_experiment(client: MlflowClient, name: str) -> str:
     tags = {"mlflow.experimentKind": "custom_model_development"}
     try:
         return client.create_experiment(name, artifact_location=location, tags=tags)
-    except mlflow.exceptions.MlflowException:  # another process was faster, or the experiment was deleted
+    except mlflow.exceptions.MlflowException:  # another process was faster
         found = client.get_experiment_by_name(name)
-        if found is None or found.lifecycle_stage != "active":
-            raise ParameterError(f"tracking.experiment={name}: cannot be made; is there a deleted one of that name?") from None
+        if found is None:
+            raise ParameterError(f"tracking.experiment={name}: cannot be made") from None
         return found.experiment_id
 
 

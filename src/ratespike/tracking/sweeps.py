@@ -23,15 +23,18 @@ class Membership:
         sweep: the sweep's hash.
         swept: the overrides' keys that differ between its jobs.
         longest: the largest `n_steps` of its jobs; 0 if that is not known.
+        experiment: the parent's, in which its jobs are too.
     """
 
     sweep: str
     swept: tuple[str, ...]
     longest: int
+    experiment: str
 
 
-def open_parent(client: MlflowClient, experiment: str, name: str, membership: Membership) -> Run:
+def open_parent(client: MlflowClient, name: str, membership: Membership) -> Run:
     """The parent of this sweep: the one that an earlier call of the same command has left, or a new one."""
+    experiment = membership.experiment
     found = client.get_experiment_by_name(experiment)
     if found is not None:
         same = client.search_runs([found.experiment_id], f"tags.`{SWEEP}` = '{membership.sweep}'", max_results=1000)
@@ -44,10 +47,12 @@ def open_parent(client: MlflowClient, experiment: str, name: str, membership: Me
 
 def membership_below(client: MlflowClient, parent_id: str) -> Membership | None:
     """What the parent run tells its jobs; None if it is no sweep's."""
-    tags = client.get_run(parent_id).data.tags
+    parent = client.get_run(parent_id)
+    tags = parent.data.tags
     if SWEPT not in tags:
         return None
-    return Membership(tags[SWEEP], tuple(json.loads(tags[SWEPT])), int(tags[LONGEST]))
+    experiment = client.get_experiment(parent.info.experiment_id).name
+    return Membership(tags[SWEEP], tuple(json.loads(tags[SWEPT])), int(tags[LONGEST]), experiment)
 
 
 def children(client: MlflowClient, parent_id: str, config_hash: str | None = None) -> Sequence[Entity]:
