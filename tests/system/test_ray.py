@@ -26,10 +26,10 @@ SWEEP = (
 def ray(*arguments: str, log: Path) -> subprocess.Popen[bytes]:
     """`ray start --block`, whose processes end with it."""
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
-    output = log.open("wb")
-    return subprocess.Popen(
-        [RAY, "start", "--block", *arguments], stdout=output, stderr=output, env=environment, start_new_session=True
-    )
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [RAY, "start", "--block", *arguments], stdout=output, stderr=output, env=environment, start_new_session=True
+        )
 
 
 @pytest.fixture
