@@ -14,7 +14,7 @@ def quiet() -> None:
     """Silence what libraries tell about themselves."""
     for name in ("pytorch_lightning", "lightning", "alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    for name in ("pytorch_lightning", "mlflow", "torch"):
+    for name in ("pytorch_lightning", "lightning_fabric", "mlflow", "torch"):
         warnings.filterwarnings("ignore", module=name)
 
 
