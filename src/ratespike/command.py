@@ -23,6 +23,7 @@ from ratespike.own_process import INTERRUPTED, interrupt_on_termination
 from ratespike.parameters import ParameterError, nearest
 
 C = TypeVar("C", covariant=True)
+_BAD_INPUT = (HydraException, OmegaConfBaseException, ParameterError)
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,11 @@ def command(
     try:
         before(sys.argv[1:], root)
         hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name=config_name)(job)()
-    except (HydraException, OmegaConfBaseException, ParameterError) as error:
-        if wants_traceback:
-            raise
-        sys.exit(f"error: {_explain(error, root, config_name)}")
-    except sweep.RefusedError as refusal:
-        if wants_traceback or not isinstance(refusal.reason, (HydraException, OmegaConfBaseException, ParameterError)):
-            raise refusal.reason from None
-        sys.exit(f"error: {_explain(refusal.reason, root, config_name)}")
+    except (*_BAD_INPUT, sweep.RefusedError) as error:
+        reason = error.reason if isinstance(error, sweep.RefusedError) else error
+        if wants_traceback or not isinstance(reason, _BAD_INPUT):
+            raise reason from reason.__cause__
+        sys.exit(f"error: {_explain(reason, root, config_name)}")
     except sweep.JobFailedError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ from ratespike.config import RunConfig
 from ratespike.sweep.objective import Objective, value_of
 from ratespike.tracking import address, runs
 from ratespike.tracking.description import note
-from ratespike.tracking.runs import Entity, Run, pages
+from ratespike.tracking.runs import Entity, Run
 from ratespike.tracking.search import curves, finished_runs
 from ratespike.tracking.status import ERROR, is_alive
 from ratespike.tracking.sweeps import CONFIG_HASH, children
@@ -129,9 +129,8 @@ def bury(job: "Job[Any]", reason: str) -> None:
     if not isinstance(job.config, RunConfig):
         return
     client = runs.connect(address.resolve(job.config.tracking.uri, job.root))
-    experiments = [experiment.experiment_id for experiment in pages(client.search_experiments)]
     same = f"tags.`{CONFIG_HASH}` = '{config_hash(job.plain)}' and attributes.status = 'RUNNING'"
-    for run in client.search_runs(experiments, same, max_results=100):
+    for run in client.search_runs(runs.experiment_ids(client), same, max_results=100):
         if not is_alive(run, job.root):
             client.set_tag(run.info.run_id, ERROR, reason)
             client.set_terminated(run.info.run_id, "FAILED")

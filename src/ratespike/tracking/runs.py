@@ -234,8 +234,7 @@ def find_run(client: MlflowClient, id_or_name: str) -> Run:
     try:
         run = client.get_run(id_or_name)
     except mlflow.exceptions.MlflowException:
-        experiments = [experiment.experiment_id for experiment in pages(client.search_experiments)]
-        found = named(client, experiments, id_or_name, f"run {id_or_name}")
+        found = named(client, experiment_ids(client), id_or_name, f"run {id_or_name}")
         if found is None:
             where = mlflow.get_tracking_uri()
             raise ParameterError(f"run {id_or_name}: not found in {where}; `mlflow ui` shows the ids") from None
@@ -256,6 +255,11 @@ def named(client: MlflowClient, experiment_ids: list[str], name: str, asked: str
         ids = ", ".join(run.info.run_id for run in found)
         raise ParameterError(f"{asked}: {len(found)} runs have this name; give an id: {ids}")
     return found[0] if found else None
+
+
+def experiment_ids(client: MlflowClient) -> list[str]:
+    """Of all experiments that are not deleted."""
+    return [experiment.experiment_id for experiment in pages(client.search_experiments)]
 
 
 def pages(search: Callable[..., Any]) -> Iterator[Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ratespike.tracking.runs import Run, pages
+from ratespike.tracking.runs import Run, experiment_ids
 
 TRAINING_HASH, TRAINED = "ratespike.training_hash", "ratespike.trained"
 SIMULATION_HASH, SIMULATED = "ratespike.simulation_hash", "ratespike.simulated_steps"
@@ -65,7 +65,7 @@ def keep_simulation(run: Run, n_steps: int, arrays: dict[str, np.ndarray]) -> No
 
 def _others(run: Run, same: str) -> Iterator[tuple[Run, dict[str, str]]]:
     """Other runs that a filter finds, the oldest first, with their tags."""
-    experiments = [experiment.experiment_id for experiment in pages(run.client.search_experiments)]
+    experiments = experiment_ids(run.client)
     for found in run.client.search_runs(experiments, same, max_results=100, order_by=["attributes.start_time"]):
         if found.info.run_id != run.id:
             yield Run(run.client, found.info.run_id, ""), found.data.tags
