@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ratespike import sweep
+from ratespike import ranks, sweep
 from ratespike.config import check
 from ratespike.devices import jobs_at_once
 from ratespike.own_process import INTERRUPTED, interrupt_on_termination
@@ -66,7 +66,7 @@ def command(
         settings = HydraConfig.get()
         overrides, folder = list(settings.overrides.task), Path(settings.runtime.output_dir)
         if settings.mode != RunMode.MULTIRUN:
-            task(Job(checked, plain, overrides, root, folder))
+            ranks.divide(task, Job(checked, plain, overrides, root, folder))
             return None
         at_once = jobs_at_once(settings.launcher)
         return sweep.run_job(task, Job(checked, plain, overrides, root, folder, settings.job.num, at_once))
@@ -78,7 +78,9 @@ def command(
             sys.exit(f"error: {error}")  # Hydra reports an exception with lines of its own, an exit it lets pass
 
     interrupt_on_termination()
-    warnings.filterwarnings("ignore", ".*is validated against ConfigStore schema")  # conf/hydra/launcher extends the plugins'
+    warnings.filterwarnings(
+        "ignore", r"\s*'hydra/launcher/\w+' is validated against"
+    )  # conf/hydra/launcher extends the plugins'
     wants_traceback = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, and the line is ours
     job = run if wants_traceback else run_or_exit

@@ -3,6 +3,7 @@
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from ratespike.command import Job
 from ratespike.config import RunConfig
 from ratespike.datamodule import Batches, DataModule
 from ratespike.metrics import STEPS_SHOWN, Results
+from ratespike.ranks import in_all_ranks
 from ratespike.tracking import shared
 from ratespike.tracking.locks import locks_below
 from ratespike.tracking.runs import Run
@@ -94,7 +96,7 @@ def _measure(
     def results(batches: Batches) -> Results:
         with tempfile.TemporaryDirectory() as folder:
             told = _Tell(Path(folder) / "results.npz")
-            trainer_for(job, told).test(classifier, batches, verbose=False)
+            in_all_ranks(partial(_images, job, told, classifier, batches))
             with np.load(told.path) as arrays:
                 classifier.seconds |= {mode: arrays[mode].item() for mode in classifier.seconds}
                 return Results.from_arrays(dict(arrays))
@@ -105,6 +107,10 @@ def _measure(
     classifier.network.load_state_dict(trained)
     validation = results(datamodule.val_dataloader())
     return Measured(test=results(datamodule.test_dataloader()), validation=validation, untrained=before)
+
+
+def _images(job: Job[RunConfig], told: Callback, classifier: Classifier, batches: Batches) -> None:
+    trainer_for(job, told).test(classifier, batches, verbose=False)
 
 
 def _log_speed(run: Run, classifier: Classifier, results: Results, seconds: float) -> None:

@@ -3,7 +3,11 @@
 import shutil
 import time
 import zipfile
+from functools import partial
+from pathlib import Path
 
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 
@@ -12,6 +16,7 @@ from ratespike.command import Job
 from ratespike.config import Config, RunConfig
 from ratespike.datamodule import DataModule
 from ratespike.loading import read_checkpoint
+from ratespike.ranks import in_all_ranks, n_nodes, n_ranks
 from ratespike.tracking import shared
 from ratespike.tracking.lightning import KeepEpochs
 from ratespike.tracking.locks import locks_below
@@ -38,11 +43,14 @@ def train(job: Job[Config], run: Run, classifier: Classifier, datamodule: DataMo
 def trainer_for(job: Job[RunConfig], *callbacks: Callback) -> Trainer:
     """Lightning's trainer as the configuration wants it; a job of a sweep shows no progress bar."""
     trainer = job.config.trainer
+    spawns = trainer.strategy == "auto" and trainer.devices > 1
     return Trainer(
         max_epochs=trainer.max_epochs,
         accelerator=trainer.accelerator,
         devices=trainer.devices,
-        strategy="ddp_spawn" if trainer.strategy == "auto" and trainer.devices > 1 else trainer.strategy,
+        num_nodes=n_nodes(),
+        strategy="ddp" if n_ranks() > 1 else "ddp_spawn" if spawns else trainer.strategy,
+        plugins=[SLURMEnvironment(auto_requeue=False) if n_ranks() > 1 else LightningEnvironment()],
         logger=False,
         callbacks=[*callbacks, *([RichProgressBar()] if job.number is None else [])],
         enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
@@ -65,6 +73,12 @@ def _fit(job: Job[Config], run: Run, classifier: Classifier, datamodule: DataMod
         (folder / BEST).parent, "best", monitor="val/rate_accuracy", mode="max", save_last=True, enable_version_counter=False
     )
     began = time.perf_counter()
-    trainer_for(job, best, KeepEpochs(run, best)).fit(classifier, datamodule, ckpt_path=last, weights_only=True)
+    in_all_ranks(partial(_epochs, job, [best, KeepEpochs(run, best)], classifier, datamodule, last))
     run.metrics({"train/seconds": time.perf_counter() - began})
     shutil.rmtree(folder)  # the run's artifacts hold it all
+
+
+def _epochs(
+    job: Job[RunConfig], callbacks: list[Callback], classifier: Classifier, datamodule: DataModule, last: Path | None
+) -> None:
+    trainer_for(job, *callbacks).fit(classifier, datamodule, ckpt_path=last, weights_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from program import query, run, start
+from program import metrics, query, run, start
 from services import found, free_port, service, wait_until
 
 pytestmark = pytest.mark.system
@@ -66,6 +66,8 @@ PartitionName=test Nodes={name} Default=YES MaxTime=INFINITE State=UP
         (folder / part).mkdir()
     patch = pytest.MonkeyPatch()
     patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+    patch.setenv("MASTER_ADDR", "127.0.0.1")
+    patch.setenv("GLOO_SOCKET_IFNAME", "lo")
     munge = [munged, "--foreground", "--force", f"--socket={munge_socket}", f"--key-file={folder}/key"]
     munge += [f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log", f"--seed-file={folder}/munged.seed"]
     with service(munge, folder / "munge.out"):
@@ -126,3 +128,20 @@ def test_a_job_at_its_time_limit_is_queued_again_and_goes_on(checkout: Path) -> 
     assert statuses(checkout)["seed=7"] == "FINISHED" and epochs(checkout, "seed=7") == 12
     logs = [path.read_text() for path in (checkout / "outputs").rglob("*_log.err")]
     assert any("requeued" in log.lower() for log in logs)
+
+
+@pytest.mark.usefixtures("slurm")
+def test_two_tasks_of_a_job_are_one_run_with_the_results_of_one_process(checkout: Path) -> None:
+    uneven = ("data.train_images=501", "data.test_images=99", "data.validation_images=33")
+    code, _, error = run(checkout, "-m", *SLICE, "seed=11,12", *uneven, "trainer.devices=2", *LAUNCHER)
+    assert code == 0, error
+    assert statuses(checkout)["seed=11"] == statuses(checkout)["seed=12"] == "FINISHED"
+    ((run_id,),) = query(checkout, "select run_uuid from runs where name = 'seed=12'")
+    code, _, error = run(checkout, f"run={run_id}", program="evaluate.py")
+    assert code == 0, error
+    ((evaluation,),) = query(checkout, "select run_uuid from runs where name = 'evaluate'")
+
+    def tested(run_id: object) -> dict[tuple[object, object], object]:
+        return {key: value for key, value in metrics(checkout, str(run_id)).items() if str(key[0]).startswith("test/")}
+
+    assert tested(run_id) == tested(evaluation) and len(tested(run_id)) > 10

@@ -8,7 +8,7 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
-from ratespike.config import Config, RunConfig
+from ratespike import ranks
+from ratespike.config import Config, RunConfig, TrainerConfig
 from ratespike.devices import leased
 from ratespike.own_process import INTERRUPTED, run_in_own_process
 from ratespike.parameters import ParameterError
@@ -94,7 +95,7 @@ def run_job(task: "Callable[[Job[Any]], None]", job: "Job[Any]") -> list[float] 
 
 def _on_its_devices(task: "Callable[[Job[Any]], None]", job: "Job[Any]") -> None:
     if job.at_once is None or not isinstance(job.config, RunConfig):
-        task(job)
+        ranks.divide(task, job)
         return
     with leased(job.config.trainer.devices, job.config.trainer.accelerator, job.at_once):
         task(job)
@@ -135,6 +136,7 @@ def _begin(config: DictConfig, root: Path) -> str:
     uri = address.resolve(config.tracking.uri, root)
     address.check(uri, exists=False)
     configurations = check_jobs(config, planned.jobs, planned.swept, root)
+    _check_ranks(config.hydra.launcher, [TrainerConfig(**configuration["trainer"]) for configuration in configurations])
 
     from ratespike import terminal
     from ratespike.identity import config_hash
@@ -153,6 +155,19 @@ def _begin(config: DictConfig, root: Path) -> str:
     tracked.enter_context(track(parent, root, system_metrics=False))
     _begun.append(_Begun(parent, root, hashes if planned.are_all else None, goals, tracked))
     return parent.id
+
+
+def _check_ranks(launcher: DictConfig, trainers: Sequence[TrainerConfig]) -> None:
+    """Refuse jobs of several processes that nobody would make one job of."""
+    tasks = launcher.get("tasks_per_node") or 1
+    if ranks.n_ranks() > 1:
+        what = f"SLURM has started {ranks.n_ranks()} processes of this sweep"
+        raise ParameterError(f"-m: {what}; start one, and hydra/launcher=submitit_slurm starts those of its jobs")
+    if tasks > 1 and not launcher._target_.endswith("SlurmLauncher"):
+        raise ParameterError(f"hydra.launcher.tasks_per_node={tasks}: only SLURM has such; take trainer.devices={tasks}")
+    if tasks > 1:
+        for trainer in trainers:
+            ranks.check(trainer, tasks)
 
 
 def _check_is_installed(launcher: str) -> None:
