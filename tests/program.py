@@ -4,14 +4,20 @@ import io
 import os
 import runpy
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+
+T = TypeVar("T")
 
 
 def start(folder: Path, *arguments: str, program: str = "train.py") -> subprocess.Popen[str]:
@@ -27,6 +33,23 @@ def start(folder: Path, *arguments: str, program: str = "train.py") -> subproces
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+
+
+def wait_until(happened: Callable[[], T], process: subprocess.Popen[Any] | None = None, seconds: float = 300) -> T:
+    """Wait for so long at most, and while `process` lives, until a condition has a true value, which is returned."""
+    deadline = time.monotonic() + seconds
+    while not (value := happened()):
+        assert process is None or process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, f"it did not happen within {seconds} s"
+        time.sleep(0.05)
+    return value
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens to."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def run(folder: Path, *arguments: str, program: str = "train.py") -> tuple[int, str, str]:

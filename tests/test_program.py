@@ -1,12 +1,11 @@
 """The program as its user runs it: in a process of its own, on real data (a slice), with a real database."""
 
 import signal
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from program import metrics, query, run, run_here, run_ids, start, status
+from program import metrics, query, run, run_here, run_ids, start, status, wait_until
 
 import ratespike
 from ratespike.data import MNIST
@@ -86,10 +85,8 @@ def test_a_trained_network_comes_back(finished: tuple[Path, str], monkeypatch: p
 def test_interrupted_and_resumed_gives_what_an_undisturbed_run_gives(finished: tuple[Path, str]) -> None:
     folder, undisturbed = finished
     process = start(folder, *FAST)
-    deadline = time.monotonic() + 240
-    while len(ids := run_ids(folder)) < 2 or ("val/rate_accuracy", 1) not in metrics(folder, ids[1]):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
+    ids = wait_until(lambda: run_ids(folder)[1:] and run_ids(folder), process)
+    wait_until(lambda: ("val/rate_accuracy", 1) in metrics(folder, ids[1]), process)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in error

@@ -3,11 +3,10 @@
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
-from program import metrics, query, run, run_here, run_ids, start, status
+from program import metrics, query, run, run_here, run_ids, start, status, wait_until
 
 pytestmark = pytest.mark.program
 
@@ -83,17 +82,8 @@ def test_a_job_that_is_killed_leaves_the_others_whole_and_the_same_command_does_
     before = set(run_ids(swept))
     sweep = ("-m", *SLICE, "n_steps=3", "optimizer.lr=0.001,0.002", "trainer.max_epochs=4")
     process = start(swept, *sweep)
-    deadline = time.monotonic() + 300
-    while not (
-        rows := query(
-            swept,
-            "select run_uuid from metrics where key = 'val/loss' and step = 1 and run_uuid not in "
-            f"({','.join('?' * len(before))})",
-            *before,
-        )
-    ):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
+    trained = "select run_uuid from metrics where key = 'val/loss' and step = 1"
+    killed = wait_until(lambda: {str(run_id) for (run_id,) in query(swept, trained)} - before, process).pop()
     os.kill(_youngest_process_below(process.pid), signal.SIGKILL)
     _, error = process.communicate(timeout=300)
     assert process.returncode == 1 and "killed by SIGKILL" in error
@@ -101,7 +91,6 @@ def test_a_job_that_is_killed_leaves_the_others_whole_and_the_same_command_does_
         "1 of 2 jobs did not finish; lr=0.001: killed by SIGKILL (out of memory?); the same command tries them again" in error
     )
     ids = names(swept)
-    killed = str(rows[0][0])
     assert ids["lr=0.001"] == killed and status(swept, killed) == "FAILED" and status(swept, ids["lr=0.002"]) == "FINISHED"
     code, _, error = run(swept, *sweep)
     assert code == 0, error
@@ -135,7 +124,9 @@ def test_an_evaluation_with_the_settings_of_the_training_gives_its_metrics(swept
 
 def test_an_evaluation_changes_the_simulation_and_nothing_else(swept: Path) -> None:
     trained = names(swept)["tau_rc=0.02 n_steps=6"]
-    code, _, error = run(swept, f"run={trained}", "n_steps=9", "synapse=alpha", "neuron.min_voltage=-1", program="evaluate.py")
+    code, _, error = run(
+        swept, "run='tau_rc=0.02 n_steps=6'", "n_steps=9", "synapse=alpha", "neuron.min_voltage=-1", program="evaluate.py"
+    )
     assert code == 0, error
     evaluated = run_ids(swept)[-1]
     parameters = dict(query(swept, "select key, value from params where run_uuid = ?", evaluated))
@@ -145,6 +136,7 @@ def test_an_evaluation_changes_the_simulation_and_nothing_else(swept: Path) -> N
     for arguments, message in [
         ((f"run={trained}", "neuron.tau_rc=0.03"), "neuron.tau_rc (trained with 0.02): would change the training"),
         (("run=unknown",), "run unknown: not found in"),
+        (("run=tau_rc=0.02 n_steps=6",), """give it as "run='tau_rc=0.02 n_steps=6'\""""),
         ((), "give run=<id or name> or checkpoint=<file>"),
         ((f"checkpoint={swept}/train.py",), "not a checkpoint of ratespike"),
         ((f"checkpoint={checkpoint}", "optimizer.lr=1"), "optimizer.lr (trained with"),
@@ -156,10 +148,7 @@ def test_an_evaluation_changes_the_simulation_and_nothing_else(swept: Path) -> N
 def test_ctrl_c_leaves_no_run_running(swept: Path) -> None:
     before = set(run_ids(swept))
     process = start(swept, "-m", *SLICE, "n_steps=3", "seed=5,6", "trainer.max_epochs=50", *SWEEP[-2:])
-    deadline = time.monotonic() + 300
-    while len(set(run_ids(swept)) - before) < 3:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: len(set(run_ids(swept)) - before) == 3, process)
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 130 and "Traceback" not in error

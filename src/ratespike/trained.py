@@ -21,7 +21,7 @@ def offer_settings(arguments: Sequence[str], root: Path) -> None:
         ParameterError: neither or both are named, or there is no such network.
     """
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    run, checkpoint = given.get("run"), given.get("checkpoint")
+    run, checkpoint = (_unquoted(name, given[name]) if name in given else None for name in ("run", "checkpoint"))
     if run and checkpoint:
         raise ParameterError(f"run={run} checkpoint={checkpoint}: give one of them")
     if run:
@@ -37,6 +37,15 @@ def offer_settings(arguments: Sequence[str], root: Path) -> None:
     for group in ("data", "network", "neuron", "synapse", "simulation", "optimizer", "trainer", "tracking"):
         store.store(group=group, name=OPTION, node=dict(groups.get(group, {})))
     store.store(name=OPTION, node={key: settings[key] for key in ("seed", "n_steps", "dt") if key in settings})
+
+
+def _unquoted(key: str, value: str) -> str:
+    """A value as Hydra reads it; raises `ParameterError` where it cannot."""
+    if value[:1] in "'\"" and value[-1:] == value[:1] and len(value) > 1:
+        return value[1:-1]
+    if "=" in value:
+        raise ParameterError(f"{key}={value}: Hydra wants quotes around what has a = in it; give it as \"{key}='{value}'\"")
+    return value
 
 
 def _of_run(name: str, uri: str | None, root: Path) -> dict[str, Any]:

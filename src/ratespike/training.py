@@ -8,8 +8,9 @@ from pathlib import Path
 
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from torch import distributed
 
 from ratespike.classifier import Classifier
 from ratespike.command import Job
@@ -21,6 +22,14 @@ from ratespike.tracking import shared
 from ratespike.tracking.lightning import KeepEpochs
 from ratespike.tracking.locks import locks_below
 from ratespike.tracking.runs import BEST, LAST, Run
+
+
+class _Disconnect(Callback):
+    """Closes a spawned process's connections to the others: if its end did, gloo's threads might abort it."""
+
+    def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
 
 
 def train(job: Job[Config], run: Run, classifier: Classifier, datamodule: DataModule) -> None:
@@ -42,19 +51,20 @@ def train(job: Job[Config], run: Run, classifier: Classifier, datamodule: DataMo
 
 def trainer_for(job: Job[RunConfig], *callbacks: Callback) -> Trainer:
     """Lightning's trainer as the configuration wants it; a job of a sweep shows no progress bar."""
-    trainer = job.config.trainer
-    spawns = trainer.strategy == "auto" and trainer.devices > 1
+    trainer, shared, shown = job.config.trainer, n_ranks() > 1, job.number is None
+    strategy = "ddp_spawn" if trainer.strategy == "auto" and trainer.devices > 1 else trainer.strategy
+    extra = [*([] if shared else [_Disconnect()]), *([RichProgressBar()] if shown else [])]
     return Trainer(
         max_epochs=trainer.max_epochs,
         accelerator=trainer.accelerator,
         devices=trainer.devices,
         num_nodes=n_nodes(),
-        strategy="ddp" if n_ranks() > 1 else "ddp_spawn" if spawns else trainer.strategy,
-        plugins=[SLURMEnvironment(auto_requeue=False) if n_ranks() > 1 else LightningEnvironment()],
+        strategy="ddp" if shared else strategy,
+        plugins=[SLURMEnvironment(auto_requeue=False) if shared else LightningEnvironment()],
         logger=False,
-        callbacks=[*callbacks, *([RichProgressBar()] if job.number is None else [])],
+        callbacks=[*callbacks, *extra],
         enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
-        enable_progress_bar=job.number is None,
+        enable_progress_bar=shown,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # it would repeat images to make parts equal; our batches are divided already

@@ -5,8 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,13 +18,6 @@ def found(name: str, package: str, *folders: str) -> str:
     if path is None:
         pytest.skip(f"{name} is not installed (Debian's package {package})")
     return path
-
-
-def free_port() -> int:
-    """A port that nobody listens to."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @contextmanager
@@ -43,14 +35,6 @@ def service(command: Sequence[str | Path], log: Path, **options: object) -> Iter
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-
-
-def wait_until(happened: Callable[[], object], seconds: float = 60) -> None:
-    """Wait for a condition, for so long at most."""
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, f"{happened} did not happen within {seconds} s"
-        time.sleep(0.2)
 
 
 def listens(port: int) -> bool:

@@ -5,8 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from program import metrics, query, run, start, status
-from services import wait_until
+from program import metrics, query, run, start, status, wait_until
 
 pytestmark = pytest.mark.system
 
@@ -38,7 +37,7 @@ def trials(folder: Path) -> dict[str, str]:
 
 def test_a_search_goes_on_where_it_was_interrupted(checkout: Path) -> None:
     process = start(checkout, *SEARCH)
-    wait_until(lambda: (checkout / "mlflow.db").exists() and len(trials(checkout)) >= BEFORE, 400)
+    wait_until(lambda: (checkout / "mlflow.db").exists() and len(trials(checkout)) >= BEFORE, process)
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 130, error

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
-from program import run
-from services import found, free_port, listens, service, wait_until
+from program import free_port, run, wait_until
+from services import found, listens, service
 
 pytestmark = pytest.mark.system
 
@@ -49,7 +49,7 @@ def server(postgresql: str, tmp_path: Path) -> Iterator[str]:
         *("--backend-store-uri", postgresql, "--artifacts-destination", str(tmp_path / "artifacts")),
     ]
     with service(command, tmp_path / "server.log", cwd=tmp_path):
-        wait_until(lambda: listens(port), 120)
+        wait_until(lambda: listens(port))
         yield f"http://127.0.0.1:{port}"
 
 

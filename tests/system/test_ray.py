@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from program import metrics, query, start
-from services import free_port, wait_until
+from program import free_port, metrics, query, start, wait_until
 
 pytestmark = pytest.mark.system
 
@@ -48,16 +47,22 @@ def cluster() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         head = ray("--head", f"--port={port}", *common, *own, log=Path(folder) / "head.log")
         nodes = [head]
         try:
-            wait_until(lambda: b"--address" in (Path(folder) / "head.log").read_bytes(), 120)
+            wait_until(lambda: b"--address" in (Path(folder) / "head.log").read_bytes(), head)
             own = ("--node-ip-address=127.0.0.3", "--resources", json.dumps({"second": 1}))
             nodes.append(ray(f"--address={address}", *common, *own, log=Path(folder) / "second.log"))
-            wait_until(lambda: b"Ray runtime started" in (Path(folder) / "second.log").read_bytes(), 120)
+            wait_until(lambda: b"Ray runtime started" in (Path(folder) / "second.log").read_bytes(), nodes[1])
             yield address, nodes[1]
         finally:
             for node in reversed(nodes):
                 if node.poll() is None:
                     os.killpg(node.pid, signal.SIGTERM)
                     node.wait(timeout=60)
+
+
+def at_work(node: subprocess.Popen[bytes]) -> int:
+    """How many jobs a node has."""
+    processes = subprocess.run(["ps", "-o", "args=", "--sid", str(node.pid)], capture_output=True, text=True).stdout
+    return processes.count("ray::_run_job")
 
 
 def seen(folder: Path) -> dict[str, list[str]]:
@@ -77,8 +82,8 @@ def test_a_sweep_outlives_a_node(checkout: Path, cluster: tuple[str, subprocess.
     address, second = cluster
     process = start(checkout, *SWEEP, f"hydra.launcher.ray.init.address={address}")
     finished = "select name, run_uuid from runs where status = 'FINISHED' and name like 'seed=%'"
-    wait_until(lambda: process.poll() or ((checkout / "mlflow.db").exists() and len(query(checkout, finished)) >= 4), 400)
-    assert process.poll() is None, process.communicate()[1]
+    wait_until(lambda: (checkout / "mlflow.db").exists() and len(query(checkout, finished)) >= 4, process)
+    wait_until(lambda: at_work(second), process)
     os.killpg(second.pid, signal.SIGKILL)
     _, error = process.communicate(timeout=600)
     assert process.returncode == 0, error

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from program import metrics, query, run, start
-from services import found, free_port, service, wait_until
+from program import free_port, metrics, query, run, start, wait_until
+from services import found, service
 
 pytestmark = pytest.mark.system
 
@@ -73,9 +73,7 @@ PartitionName=test Nodes={name} Default=YES MaxTime=INFINITE State=UP
     with service(munge, folder / "munge.out"):
         wait_until(munge_socket.exists)
         with service([slurmctld, "-D"], folder / "ctld.out"), service([slurmd, "-D"], folder / "d.out"):
-            wait_until(
-                lambda: "idle" in subprocess.run(["sinfo", "-h", "-o", "%t"], capture_output=True, text=True).stdout, 120
-            )
+            wait_until(lambda: "idle" in subprocess.run(["sinfo", "-h", "-o", "%t"], capture_output=True, text=True).stdout)
             yield
     patch.undo()
 
@@ -106,12 +104,12 @@ def queue() -> dict[str, str]:
 def test_a_cancelled_job_goes_on_with_the_same_command(checkout: Path) -> None:
     sweep = ("-m", *SLICE, "seed=0,1,2", "trainer.max_epochs=6", *LAUNCHER)
     process = start(checkout, *sweep)
-    wait_until(lambda: "seed=1" in statuses(checkout) and epochs(checkout, "seed=1") >= 1, 300)
+    wait_until(lambda: "seed=1" in statuses(checkout) and epochs(checkout, "seed=1") >= 1, process)
     (cancelled,) = [job for job, state in queue().items() if job.endswith("_1")]
     subprocess.run(["scancel", cancelled], check=True)
     _, error = process.communicate(timeout=400)
     assert process.returncode not in (0, None) and "Traceback" not in error, error
-    wait_until(lambda: not queue(), 300)
+    wait_until(lambda: not queue())
     assert statuses(checkout) == {"seed=0": "FINISHED", "seed=1": "KILLED", "seed=2": "FINISHED"}
     done = epochs(checkout, "seed=1")
     code, _, error = run(checkout, *sweep)

@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import os
 import re
 import signal
 import sys
@@ -31,6 +32,9 @@ from ratespike.tracking import address
 if TYPE_CHECKING:
     from ratespike.command import Job
     from ratespike.tracking.runs import Run
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use over the network
+os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # and of lines that resemble each other, as those of jobs do, show one
 
 
 @dataclass(frozen=True)

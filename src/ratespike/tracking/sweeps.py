@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from mlflow.entities import Run as Entity
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from ratespike.parameters import ParameterError
 from ratespike.tracking.runs import Run, open_run, pages
 
 SWEEP, SWEPT, LONGEST = "ratespike.sweep", "ratespike.swept", "ratespike.longest_n_steps"
@@ -46,8 +48,16 @@ def open_parent(client: MlflowClient, name: str, membership: Membership) -> Run:
 
 
 def membership_below(client: MlflowClient, parent_id: str) -> Membership | None:
-    """What the parent run tells its jobs; None if it is no sweep's."""
-    parent = client.get_run(parent_id)
+    """What the parent run tells its jobs; None if it is no sweep's.
+
+    Raises:
+        ParameterError: it is not there, which happens on a host that has a database of its own.
+    """
+    try:
+        parent = client.get_run(parent_id)
+    except MlflowException:
+        where = "jobs on other hosts need a server that all of them reach, as tracking.uri=http://<host>:5000"
+        raise ParameterError(f"tracking.parent={parent_id}: not found in {client.tracking_uri}; {where}") from None
     tags = parent.data.tags
     if SWEPT not in tags:
         return None
