@@ -150,7 +150,9 @@ def pareto_front(values: Array, objectives: Sequence[tuple[str, bool]], names: S
         axes.plot(values[rest, number], values[rest, 0], ".", color="0.6", label=f"{len(rest)} other trials", zorder=1)
         by_cost = sorted(front, key=lambda index: float(values[index, number]))
         if others == 1:
-            axes.plot(values[by_cost, 1], values[by_cost, 0], color="black", linewidth=1, label="Pareto front", zorder=2)
+            step = "steps-pre" if objectives[1][1] else "steps-post"  # what is reached for so much, not what lies between
+            line = {"color": "black", "linewidth": 1, "drawstyle": step}
+            axes.plot(values[by_cost, 1], values[by_cost, 0], **line, label="Pareto front", zorder=2)
         for place, index in enumerate(by_cost[:NAMED]):
             style = {"color": f"C{place % 10}", "marker": MARKERS[place // 10]}
             axes.plot(values[index, number], values[index, 0], **style, linestyle="", label=names[index], zorder=3)
