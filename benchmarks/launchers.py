@@ -1,6 +1,6 @@
 """What a job of a sweep costs beyond its training and its test, by launcher.
 
-python benchmarks/launchers.py [basic | joblib | submitit_local | ray ...]      all, if none is named
+python benchmarks/launchers.py [basic | joblib | submitit_local | submitit_slurm | ray ...]      all, if none is named
 
 Jobs on the smallest slice of the data, which hardly compute, in sweeps of 2 and of 10, in turns: the difference is that of 8
 jobs, the sweep's own start not counted. Then both again, whose jobs are all finished.
@@ -19,10 +19,11 @@ LAUNCHERS = {
     "basic": (),
     "joblib": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
     "submitit_local": ("hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=1"),
+    "submitit_slurm": ("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1"),
     "ray": ("hydra/launcher=ray",),
 }
 SLICE = ("+experiment=mnist", "+debug=fast", "data.train_images=200", "data.validation_images=20", "data.test_images=20")
-FEW, MANY, ROUNDS = 2, 10, 3
+FEW, MANY, ROUNDS = 2, 10, 2
 
 
 def seconds(folder: Path, launcher: str, n_jobs: int) -> float:

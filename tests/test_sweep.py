@@ -78,6 +78,31 @@ def test_an_impossible_combination_is_told_before_any_job_starts(swept: Path) ->
     assert run_ids(swept) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("slurm", "hydra.launcher.tasks_per_node=2"), "trainer.devices=1: SLURM starts 2 processes on each node; give 2"),
+        (
+            ("slurm", "trainer.devices=2", "trainer.strategy=ddp_spawn"),
+            "trainer.strategy=ddp_spawn: SLURM starts the processes",
+        ),
+        (("local", "hydra.launcher.tasks_per_node=2"), "only SLURM has such; take trainer.devices=2"),
+    ],
+)
+def test_processes_that_nobody_makes_one_job_of_are_refused(swept: Path, arguments: tuple[str, ...], message: str) -> None:
+    before = run_ids(swept)
+    launcher, *others = arguments
+    code, _, error = run_here(swept, "-m", *SLICE, "seed=0,1", f"hydra/launcher=submitit_{launcher}", *others)
+    assert code == 1 and error.count("\n") == 1 and message in error
+    assert run_ids(swept) == before
+
+
+def test_a_sweep_that_slurm_has_started_twice_is_refused(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    code, _, error = run_here(swept, "-m", *SLICE, "seed=0,1")
+    assert code == 1 and error.count("\n") == 1 and "SLURM has started 2 processes of this sweep; start one" in error
+
+
 def test_a_job_that_is_killed_leaves_the_others_whole_and_the_same_command_does_it_again(swept: Path) -> None:
     before = set(run_ids(swept))
     sweep = ("-m", *SLICE, "n_steps=3", "optimizer.lr=0.001,0.002", "trainer.max_epochs=4")

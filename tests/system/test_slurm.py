@@ -38,7 +38,7 @@ SlurmctldPort={free_port()}
 SlurmdPort={free_port()}
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket={munge_socket}
+AuthInfo=socket={munge_socket},cred_expire=5
 CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
@@ -118,14 +118,10 @@ def test_a_cancelled_job_goes_on_with_the_same_command(checkout: Path) -> None:
     assert 1 <= done < epochs(checkout, "seed=1") == 6
 
 
-@pytest.mark.usefixtures("slurm")
-def test_a_job_at_its_time_limit_is_queued_again_and_goes_on(checkout: Path) -> None:
-    limit = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20", "hydra.launcher.max_num_timeout=9")
-    code, _, error = run(checkout, "-m", *SLICE, "seed=7", "data.train_images=2000", "trainer.max_epochs=12", *LAUNCHER, *limit)
-    assert code == 0, error
-    assert statuses(checkout)["seed=7"] == "FINISHED" and epochs(checkout, "seed=7") == 12
-    logs = [path.read_text() for path in (checkout / "outputs").rglob("*_log.err")]
-    assert any("requeued" in log.lower() for log in logs)
+def tested(folder: Path, name: str) -> dict[tuple[object, object], object]:
+    """What a run of this name measured on the test images."""
+    ((run_id,),) = query(folder, "select run_uuid from runs where name = ?", name)
+    return {key: value for key, value in metrics(folder, str(run_id)).items() if str(key[0]).startswith("test/")}
 
 
 @pytest.mark.usefixtures("slurm")
@@ -134,12 +130,21 @@ def test_two_tasks_of_a_job_are_one_run_with_the_results_of_one_process(checkout
     code, _, error = run(checkout, "-m", *SLICE, "seed=11,12", *uneven, "trainer.devices=2", *LAUNCHER)
     assert code == 0, error
     assert statuses(checkout)["seed=11"] == statuses(checkout)["seed=12"] == "FINISHED"
-    ((run_id,),) = query(checkout, "select run_uuid from runs where name = 'seed=12'")
-    code, _, error = run(checkout, f"run={run_id}", program="evaluate.py")
+    one = ("trainer.devices=1", "data.batch_size=50")
+    code, _, error = run(checkout, "run='seed=12'", *one, program="evaluate.py")
     assert code == 0, error
-    ((evaluation,),) = query(checkout, "select run_uuid from runs where name = 'evaluate'")
+    assert (
+        tested(checkout, "seed=12") == tested(checkout, f"evaluate {' '.join(one)}") and len(tested(checkout, "seed=12")) > 10
+    )
 
-    def tested(run_id: object) -> dict[tuple[object, object], object]:
-        return {key: value for key, value in metrics(checkout, str(run_id)).items() if str(key[0]).startswith("test/")}
 
-    assert tested(run_id) == tested(evaluation) and len(tested(run_id)) > 10
+@pytest.mark.usefixtures("slurm")
+def test_a_job_at_its_time_limit_is_queued_again_and_goes_on(checkout: Path) -> None:
+    """A job of two tasks."""
+    limit = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20", "hydra.launcher.max_num_timeout=9")
+    training = ("seed=7", "data.train_images=2000", "trainer.max_epochs=12", "trainer.devices=2")
+    code, _, error = run(checkout, "-m", *SLICE, *training, *LAUNCHER, *limit)
+    assert code == 0, error
+    assert statuses(checkout)["seed=7"] == "FINISHED" and epochs(checkout, "seed=7") == 12
+    logs = [path.read_text() for path in (checkout / "outputs").rglob("*_log.err")]
+    assert any("requeued" in log.lower() for log in logs)
