@@ -53,25 +53,45 @@ def divide(task: "Callable[[Job[Any]], None]", job: "Job[Any]") -> None:
     Raises:
         ParameterError: the job is to use another number of devices than there are processes for.
     """
+    if isinstance(job.config, RunConfig):
+        _use_cores_of_slurm()
     if n_ranks() == 1 or not isinstance(job.config, RunConfig):
         task(job)
         return
     check(job.config.trainer, n_ranks() // n_nodes())
-    import torch
-    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-    from torch import distributed
-
-    torch.set_num_threads(int(os.environ.get("SLURM_CPUS_PER_TASK", torch.get_num_threads())))
-    first = SLURMEnvironment(auto_requeue=False)
-    where = f"tcp://{first.main_address}:{first.main_port}"
-    backend = "nccl" if torch.cuda.is_available() and job.config.trainer.accelerator != "cpu" else "gloo"
-    distributed.init_process_group(backend, init_method=where, rank=rank(), world_size=n_ranks())
-    _telling.append(distributed.new_group(backend="gloo", timeout=_PATIENCE))
+    _join(job.config.trainer)
     if rank() == 0:
         task(job)
         _tell(None)  # not after an error: the others end then because this process does
     else:
         _follow()
+    _leave()
+
+
+def _use_cores_of_slurm() -> None:
+    if "SLURM_CPUS_PER_TASK" in os.environ:
+        import torch
+
+        torch.set_num_threads(int(os.environ["SLURM_CPUS_PER_TASK"]))
+
+
+def _join(trainer: TrainerConfig) -> None:
+    import torch
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+    from torch import distributed
+
+    again = int(os.environ.get("SLURM_RESTART_COUNT", 0))  # the processes of an attempt before may not have ended yet
+    os.environ.setdefault("MASTER_PORT", str(15_000 + (int(os.environ["SLURM_JOB_ID"]) + 1009 * again) % 10_000))
+    first = SLURMEnvironment(auto_requeue=False)
+    where = f"tcp://{first.main_address}:{first.main_port}"
+    backend = "nccl" if torch.cuda.is_available() and trainer.accelerator != "cpu" else "gloo"
+    distributed.init_process_group(backend, init_method=where, rank=rank(), world_size=n_ranks())
+    _telling.append(distributed.new_group(backend="gloo", timeout=_PATIENCE))
+
+
+def _leave() -> None:
+    from torch import distributed
+
     _telling.clear()
     distributed.destroy_process_group()
 

@@ -17,6 +17,7 @@ from ratespike.command import Job
 from ratespike.config import Config, RunConfig
 from ratespike.datamodule import DataModule
 from ratespike.loading import read_checkpoint
+from ratespike.own_process import interrupt_on_termination
 from ratespike.ranks import in_all_ranks, n_nodes, n_ranks
 from ratespike.tracking import shared
 from ratespike.tracking.lightning import KeepEpochs
@@ -24,11 +25,21 @@ from ratespike.tracking.locks import locks_below
 from ratespike.tracking.runs import BEST, LAST, Run
 
 
-class _Disconnect(Callback):
-    """Closes a spawned process's connections to the others: if its end did, gloo's threads might abort it."""
+class _EndWell(Callback):
+    """Makes a process that trains or tests with others end as one that does it alone.
+
+    Lightning answers SIGTERM by telling the other processes, for which those wait that are not asked. PyTorch lets threads of
+    gloo abort a process that ends before its connections do.
+    """
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        interrupt_on_termination()
+
+    def on_test_start(self, trainer: Trainer, module: LightningModule) -> None:
+        interrupt_on_termination()
 
     def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        if distributed.is_initialized():
+        if n_ranks() == 1 and distributed.is_initialized():
             distributed.destroy_process_group()
 
 
@@ -53,7 +64,7 @@ def trainer_for(job: Job[RunConfig], *callbacks: Callback) -> Trainer:
     """Lightning's trainer as the configuration wants it; a job of a sweep shows no progress bar."""
     trainer, shared, shown = job.config.trainer, n_ranks() > 1, job.number is None
     strategy = "ddp_spawn" if trainer.strategy == "auto" and trainer.devices > 1 else trainer.strategy
-    extra = [*([] if shared else [_Disconnect()]), *([RichProgressBar()] if shown else [])]
+    extra = [_EndWell(), *([RichProgressBar()] if shown else [])]
     return Trainer(
         max_epochs=trainer.max_epochs,
         accelerator=trainer.accelerator,

@@ -118,7 +118,7 @@ def test_a_cancelled_job_goes_on_with_the_same_command(checkout: Path) -> None:
     assert 1 <= done < epochs(checkout, "seed=1") == 6
 
 
-def tested(folder: Path, name: str) -> dict[tuple[object, object], object]:
+def of_test(folder: Path, name: str) -> dict[tuple[object, object], object]:
     """What a run of this name measured on the test images."""
     ((run_id,),) = query(folder, "select run_uuid from runs where name = ?", name)
     return {key: value for key, value in metrics(folder, str(run_id)).items() if str(key[0]).startswith("test/")}
@@ -133,9 +133,8 @@ def test_two_tasks_of_a_job_are_one_run_with_the_results_of_one_process(checkout
     one = ("trainer.devices=1", "data.batch_size=50")
     code, _, error = run(checkout, "run='seed=12'", *one, program="evaluate.py")
     assert code == 0, error
-    assert (
-        tested(checkout, "seed=12") == tested(checkout, f"evaluate {' '.join(one)}") and len(tested(checkout, "seed=12")) > 10
-    )
+    of_two = of_test(checkout, "seed=12")
+    assert of_two == of_test(checkout, f"evaluate {' '.join(one)}") and len(of_two) > 10
 
 
 @pytest.mark.usefixtures("slurm")
