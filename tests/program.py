@@ -38,11 +38,19 @@ def start(folder: Path, *arguments: str, program: str = "train.py") -> subproces
 def wait_until(happened: Callable[[], T], process: subprocess.Popen[Any] | None = None, seconds: float = 300) -> T:
     """Wait for so long at most, and while `process` lives, until a condition has a true value, which is returned."""
     deadline = time.monotonic() + seconds
-    while not (value := happened()):
+    while not (value := _unless_migrating(happened)):
         assert process is None or process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, f"it did not happen within {seconds} s"
         time.sleep(0.05)
     return value
+
+
+def _unless_migrating(happened: Callable[[], T]) -> T | None:
+    """What a condition says; None while the database that it asks has no tables yet."""
+    try:
+        return happened()
+    except sqlite3.OperationalError:
+        return None
 
 
 def free_port() -> int:

@@ -14,6 +14,7 @@ from ratespike.tracking.locks import Locks
 
 _LOOK_AGAIN, _SAY_SO_AFTER = 0.1, 2.0  # seconds
 _OF_SCHEDULERS = ("SlurmLauncher", "RayLauncher", "RayAWSLauncher")
+_VISIBLE, _VISIBLE_BEFORE = "CUDA_VISIBLE_DEVICES", "RATESPIKE_CUDA_VISIBLE_DEVICES"
 
 
 def jobs_at_once(launcher: Mapping[str, Any]) -> int | None:
@@ -34,11 +35,11 @@ def jobs_at_once(launcher: Mapping[str, Any]) -> int | None:
 
 @contextmanager
 def leased(n_devices: int, accelerator: str, at_once: int) -> Iterator[None]:
-    """Have `n_devices` GPUs for this process alone inside, or its share of the cores where there are none.
+    """Have `n_devices` GPUs for this process alone inside, or one of `at_once` equal shares of the cores where there are none.
 
-    It waits until they are free; PyTorch, which must not have used one before, sees only those. The lease is a lock that the
-    kernel releases when the process dies. Cores are divided and not leased: how many threads a job has must not depend on
-    what else the host does, because the last digits of a training depend on it.
+    It waits until they are free; PyTorch, which must not have used a GPU before, sees only those. The lease is a lock that the
+    kernel releases when the process dies. How large a share is depends on nothing else that the host does, because the last
+    digits of a training depend on its number of threads.
 
     Args:
         n_devices: how many GPUs, or processes.
@@ -50,13 +51,21 @@ def leased(n_devices: int, accelerator: str, at_once: int) -> Iterator[None]:
     gpus = _gpus() if accelerator != "cpu" else []
     threads = max(1, min(_cores() // at_once, torch.get_num_threads()))  # OMP_NUM_THREADS may say less
     torch.set_num_threads(threads)
-    if not gpus:
-        os.environ["OMP_NUM_THREADS"] = str(max(1, threads // n_devices))  # of each process of `ddp_spawn`
+    os.environ["OMP_NUM_THREADS"] = str(max(1, threads // n_devices))  # of each process of `ddp_spawn`
+    if gpus:
+        with lease([f"GPU {gpu}" for gpu in gpus], min(n_devices, len(gpus))) as names:
+            os.environ[_VISIBLE] = ",".join(name.removeprefix("GPU ") for name in names)
+            yield
+    elif at_once > 1:
+        with lease([f"share {number} of the cores" for number in range(at_once)], 1):
+            yield
+    else:
         yield
-        return
-    with lease([f"GPU {gpu}" for gpu in gpus], min(n_devices, len(gpus))) as names:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(name.removeprefix("GPU ") for name in names)
-        yield
+
+
+def remember_gpus() -> None:
+    """Keep which GPUs this process may use for its jobs: submitit's local executor hides them all."""
+    os.environ[_VISIBLE_BEFORE] = os.environ.get(_VISIBLE, "all")
 
 
 @contextmanager
@@ -97,12 +106,16 @@ def _release(locks: Locks, devices: Sequence[str]) -> None:
 
 
 def _gpus() -> list[str]:
-    """The GPUs that this process may use, as the CUDA driver numbers them."""
+    """The GPUs that this process may use, as the CUDA driver names them, and as somebody has who pretends to have some."""
     import torch
 
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    n = torch.cuda.device_count()
-    return [name.strip() for name in visible.split(",")][:n] if visible else [str(number) for number in range(n)]
+    hidden = os.environ.get("SUBMITIT_EXECUTOR") == "local"
+    visible = os.environ.get(_VISIBLE_BEFORE if hidden else _VISIBLE, "all")
+    if visible != "all":
+        return [name for name in map(str.strip, visible.split(",")) if name not in ("", "-1")]
+    if hidden:
+        del os.environ[_VISIBLE]
+    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def _cores() -> int:

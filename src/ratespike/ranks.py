@@ -82,6 +82,7 @@ def _join(trainer: TrainerConfig) -> None:
 
     again = int(os.environ.get("SLURM_RESTART_COUNT", 0))  # the processes of an attempt before may not have ended yet
     os.environ.setdefault("MASTER_PORT", str(15_000 + (int(os.environ["SLURM_JOB_ID"]) + 1009 * again) % 10_000))
+    os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(n_ranks() // n_nodes()))  # without which Lightning refuses
     first = SLURMEnvironment(auto_requeue=False)
     where = f"tcp://{first.main_address}:{first.main_port}"
     backend = "nccl" if torch.cuda.is_available() and trainer.accelerator != "cpu" else "gloo"
@@ -117,7 +118,8 @@ def _follow() -> None:
         try:
             distributed.broadcast_object_list(told, src=0, group=_telling[0])
         except RuntimeError:
-            sys.exit(f"process {rank()} of {n_ranks()} ends, as the first one has")
+            print(f"process {rank()} of {n_ranks()} ends, as the first one has", file=sys.stderr)
+            return
         stage = cloudpickle.loads(told[0])
         if stage is None:
             return

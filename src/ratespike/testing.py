@@ -20,7 +20,7 @@ from ratespike.ranks import in_all_ranks
 from ratespike.tracking import shared
 from ratespike.tracking.locks import locks_below
 from ratespike.tracking.runs import Run
-from ratespike.training import trainer_for
+from ratespike.training import ending_its_processes, trainer_for
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,9 @@ def _measure(
 
 
 def _images(job: Job[RunConfig], told: Callback, classifier: Classifier, batches: Batches) -> None:
-    trainer_for(job, told).test(classifier, batches, verbose=False)
+    trainer = trainer_for(job, told)
+    with ending_its_processes(trainer):
+        trainer.test(classifier, batches, verbose=False)
 
 
 def _log_speed(run: Run, classifier: Classifier, results: Results, seconds: float) -> None:

@@ -1,8 +1,11 @@
 """The training stage of a run: a finished training is found, an interrupted one goes on, else one begins."""
 
 import shutil
+import signal
 import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from torch import distributed
 
 from ratespike.classifier import Classifier
@@ -31,6 +35,10 @@ class _EndWell(Callback):
     Lightning answers SIGTERM by telling the other processes, for which those wait that are not asked. PyTorch lets threads of
     gloo abort a process that ends before its connections do.
     """
+
+    def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        if trainer.world_size > 1:  # PyTorch tells by SIGINT that the first process has died, which a shell may have ignored
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         interrupt_on_termination()
@@ -83,6 +91,17 @@ def trainer_for(job: Job[RunConfig], *callbacks: Callback) -> Trainer:
     )
 
 
+@contextmanager
+def ending_its_processes(trainer: Trainer) -> Iterator[None]:
+    """Whatever ends what is inside ends the processes that the trainer has started; Python would wait for them."""
+    try:
+        yield
+    except BaseException:
+        if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+            trainer.strategy.launcher.kill(signal.SIGKILL)
+        raise
+
+
 def _fit(job: Job[Config], run: Run, classifier: Classifier, datamodule: DataModule) -> None:
     folder = job.root / "outputs" / "trainings" / run.id
     last = None
@@ -102,4 +121,6 @@ def _fit(job: Job[Config], run: Run, classifier: Classifier, datamodule: DataMod
 def _epochs(
     job: Job[RunConfig], callbacks: list[Callback], classifier: Classifier, datamodule: DataModule, last: Path | None
 ) -> None:
-    trainer_for(job, *callbacks).fit(classifier, datamodule, ckpt_path=last, weights_only=True)
+    trainer = trainer_for(job, *callbacks)
+    with ending_its_processes(trainer):
+        trainer.fit(classifier, datamodule, ckpt_path=last, weights_only=True)

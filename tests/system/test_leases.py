@@ -13,6 +13,7 @@ import cloudpickle
 import joblib
 import pytest
 import submitit
+from program import query, run
 
 from ratespike.devices import lease
 from ratespike.own_process import run_in_own_process
@@ -68,3 +69,24 @@ def test_never_two_jobs_on_one_device(tmp_path: Path, launch: Callable[[Path], S
     died = (tmp_path / f"{KILLED}.began").stat().st_mtime + 0.3
     later = [path for path in tmp_path.glob("*.began") if path.stat().st_mtime >= died]
     assert of_killed in {path.read_text().split()[-1] for path in later}
+
+
+@pytest.mark.parametrize("launcher", ["hydra/launcher=joblib hydra.launcher.n_jobs=3", "hydra/launcher=submitit_local"])
+def test_each_job_of_a_sweep_sees_a_gpu_of_its_own(checkout: Path, launcher: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretended ones: without CUDA they are names."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    slices = ("data.train_images=200", "data.test_images=20", "data.validation_images=20")
+    launched = launcher.split()
+    seeds = "0,1,2,3" if len(launched) == 2 else "4,5,6,7"
+    code, _, error = run(checkout, "-m", "+experiment=mnist", "+debug=fast", *slices, "n_steps=2", f"seed={seeds}", *launched)
+    assert code == 0, error
+    rows = query(
+        checkout,
+        "select t.value, r.start_time, r.end_time from runs r join tags t on t.run_uuid = r.run_uuid "
+        "where t.key = 'ratespike.cuda_visible_devices' and instr(?, substr(r.name, -1))",
+        seeds,
+    )
+    assert {device for device, _, _ in rows} == {"5", "7"} and len(rows) == 4
+    for device in ("5", "7"):
+        times = sorted((int(str(began)), int(str(ended))) for name, began, ended in rows if name == device)
+        assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(times))

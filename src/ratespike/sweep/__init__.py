@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,11 +23,11 @@ from omegaconf import DictConfig, open_dict, read_write
 
 from ratespike import ranks
 from ratespike.config import Config, RunConfig, TrainerConfig
-from ratespike.devices import leased
+from ratespike.devices import leased, remember_gpus
 from ratespike.own_process import INTERRUPTED, run_in_own_process
 from ratespike.parameters import ParameterError
 from ratespike.sweep.jobs import check_jobs, plan
-from ratespike.sweep.objective import Objective, objectives, reached
+from ratespike.sweep.objective import Objective, is_done, objectives, reached
 from ratespike.tracking import address
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use over the network
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # and of lines that resemble each other, as those of jobs do, show one
+
+
+_SLURM_KILLS_AFTER = 600  # seconds, at most; KillWait says
 
 
 @dataclass(frozen=True)
@@ -73,28 +77,47 @@ class Sweep(Callback):
             raise RefusedError(error) from error
         with read_write(config), open_dict(config):
             config.hydra.overrides.task.append(f"tracking.parent={parent}")
+            if config.objective and not any("max_failure_rate" in given for given in config.hydra.overrides.hydra):
+                config.hydra.sweeper.max_failure_rate = 1.0  # Optuna's: a trial that diverges would end the search for good
 
 
 def run_job(task: "Callable[[Job[Any]], None]", job: "Job[Any]") -> list[float] | float | None:
     """One job of a multirun, in a process of its own; whatever happens to it, the others go on.
 
     Returns:
-        What it has reached, if the multirun is a search.
+        What it has reached, if the multirun is a search, whether now or before.
 
     Raises:
         JobFailedError: it has failed, and no sweep's conclusion will say so. Hydra raises it when the others have ended.
     """
+    is_of_sweep = isinstance(job.config, Config)
+    code = 0 if is_of_sweep and is_done(job) else _in_own_process(task, job)
+    is_search = is_of_sweep and job.config.objective is not None
+    value = reached(job) if is_search and code == 0 else None
+    if (is_search and value is None) or (code != 0 and not is_of_sweep):
+        raise JobFailedError(f"job #{job.number} of this multirun failed; the same command tries it again")
+    return value
+
+
+def _in_own_process(task: "Callable[[Job[Any]], None]", job: "Job[Any]") -> int:
     code = run_in_own_process(partial(_on_its_devices, task), job)
+    if code != 0 and ranks.rank() > 0:
+        sys.exit(code)  # SLURM ends the job's other processes then
+    if code == INTERRUPTED and "SLURM_JOB_ID" in os.environ:
+        _wait_for_slurm()
     if code < 0:
         reason = f"killed by {signal.Signals(-code).name}{' (out of memory?)' if -code == signal.SIGKILL else ''}"
         print(f"#{job.number}: {reason}", file=sys.stderr, flush=True)
         from ratespike.sweep.conclusion import bury
 
         bury(job, reason)
-    is_search = isinstance(job.config, Config) and job.config.objective is not None
-    if code != 0 and (is_search or not isinstance(job.config, Config)):
-        raise JobFailedError(f"job #{job.number} of this multirun failed; the same command tries it again")
-    return reached(job) if is_search else None
+    return code
+
+
+def _wait_for_slurm() -> None:
+    """Leave it to SLURM what becomes of a job that it has told to end: submitit would take the end for a result."""
+    time.sleep(_SLURM_KILLS_AFTER)
+    sys.exit(INTERRUPTED)
 
 
 def _on_its_devices(task: "Callable[[Job[Any]], None]", job: "Job[Any]") -> None:
@@ -139,7 +162,7 @@ def _begin(config: DictConfig, root: Path) -> str:
     goals = objectives(config.objective, config.hydra.sweeper)
     uri = address.resolve(config.tracking.uri, root)
     address.check(uri, exists=False)
-    configurations = check_jobs(config, planned.jobs, planned.swept, root)
+    configurations = check_jobs(config, planned.jobs, planned.swept, goals, root)
     _check_ranks(config.hydra.launcher, [TrainerConfig(**configuration["trainer"]) for configuration in configurations])
 
     from ratespike import terminal
@@ -149,6 +172,7 @@ def _begin(config: DictConfig, root: Path) -> str:
     from ratespike.tracking.sweeps import Membership, open_parent
 
     terminal.quiet()
+    remember_gpus()
     hashes = tuple(config_hash(configuration) for configuration in configurations)
     identity = json.dumps([sorted(hashes), *([] if planned.are_all else planned.overrides)])
     longest = max(configuration["n_steps"] for configuration in configurations) if planned.are_all else 0

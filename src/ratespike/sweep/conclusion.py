@@ -48,11 +48,11 @@ def conclude(
     jobs = _settled(parent, root, interrupted)
     finished = [job for job in jobs if job.info.status == "FINISHED"]
     if finished:
-        _keep_best(parent, finished, goals)
+        _keep_best(parent, finished, goals, len(jobs))
         _keep_comparison(parent)
     done = {job.data.tags.get(CONFIG_HASH) for job in finished}
     n_jobs = len(set(expected)) if expected else len(jobs)
-    n_missing = len(set(expected) - done) if expected else 0  # what a search lacks its sweeper has said
+    n_missing = len(set(expected) - done) if expected else n_jobs * (not finished)  # of trials some may fail
     n_finished = n_jobs - n_missing if expected else len(finished)
     parent.metrics({"sweep/jobs": n_jobs, "sweep/finished": n_finished})
     if n_missing and not interrupted:
@@ -61,13 +61,13 @@ def conclude(
         raise UnfinishedError(f"{n_missing} of {n_jobs} jobs did not finish{first}; the same command tries them again")
 
 
-def _keep_best(parent: Run, finished: list[Entity], goals: Sequence[Objective]) -> None:
+def _keep_best(parent: Run, finished: list[Entity], goals: Sequence[Objective], n_jobs: int) -> None:
     """The best run, chosen on validation images: most accurate on spikes, then with the fewest synaptic operations.
 
     Of a search, the best by its objective; of several objectives the front of those that no other beats.
     """
     if goals:
-        _keep_front(parent, finished, goals)
+        _keep_front(parent, finished, goals, n_jobs)
         return
 
     def merit(run: Entity) -> tuple[float, float]:
@@ -78,7 +78,7 @@ def _keep_best(parent: Run, finished: list[Entity], goals: Sequence[Objective]) 
     note(parent, f"{len(finished)} finished jobs. Most accurate on spikes, on the validation images: {_linked(best)}")
 
 
-def _keep_front(parent: Run, finished: list[Entity], goals: Sequence[Objective]) -> None:
+def _keep_front(parent: Run, finished: list[Entity], goals: Sequence[Objective], n_jobs: int) -> None:
     runs_of = [Run(parent.client, run.info.run_id, parent.experiment) for run in finished]
     every = np.array([[value_of(run, goal.metric) for goal in goals] for run in runs_of])
     is_number = np.isfinite(every).all(axis=1)  # a diverged loss is none
@@ -101,7 +101,7 @@ def _keep_front(parent: Run, finished: list[Entity], goals: Sequence[Objective])
     first = finished[int(np.lexsort((~best, -upwards[:, 0]))[0])]
     parent.tags({BEST_RUN: first.info.run_id})
     words = "Best" if len(goals) == 1 else "No other is better in all objectives than"
-    note(parent, "\n".join([f"{len(finished)} finished trials. {words}, on the validation images:", "", *lines]))
+    note(parent, "\n".join([f"{len(finished)} of {n_jobs} trials. {words}, on the validation images:", "", *lines]))
 
 
 def _linked(run: Entity) -> str:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from ratespike.config import check
 from ratespike.naming import asked_for, job_name, key_of, short_names
 from ratespike.parameters import ParameterError
+from ratespike.sweep.objective import Objective
 
 _BASIC = f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}"
 
@@ -68,8 +69,10 @@ def _end(override: Override, last: bool) -> str:
     return str(override.input_line)
 
 
-def check_jobs(config: DictConfig, jobs: Sequence[Sequence[str]], swept: Sequence[str], root: Path) -> list[dict[str, Any]]:
-    """Compose, check and build each job, whose configurations it returns.
+def check_jobs(
+    config: DictConfig, jobs: Sequence[Sequence[str]], swept: Sequence[str], goals: Sequence[Objective], root: Path
+) -> list[dict[str, Any]]:
+    """Compose, check and build each job, whose configurations it returns; each has what the goals are measured of.
 
     Raises:
         ParameterError: how many cannot run, and why the first one cannot.
@@ -82,7 +85,9 @@ def check_jobs(config: DictConfig, jobs: Sequence[Sequence[str]], swept: Sequenc
     wrong = []
     for job, overrides, plain in zip(composed, jobs, configurations, strict=True):
         try:
-            build_parts(check(job), root)
+            parts = build_parts(check(job), root)
+            for goal in goals:
+                goal.check(parts.neurons)
         except ParameterError as error:
             wrong.append(f"{job_name(overrides, swept, plain)}: {error}")
     if wrong:

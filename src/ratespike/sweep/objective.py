@@ -1,7 +1,7 @@
 """What a search by Optuna is after: one measure of the validation images, or several."""
 
-import re
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +9,13 @@ from ratespike.parameters import ParameterError, nearest
 
 if TYPE_CHECKING:
     from ratespike.command import Job
-    from ratespike.tracking.runs import Run
+    from ratespike.tracking.runs import Entity, Run
 
 MORE_IS_BETTER = {
     **dict.fromkeys(("val/spiking_accuracy", "val/rate_accuracy", "val/agreement"), True),
     **dict.fromkeys(("val/accuracy_gap", "val/synaptic_operations", "val/mean_steps", "val/loss"), False),
 }
-_FIRING_RATE = re.compile(r"val/firing_rate_hz/.+")
+_RATE_OF = "val/firing_rate_hz/"
 _EXAMPLE = "objective=[val/spiking_accuracy,val/synaptic_operations] hydra.sweeper.direction=[maximize,minimize]"
 
 
@@ -25,6 +25,12 @@ class Objective:
 
     metric: str
     maximize: bool
+
+    def check(self, layers: Collection[str]) -> None:
+        """Raise `ParameterError` if it is the firing rate of none of the network's neuron layers."""
+        layer = self.metric.removeprefix(_RATE_OF)
+        if layer != self.metric and layer not in layers:
+            raise ParameterError(f"objective={self.metric}: the network has no neurons of this name; {nearest(layer, layers)}")
 
 
 def objectives(names: Any, sweeper: Any) -> tuple[Objective, ...]:
@@ -57,20 +63,47 @@ def objectives(names: Any, sweeper: Any) -> tuple[Objective, ...]:
     return goals
 
 
+def is_done(job: "Job[Any]") -> bool:
+    """Whether a job of a sweep has finished before, which is said."""
+    run = _finished(job)
+    if run is not None:
+        print(f"#{job.number} {run.info.run_name}: finished before, in run {run.info.run_id}", flush=True)
+    return run is not None
+
+
 def reached(job: "Job[Any]") -> list[float] | float | None:
-    """What a finished job has reached, as its run keeps it; None if it has not finished, or has no objective."""
+    """What a finished job of a search has reached, as its run keeps it; None if it has not finished or that is no number."""
+    from ratespike.tracking.runs import Run, connect
+
+    found = _finished(job)
+    if found is None:
+        return None
+    run = Run(connect(_uri(job)), found.info.run_id, job.config.tracking.experiment)
+    values = [value_of(run, metric) for metric in _metrics(job.config.objective)]
+    if not all(map(math.isfinite, values)):
+        return None
+    return values[0] if len(values) == 1 else values
+
+
+def _finished(job: "Job[Any]") -> "Entity | None":
+    """The run of a job of a sweep, if it has finished."""
+    from mlflow.exceptions import MlflowException
+
     from ratespike.identity import config_hash
-    from ratespike.tracking import address, runs
-    from ratespike.tracking.runs import Run
+    from ratespike.tracking.runs import connect
     from ratespike.tracking.sweeps import children
 
-    metrics = _metrics(job.config.objective)
-    client = runs.connect(address.resolve(job.config.tracking.uri, job.root))
-    for found in children(client, job.config.tracking.parent, config_hash(job.plain)) if metrics else ():
-        if found.info.status == "FINISHED":
-            values = [value_of(Run(client, found.info.run_id, job.config.tracking.experiment), metric) for metric in metrics]
-            return values[0] if len(values) == 1 else values
-    return None
+    try:
+        found = children(connect(_uri(job)), job.config.tracking.parent, config_hash(job.plain))
+    except (MlflowException, ParameterError):  # the job itself says it better
+        return None
+    return next((run for run in found if run.info.status == "FINISHED"), None)
+
+
+def _uri(job: "Job[Any]") -> str:
+    from ratespike.tracking import address
+
+    return address.resolve(job.config.tracking.uri, job.root)
 
 
 def value_of(run: "Run", metric: str) -> float:
@@ -88,8 +121,8 @@ def _metrics(names: Any) -> list[str]:
     for name in metrics:
         if name.startswith("test/"):
             raise ParameterError(f"objective={name}: the test images choose nothing; take val/{name.removeprefix('test/')}")
-        if name not in MORE_IS_BETTER and not _FIRING_RATE.fullmatch(name):
-            known = [*MORE_IS_BETTER, "val/firing_rate_hz/<layer>"]
+        if name not in MORE_IS_BETTER and not name.startswith(_RATE_OF):
+            known = [*MORE_IS_BETTER, f"{_RATE_OF}<layer>"]
             raise ParameterError(f"objective={name}: no metric of the validation images; {nearest(name, known)}")
     return metrics
 

@@ -4,11 +4,12 @@ import platform
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import mlflow
 from mlflow.entities import Run as Entity
+from mlflow.exceptions import MlflowException
 
 from ratespike.parameters import ParameterError
 from ratespike.tracking.locks import locks_below
@@ -64,7 +65,8 @@ def _beating(run: Run) -> Iterator[None]:
 
     def beat() -> None:
         while not stop.wait(_BEAT_EVERY):
-            run.tags({HEARTBEAT: str(int(time.time()))})
+            with suppress(MlflowException):  # a server that is away may come back
+                run.tags({HEARTBEAT: str(int(time.time()))})
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
