@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import cloudpickle
 from ratespike.parameters import ParameterError
 
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
+_PATIENCE = 60  # seconds that a job has to end when the process that waits for it is gone
 _PRELOAD = ["ratespike.run", "ratespike.simulation.event_driven"]  # imported once, for all jobs of this process
 
 
@@ -82,3 +84,5 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_PATIENCE)
+    os.kill(os.getpid(), signal.SIGKILL)

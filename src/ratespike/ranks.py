@@ -17,6 +17,7 @@ from ratespike.parameters import ParameterError
 if TYPE_CHECKING:
     from ratespike.command import Job
 
+NOT_JOINED = 3  # the exit code of a process that has not found the others
 _PATIENCE = datetime.timedelta(days=365)  # the others wait for as long as the first one waits for another job's training
 _telling: list[Any] = []  # torch's group of processes that the first one tells what to do; one at most
 
@@ -86,7 +87,11 @@ def _join(trainer: TrainerConfig) -> None:
     first = SLURMEnvironment(auto_requeue=False)
     where = f"tcp://{first.main_address}:{first.main_port}"
     backend = "nccl" if torch.cuda.is_available() and trainer.accelerator != "cpu" else "gloo"
-    distributed.init_process_group(backend, init_method=where, rank=rank(), world_size=n_ranks())
+    try:
+        distributed.init_process_group(backend, init_method=where, rank=rank(), world_size=n_ranks())
+    except RuntimeError as error:
+        print(f"process {rank()} of {n_ranks()} does not find the others at {where}: {error}", file=sys.stderr)
+        sys.exit(NOT_JOINED)
     _telling.append(distributed.new_group(backend="gloo", timeout=_PATIENCE))
 
 

@@ -10,7 +10,7 @@ from program import metrics, query, run, start, status, wait_until
 pytestmark = pytest.mark.system
 
 SEARCH = (
-    *("-m", "+experiment=mnist", "+debug=fast", "data.train_images=2000", "data.batch_size=50", "n_steps=8"),
+    *("-m", "+experiment=mnist", "+debug=fast", "data.train_images=1500", "data.batch_size=50", "n_steps=8"),
     *(
         "data.test_images=20",
         "data.validation_images=200",

@@ -53,7 +53,7 @@ SelectTypeParameters=CR_CPU
 SwitchType=switch/none
 MpiDefault=none
 ReturnToService=2
-KillWait=20
+KillWait=5
 OverTimeLimit=0
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
@@ -101,11 +101,12 @@ def queue() -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("slurm")
-def test_a_cancelled_job_goes_on_with_the_same_command(checkout: Path) -> None:
+def test_a_cancelled_job_goes_on_with_the_same_command_and_a_requeued_one_by_itself(checkout: Path) -> None:
     sweep = ("-m", *SLICE, "seed=0,1,2", "trainer.max_epochs=6", *LAUNCHER)
     process = start(checkout, *sweep)
     wait_until(lambda: "seed=1" in statuses(checkout) and epochs(checkout, "seed=1") >= 1, process)
-    (cancelled,) = [job for job, state in queue().items() if job.endswith("_1")]
+    requeued, cancelled = sorted(job for job in queue() if job.endswith(("_0", "_1")))
+    subprocess.run(["scontrol", "requeue", requeued], check=True)
     subprocess.run(["scancel", cancelled], check=True)
     _, error = process.communicate(timeout=400)
     assert process.returncode not in (0, None) and "Traceback" not in error, error
@@ -140,10 +141,11 @@ def test_two_tasks_of_a_job_are_one_run_with_the_results_of_one_process(checkout
 @pytest.mark.usefixtures("slurm")
 def test_a_job_at_its_time_limit_is_queued_again_and_goes_on(checkout: Path) -> None:
     """A job of two tasks."""
-    limit = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20", "hydra.launcher.max_num_timeout=9")
-    training = ("seed=7", "data.train_images=2000", "trainer.max_epochs=12", "trainer.devices=2")
+    limit = ("hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=20", "hydra.launcher.max_num_timeout=9")
+    training = ("seed=7", "trainer.max_epochs=80", "trainer.devices=2")
     code, _, error = run(checkout, "-m", *SLICE, *training, *LAUNCHER, *limit)
     assert code == 0, error
-    assert statuses(checkout)["seed=7"] == "FINISHED" and epochs(checkout, "seed=7") == 12
+    (name,) = [name for name in statuses(checkout) if "seed=7" in name]
+    assert statuses(checkout)[name] == "FINISHED" and epochs(checkout, name) == 80
     logs = [path.read_text() for path in (checkout / "outputs").rglob("*_log.err")]
     assert any("requeued" in log.lower() for log in logs)

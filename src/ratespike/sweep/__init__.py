@@ -101,7 +101,7 @@ def run_job(task: "Callable[[Job[Any]], None]", job: "Job[Any]") -> list[float] 
 
 def _in_own_process(task: "Callable[[Job[Any]], None]", job: "Job[Any]") -> int:
     code = run_in_own_process(partial(_on_its_devices, task), job)
-    if code != 0 and ranks.rank() > 0:
+    if code == ranks.NOT_JOINED or (code != 0 and ranks.rank() > 0):
         sys.exit(code)  # SLURM ends the job's other processes then
     if code == INTERRUPTED and "SLURM_JOB_ID" in os.environ:
         _wait_for_slurm()
