@@ -33,7 +33,7 @@ def two_stages(folder: Path, job: object) -> None:
 
 def task_of_slurm(rank: int, folder: Path, port: int) -> None:
     os.environ |= {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1", "SLURM_PROCID": str(rank), "SLURM_NTASKS": "2"}
-    os.environ |= {"SLURM_NTASKS_PER_NODE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"SLURM_JOB_ID": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "SLURM_CPUS_PER_TASK": "1"}
     config = Config(trainer=TrainerConfig(devices=2, accelerator="cpu"))
     ranks.divide(partial(two_stages, folder), SimpleNamespace(config=config))  # type: ignore[arg-type]
