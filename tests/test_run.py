@@ -13,7 +13,7 @@ from ratespike.command import Job
 from ratespike.config import CompareConfig, Config, check
 from ratespike.parameters import ParameterError
 from ratespike.run import _interrupted_run, _open_run
-from ratespike.sweep import JobFailedError, run_job
+from ratespike.sweep.running import JobFailedError, run_job
 from ratespike.tracking.runs import Run, connect
 from ratespike.tracking.sweeps import Membership, children, open_parent
 
@@ -84,5 +84,5 @@ def test_a_failing_job_that_no_sweep_concludes_is_told_by_an_exception(tmp_path:
     def fail(job: object) -> None:
         raise ParameterError("steps=0: must be above 0")
 
-    with pytest.raises(JobFailedError, match="job #3 of this multirun failed"):
+    with pytest.raises(JobFailedError, match="job #3 of this multirun has no result"):
         run_job(fail, Job(CompareConfig(), {}, [], tmp_path, tmp_path, number=3))

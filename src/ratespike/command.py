@@ -21,6 +21,7 @@ from ratespike.config import check
 from ratespike.devices import jobs_at_once
 from ratespike.own_process import INTERRUPTED, interrupt_on_termination
 from ratespike.parameters import ParameterError, nearest
+from ratespike.sweep.running import JobFailedError, run_job
 
 C = TypeVar("C", covariant=True)
 _BAD_INPUT = (HydraException, OmegaConfBaseException, ParameterError)
@@ -69,7 +70,7 @@ def command(
             ranks.divide(task, Job(checked, plain, overrides, root, folder))
             return None
         at_once = jobs_at_once(settings.launcher)
-        return sweep.run_job(task, Job(checked, plain, overrides, root, folder, settings.job.num, at_once))
+        return run_job(task, Job(checked, plain, overrides, root, folder, settings.job.num, at_once))
 
     def run_or_exit(config: DictConfig) -> list[float] | float | None:
         try:
@@ -92,7 +93,7 @@ def command(
         if wants_traceback or not isinstance(reason, _BAD_INPUT):
             raise reason from reason.__cause__
         sys.exit(f"error: {_explain(reason, root, config_name)}")
-    except sweep.JobFailedError as error:
+    except JobFailedError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

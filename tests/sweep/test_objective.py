@@ -33,3 +33,10 @@ def test_each_objective_has_its_direction() -> None:
 def test_what_cannot_be_an_objective_is_refused(names: Any, sweeper: Any, message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         objectives(names, sweeper)
+
+
+def test_a_firing_rate_is_that_of_a_layer_of_the_network() -> None:
+    Objective("val/firing_rate_hz/neuron1", False).check({"neuron1", "neuron2"})
+    Objective("val/loss", False).check({"neuron1"})
+    with pytest.raises(ParameterError, match="neuron7: the network has no neurons of this name; did you mean neuron1"):
+        Objective("val/firing_rate_hz/neuron7", False).check({"neuron1"})

@@ -7,13 +7,10 @@ import hashlib
 import json
 import os
 import re
-import signal
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,23 +19,19 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
 from ratespike import ranks
-from ratespike.config import Config, RunConfig, TrainerConfig
-from ratespike.devices import leased, remember_gpus
-from ratespike.own_process import INTERRUPTED, run_in_own_process
+from ratespike.config import TrainerConfig
+from ratespike.devices import remember_gpus
+from ratespike.own_process import INTERRUPTED
 from ratespike.parameters import ParameterError
 from ratespike.sweep.jobs import check_jobs, plan
-from ratespike.sweep.objective import Objective, is_done, objectives, reached
+from ratespike.sweep.objective import Objective, objectives
 from ratespike.tracking import address
 
 if TYPE_CHECKING:
-    from ratespike.command import Job
     from ratespike.tracking.runs import Run
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use over the network
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # and of lines that resemble each other, as those of jobs do, show one
-
-
-_SLURM_KILLS_AFTER = 600  # seconds, at most; KillWait says
 
 
 @dataclass(frozen=True)
@@ -63,10 +56,6 @@ class RefusedError(SystemExit):
         self.reason = reason
 
 
-class JobFailedError(Exception):
-    """A job of a multirun that is no sweep with a parent run, or of a search, has failed; it has said why."""
-
-
 class Sweep(Callback):
     """Checks all jobs of a sweep before the first one starts, and opens the parent run that they are shown below."""
 
@@ -79,53 +68,6 @@ class Sweep(Callback):
             config.hydra.overrides.task.append(f"tracking.parent={parent}")
             if config.objective and not any("max_failure_rate" in given for given in config.hydra.overrides.hydra):
                 config.hydra.sweeper.max_failure_rate = 1.0  # Optuna's: a trial that diverges would end the search for good
-
-
-def run_job(task: "Callable[[Job[Any]], None]", job: "Job[Any]") -> list[float] | float | None:
-    """One job of a multirun, in a process of its own; whatever happens to it, the others go on.
-
-    Returns:
-        What it has reached, if the multirun is a search, whether now or before.
-
-    Raises:
-        JobFailedError: it has failed, and no sweep's conclusion will say so. Hydra raises it when the others have ended.
-    """
-    is_of_sweep = isinstance(job.config, Config)
-    code = 0 if is_of_sweep and is_done(job) else _in_own_process(task, job)
-    is_search = is_of_sweep and job.config.objective is not None
-    value = reached(job) if is_search and code == 0 else None
-    if (is_search and value is None) or (code != 0 and not is_of_sweep):
-        raise JobFailedError(f"job #{job.number} of this multirun failed; the same command tries it again")
-    return value
-
-
-def _in_own_process(task: "Callable[[Job[Any]], None]", job: "Job[Any]") -> int:
-    code = run_in_own_process(partial(_on_its_devices, task), job)
-    if code == ranks.NOT_JOINED or (code != 0 and ranks.rank() > 0):
-        sys.exit(code)  # SLURM ends the job's other processes then
-    if code == INTERRUPTED and "SLURM_JOB_ID" in os.environ:
-        _wait_for_slurm()
-    if code < 0:
-        reason = f"killed by {signal.Signals(-code).name}{' (out of memory?)' if -code == signal.SIGKILL else ''}"
-        print(f"#{job.number}: {reason}", file=sys.stderr, flush=True)
-        from ratespike.sweep.conclusion import bury
-
-        bury(job, reason)
-    return code
-
-
-def _wait_for_slurm() -> None:
-    """Leave it to SLURM what becomes of a job that it has told to end: submitit would take the end for a result."""
-    time.sleep(_SLURM_KILLS_AFTER)
-    sys.exit(INTERRUPTED)
-
-
-def _on_its_devices(task: "Callable[[Job[Any]], None]", job: "Job[Any]") -> None:
-    if job.at_once is None or not isinstance(job.config, RunConfig):
-        ranks.divide(task, job)
-        return
-    with leased(job.config.trainer.devices, job.config.trainer.accelerator, job.at_once):
-        task(job)
 
 
 def has_begun() -> bool:
