@@ -22,6 +22,7 @@ pytestmark = pytest.mark.system
 
 DEVICES = ("0", "1", "2")
 N_JOBS, KILLED = 8, 2  # the number of the job that dies
+HELD = 1.5  # seconds, longer than processes take to start one after the other
 
 
 def at_work(job: tuple[int, str, str]) -> None:
@@ -30,7 +31,7 @@ def at_work(job: tuple[int, str, str]) -> None:
     with lease([f"{host} {device}" for device in DEVICES], 1) as (device,):
         began = time.monotonic()
         (Path(folder) / f"{number}.began").write_text(device)
-        time.sleep(0.3)
+        time.sleep(HELD)
         if number == KILLED:
             os.kill(os.getpid(), signal.SIGKILL)
         (Path(folder) / f"{number}.done").write_text(f"{device.split()[-1]} {began} {time.monotonic()}")
@@ -66,7 +67,7 @@ def test_never_two_jobs_on_one_device(tmp_path: Path, launch: Callable[[Path], S
     for times in map(sorted, used.values()):
         for (_, ended), (began, _) in itertools.pairwise(times):
             assert ended <= began
-    died = (tmp_path / f"{KILLED}.began").stat().st_mtime + 0.3
+    died = (tmp_path / f"{KILLED}.began").stat().st_mtime + HELD
     later = [path for path in tmp_path.glob("*.began") if path.stat().st_mtime >= died]
     assert of_killed in {path.read_text().split()[-1] for path in later}
 

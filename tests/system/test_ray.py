@@ -32,13 +32,16 @@ def ray(*arguments: str, log: Path) -> subprocess.Popen[bytes]:
 
 
 @pytest.fixture
-def cluster() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """The address of a cluster, and its second node. Paths of sockets are short, so that the folder cannot be pytest's.
 
     Ray takes 127.0.0.1 for a mistake and replaces it by an address that other hosts see; other loopback addresses it keeps.
     """
     if not RAY.exists():
         pytest.skip("ray is not installed (pip install -e '.[ray]')")
+    monkeypatch.setenv(
+        "RAY_AUTH_MODE", "disabled"
+    )  # a token of an earlier sweep would bind the head alone
     with tempfile.TemporaryDirectory(prefix="ray") as folder:
         port = free_port()
         address = f"127.0.0.2:{port}"
