@@ -39,9 +39,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, subprocess.P
     """
     if not RAY.exists():
         pytest.skip("ray is not installed (pip install -e '.[ray]')")
-    monkeypatch.setenv(
-        "RAY_AUTH_MODE", "disabled"
-    )  # a token of an earlier sweep would bind the head alone
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # a token of an earlier sweep would bind the head alone
     with tempfile.TemporaryDirectory(prefix="ray") as folder:
         port = free_port()
         address = f"127.0.0.2:{port}"

@@ -142,10 +142,10 @@ def test_two_tasks_of_a_job_are_one_run_with_the_results_of_one_process(checkout
 def test_a_job_at_its_time_limit_is_queued_again_and_goes_on(checkout: Path) -> None:
     """A job of two tasks."""
     limit = ("hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=20", "hydra.launcher.max_num_timeout=9")
-    training = ("seed=7", "trainer.max_epochs=80", "trainer.devices=2")
+    training = ("seed=7", "trainer.max_epochs=160", "trainer.devices=2")
     code, _, error = run(checkout, "-m", *SLICE, *training, *LAUNCHER, *limit)
     assert code == 0, error
     (name,) = [name for name in statuses(checkout) if "seed=7" in name]
-    assert statuses(checkout)[name] == "FINISHED" and epochs(checkout, name) == 80
+    assert statuses(checkout)[name] == "FINISHED" and epochs(checkout, name) == 160
     logs = [path.read_text() for path in (checkout / "outputs").rglob("*_log.err")]
     assert any("requeued" in log.lower() for log in logs)
