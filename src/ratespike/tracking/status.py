@@ -30,7 +30,7 @@ def track(run: Run, root: Path, system_metrics: bool) -> Iterator[None]:
     """
     if not locks_below(root).take(_lock(run.id), wait=False):
         raise ParameterError(f"run {run.id} is still running, in another process")
-    status = "FAILED"
+    status = "KILLED"  # whatever it is that interrupts, and however often
     try:
         mlflow.start_run(run.id, log_system_metrics=system_metrics)  # as a context it would write a status of its own first
         with _beating(run):
@@ -38,10 +38,8 @@ def track(run: Run, root: Path, system_metrics: bool) -> Iterator[None]:
         if run.tag(ERROR):
             run.client.delete_tag(run.id, ERROR)
         status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit):
-        status = "KILLED"
-        raise
     except Exception as error:
+        status = "FAILED"
         run.tags({ERROR: f"{type(error).__name__}: {error}"[:5000]})
         raise
     finally:
