@@ -79,9 +79,8 @@ def command(
             sys.exit(f"error: {error}")  # Hydra reports an exception with lines of its own, an exit it lets pass
 
     interrupt_on_termination()
-    warnings.filterwarnings(
-        "ignore", r"\s*'hydra/launcher/\w+' is validated against"
-    )  # conf/hydra/launcher extends the plugins'
+    # what lies in conf/hydra/launcher extends the plugins' own
+    warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against")
     wants_traceback = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, and the line is ours
     job = run if wants_traceback else run_or_exit

@@ -70,7 +70,7 @@ def train(job: Job[Config], run: Run, classifier: Classifier, datamodule: DataMo
 
 def trainer_for(job: Job[RunConfig], *callbacks: Callback) -> Trainer:
     """Lightning's trainer as the configuration wants it; a job of a sweep shows no progress bar."""
-    trainer, shared, shown = job.config.trainer, n_ranks() > 1, job.number is None
+    trainer, of_slurm, shown = job.config.trainer, n_ranks() > 1, job.number is None
     strategy = "ddp_spawn" if trainer.strategy == "auto" and trainer.devices > 1 else trainer.strategy
     extra = [_EndWell(), *([RichProgressBar()] if shown else [])]
     return Trainer(
@@ -78,8 +78,8 @@ def trainer_for(job: Job[RunConfig], *callbacks: Callback) -> Trainer:
         accelerator=trainer.accelerator,
         devices=trainer.devices,
         num_nodes=n_nodes(),
-        strategy="ddp" if shared else strategy,
-        plugins=[SLURMEnvironment(auto_requeue=False) if shared else LightningEnvironment()],
+        strategy="ddp" if of_slurm else strategy,
+        plugins=[SLURMEnvironment(auto_requeue=False) if of_slurm else LightningEnvironment()],
         logger=False,
         callbacks=[*callbacks, *extra],
         enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
