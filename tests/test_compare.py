@@ -83,5 +83,5 @@ def test_help_tells_the_options(checkout: Path) -> None:
 def test_what_cannot_be_is_refused(tmp_path: Path, database_of_runs: Path, options: dict[str, Any], message: str) -> None:
     config = CompareConfig(**options, tracking=StoreConfig(f"sqlite:///{database_of_runs}"))
     with pytest.raises(ParameterError, match=message):
-        compare_runs(Job(config, {}, [], tmp_path, tmp_path))
+        compare_runs(Job(config, {}, [], tmp_path))
     assert not list(tmp_path.iterdir())

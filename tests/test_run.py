@@ -37,7 +37,7 @@ def job(tmp_path: Path, parent: Run) -> Callable[..., Job[Config]]:
         asked = [*overrides, f"tracking.parent={parent.id}"]
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra.compose("config", asked)
-        return Job(check(config), OmegaConf.to_container(config, resolve=True), asked, tmp_path, tmp_path, number=0)  # type: ignore[arg-type]
+        return Job(check(config), OmegaConf.to_container(config, resolve=True), asked, tmp_path, number=0)  # type: ignore[arg-type]
 
     return make
 
@@ -85,4 +85,4 @@ def test_a_failing_job_that_no_sweep_concludes_is_told_by_an_exception(tmp_path:
         raise ParameterError("steps=0: must be above 0")
 
     with pytest.raises(JobFailedError, match="job #3 of this multirun has no result"):
-        run_job(fail, Job(CompareConfig(), {}, [], tmp_path, tmp_path, number=3))
+        run_job(fail, Job(CompareConfig(), {}, [], tmp_path, number=3))

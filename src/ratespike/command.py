@@ -36,7 +36,6 @@ class Job(Generic[C]):
         plain: the same as nested dictionaries, every interpolation resolved.
         overrides: the command line's arguments.
         root: the repository root, where relative paths start.
-        output_dir: this run's own folder.
         number: of a job among those of a multirun, from 0; None for a single run.
         at_once: how many jobs of the multirun this host runs at the same time; None if a scheduler gives each its devices.
     """
@@ -45,7 +44,6 @@ class Job(Generic[C]):
     plain: dict[str, Any]
     overrides: list[str]
     root: Path
-    output_dir: Path
     number: int | None = None
     at_once: int | None = None
 
@@ -65,12 +63,12 @@ def command(
         checked = check(config)
         plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
         settings = HydraConfig.get()
-        overrides, folder = list(settings.overrides.task), Path(settings.runtime.output_dir)
+        overrides = list(settings.overrides.task)
         if settings.mode != RunMode.MULTIRUN:
-            ranks.divide(task, Job(checked, plain, overrides, root, folder))
+            ranks.divide(task, Job(checked, plain, overrides, root))
             return None
         at_once = jobs_at_once(settings.launcher)
-        return run_job(task, Job(checked, plain, overrides, root, folder, settings.job.num, at_once))
+        return run_job(task, Job(checked, plain, overrides, root, settings.job.num, at_once))
 
     def run_or_exit(config: DictConfig) -> list[float] | float | None:
         try:

@@ -4,7 +4,6 @@ import hashlib
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -12,10 +11,9 @@ from ratespike import terminal
 from ratespike.command import Job
 from ratespike.config import EvaluateConfig
 from ratespike.datamodule import DataModule
-from ratespike.identity import training_parts
 from ratespike.loading import Checkpoint, read_checkpoint
 from ratespike.naming import asked_for, key_of
-from ratespike.parameters import ParameterError, flat
+from ratespike.parameters import ParameterError
 from ratespike.parts import Parts, build_classifier
 from ratespike.run import keep_figures, tags_of
 from ratespike.testing import test
@@ -23,9 +21,7 @@ from ratespike.tracking import address, runs, shared
 from ratespike.tracking.description import describe, note
 from ratespike.tracking.runs import BEST, Client
 from ratespike.tracking.status import track
-
-_MAY_CHANGE = ("batch_size", "dir")  # of the data: in an evaluation neither changes a result
-_TRAINING = ("data", "network", "neuron", "optimizer", "seed", "trainer")
+from ratespike.trained import refuse_another_training
 
 
 def evaluate_trained(job: Job[EvaluateConfig], parts: Parts) -> None:
@@ -37,7 +33,7 @@ def evaluate_trained(job: Job[EvaluateConfig], parts: Parts) -> None:
     terminal.quiet()
     client = runs.connect(address.resolve(job.config.tracking.uri, job.root))
     trained = _trained(job, client)
-    _refuse_another_training(job.plain, trained.config)
+    refuse_another_training(job.plain, trained.config)
     untrained = {name: weights.clone() for name, weights in parts.network.state_dict().items()}
     classifier = build_classifier(parts, job.config, job.plain, job.config.n_steps)
     parts.network.load_state_dict(trained.state)
@@ -62,18 +58,6 @@ def _trained(job: Job[EvaluateConfig], client: Client) -> Checkpoint:
         if path is None:
             raise ParameterError(f"run={run.id}: has no checkpoint; it ended before its first epoch did, or is an evaluation")
         return read_checkpoint(path)
-
-
-def _refuse_another_training(plain: Mapping[str, Any], trained: Mapping[str, Any]) -> None:
-    data = {**trained["data"], **{name: plain["data"][name] for name in _MAY_CHANGE}}
-    trainer = {**plain["trainer"], "max_epochs": trained["trainer"]["max_epochs"]}
-    same = {**trained, "data": data, "trainer": trainer}
-    if training_parts(plain) == training_parts(same):
-        return
-    before = dict(flat(same))
-    changed = [key for key, value in flat(plain) if key.split(".")[0] in _TRAINING and before.get(key) != value]
-    words = ", ".join(f"{key} (trained with {before.get(key)})" for key in changed)
-    raise ParameterError(f"{words}: would change the training; `python train.py` trains another network")
 
 
 def _digest(state: Mapping[str, torch.Tensor]) -> str:

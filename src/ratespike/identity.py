@@ -14,7 +14,7 @@ from ratespike.parameters import build, training_values
 _PACKAGE = Path(__file__).parent
 _TRAINING_SOURCES = (
     *("classifier", "compiled", "data", "datamodule", "network", "neurons", "optimizers", "parameters"),
-    *("parts", "training"),
+    *("parts", "trainer", "training"),
 )
 _SIMULATION_SOURCES = (*_TRAINING_SOURCES, "metrics", "simulation", "synapses")
 _NOT_IN_RESULT = ("tracking", "resume", "objective")  # where a result is kept, and what for, does not change it

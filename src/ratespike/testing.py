@@ -3,7 +3,6 @@
 import tempfile
 import time
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +15,10 @@ from ratespike.command import Job
 from ratespike.config import RunConfig
 from ratespike.datamodule import Batches, DataModule
 from ratespike.metrics import STEPS_SHOWN, Results
-from ratespike.ranks import in_all_ranks
 from ratespike.tracking import shared
 from ratespike.tracking.locks import locks_below
 from ratespike.tracking.runs import Run
-from ratespike.training import ending_its_processes, trainer_for
+from ratespike.trainer import use_trainer
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def _measure(
     def results(batches: Batches) -> Results:
         with tempfile.TemporaryDirectory() as folder:
             told = _Tell(Path(folder) / "results.npz")
-            in_all_ranks(partial(_images, job, told, classifier, batches))
+            use_trainer(job, [told], lambda trainer: trainer.test(classifier, batches, verbose=False))
             with np.load(told.path) as arrays:
                 classifier.seconds |= {mode: arrays[mode].item() for mode in classifier.seconds}
                 return Results.from_arrays(dict(arrays))
@@ -107,12 +105,6 @@ def _measure(
     classifier.network.load_state_dict(trained)
     validation = results(datamodule.val_dataloader())
     return Measured(test=results(datamodule.test_dataloader()), validation=validation, untrained=before)
-
-
-def _images(job: Job[RunConfig], told: Callback, classifier: Classifier, batches: Batches) -> None:
-    trainer = trainer_for(job, told)
-    with ending_its_processes(trainer):
-        trainer.test(classifier, batches, verbose=False)
 
 
 def _log_speed(run: Run, classifier: Classifier, results: Results, seconds: float) -> None:

@@ -7,11 +7,14 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from ratespike.parameters import ParameterError
+from ratespike.parameters import ParameterError, flat
 from ratespike.tracking import address
 
 OPTION = "of_run"
+_MAY_CHANGE = ("batch_size", "dir")  # of the data: in an evaluation neither changes a result
+_TRAINING = ("data", "network", "neuron", "optimizer", "seed", "trainer")
 _HELP = ("--help", "-h", "--hydra-help", "--version")
+_offered: list[dict[str, Any]] = []
 
 
 def offer_settings(arguments: Sequence[str], root: Path) -> None:
@@ -32,11 +35,32 @@ def offer_settings(arguments: Sequence[str], root: Path) -> None:
         settings = {}
     else:
         raise ParameterError("give run=<id or name> or checkpoint=<file>; `python train.py` trains a network")
+    _offered.append(settings)
     store = ConfigStore.instance()
     groups = {key: value for key, value in settings.items() if isinstance(value, Mapping)}
     for group in ("data", "network", "neuron", "synapse", "simulation", "optimizer", "trainer", "tracking"):
         store.store(group=group, name=OPTION, node=dict(groups.get(group, {})))
     store.store(name=OPTION, node={key: settings[key] for key in ("seed", "n_steps", "dt") if key in settings})
+
+
+def offered() -> dict[str, Any]:
+    """The settings that `offer_settings` has offered to this process."""
+    return _offered[-1]
+
+
+def refuse_another_training(plain: Mapping[str, Any], trained: Mapping[str, Any]) -> None:
+    """Raise `ParameterError` if a configuration differs from that of a trained network in what its training depends on."""
+    from ratespike.identity import training_parts
+
+    data = {**trained["data"], **{name: plain["data"][name] for name in _MAY_CHANGE}}
+    trainer = {**plain["trainer"], "max_epochs": trained["trainer"]["max_epochs"]}
+    same = {**trained, "data": data, "trainer": trainer}
+    if training_parts(plain) == training_parts(same):
+        return
+    before = dict(flat(same))
+    changed = [key for key, value in flat(plain) if key.split(".")[0] in _TRAINING and before.get(key) != value]
+    words = ", ".join(f"{key} (trained with {before.get(key)})" for key in changed)
+    raise ParameterError(f"{words}: would change the training; `python train.py` trains another network")
 
 
 def _unquoted(key: str, value: str) -> str:

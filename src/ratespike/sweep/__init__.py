@@ -1,6 +1,7 @@
 """A sweep from its first check to its last table; Hydra's sweeper and launcher run the jobs in between.
 
-`Sweep` is a Hydra callback. What it opens `end` closes, since Hydra calls no callback after an interruption.
+`Sweep` is a Hydra callback, `Evaluations` that of a multirun without a parent run. What they begin `end` closes, since Hydra
+calls no callback after an interruption.
 """
 
 import hashlib
@@ -23,9 +24,10 @@ from ratespike.config import TrainerConfig
 from ratespike.devices import remember_gpus
 from ratespike.own_process import INTERRUPTED
 from ratespike.parameters import ParameterError
-from ratespike.sweep.jobs import check_jobs, plan
+from ratespike.sweep.jobs import Plan, check_jobs, plan
 from ratespike.sweep.objective import Objective, objectives
 from ratespike.tracking import address
+from ratespike.trained import offered, refuse_another_training
 
 if TYPE_CHECKING:
     from ratespike.tracking.runs import Run
@@ -45,7 +47,7 @@ class _Begun:
     tracked: ExitStack
 
 
-_begun: list[_Begun] = []  # one at most
+_begun: list[_Begun | None] = []  # the multirun of this process, one at most; None is one of evaluations
 
 
 class RefusedError(SystemExit):
@@ -70,16 +72,29 @@ class Sweep(Callback):
                 config.hydra.sweeper.max_failure_rate = 1.0  # Optuna's: a trial that diverges would end the search for good
 
 
+class Evaluations(Callback):
+    """Checks all evaluations of a multirun before the first one starts."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        try:
+            for configuration in _checked(config, plan(config), (), _root(config)):
+                refuse_another_training(configuration, offered())
+        except Exception as error:
+            raise RefusedError(error) from error
+        remember_gpus()
+        _begun.append(None)
+
+
 def has_begun() -> bool:
-    """Whether this process has begun a sweep that it has not concluded."""
+    """Whether this process has begun a multirun that it has not concluded."""
     return bool(_begun)
 
 
 def end() -> None:
-    """Conclude the sweep that this process has begun, if it has."""
-    if not _begun:
+    """Conclude the multirun that this process has begun, if it has."""
+    sweep = _begun.pop() if _begun else None
+    if sweep is None:
         return
-    sweep = _begun.pop()
     from ratespike.sweep.conclusion import UnfinishedError, conclude
 
     cause = sys.exc_info()[1]
@@ -99,13 +114,9 @@ def _begin(config: DictConfig, root: Path) -> str:
     """Check the jobs, open the parent run; its id."""
     if config.resume is not None:
         raise ParameterError(f"resume={config.resume}: goes on with a single run; the command of a sweep resumes by itself")
-    _check_is_installed(config.hydra.launcher._target_)
     planned = plan(config)
     goals = objectives(config.objective, config.hydra.sweeper)
-    uri = address.resolve(config.tracking.uri, root)
-    address.check(uri, exists=False)
-    configurations = check_jobs(config, planned.jobs, planned.swept, goals, root)
-    _check_ranks(config.hydra.launcher, [TrainerConfig(**configuration["trainer"]) for configuration in configurations])
+    configurations = _checked(config, planned, goals, root)
 
     from ratespike import terminal
     from ratespike.identity import config_hash
@@ -120,11 +131,21 @@ def _begin(config: DictConfig, root: Path) -> str:
     longest = max(configuration["n_steps"] for configuration in configurations) if planned.are_all else 0
     sweep = hashlib.sha256(identity.encode()).hexdigest()[:16]
     membership = Membership(sweep, planned.swept, longest, config.tracking.experiment)
-    parent = open_parent(runs.connect(uri), planned.name, membership)
+    parent = open_parent(runs.connect(address.resolve(config.tracking.uri, root)), planned.name, membership)
     tracked = ExitStack()
     tracked.enter_context(track(parent, root, system_metrics=False))
     _begun.append(_Begun(parent, root, hashes if planned.are_all else None, goals, tracked))
     return parent.id
+
+
+def _checked(config: DictConfig, planned: Plan, goals: Sequence[Objective], root: Path) -> list[dict[str, Any]]:
+    """The configurations of the jobs, each of which the launcher can start and can run; raises `ParameterError`."""
+    launcher = config.hydra.launcher
+    _check_is_installed(launcher._target_)
+    address.check(address.resolve(config.tracking.uri, root), exists=False)
+    configurations = check_jobs(config, planned.jobs, planned.swept, goals, root)
+    _check_ranks(launcher, [TrainerConfig(**configuration["trainer"]) for configuration in configurations])
+    return configurations
 
 
 def _check_ranks(launcher: DictConfig, trainers: Sequence[TrainerConfig]) -> None:

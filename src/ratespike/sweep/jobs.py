@@ -25,7 +25,8 @@ class Plan:
     """What a multirun is going to do.
 
     Attributes:
-        jobs: each job's overrides; of a sweeper that decides as it goes, one at each end of what it may choose from.
+        jobs: each job's overrides; of a sweeper that decides as it goes, some with every option that it may choose from, and
+            with the ends of every range.
         are_all: whether these are all jobs that there will be.
         swept: keys of the overrides that differ between jobs.
         overrides: the sweep's, as a person reads them.
@@ -52,21 +53,29 @@ def plan(config: DictConfig) -> Plan:
     parsed = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader()).parse_overrides(overrides)
     swept = tuple(override.get_key_element().lstrip("+~") for override in parsed if override.is_sweep_override())
     if sweeper._target_ != _BASIC:
-        return Plan([[_end(override, last) for override in parsed] for last in (False, True)], False, swept, tuple(overrides))
+        return Plan(_tries([_choices(override) for override in parsed]), False, swept, tuple(overrides))
     (jobs,) = BasicSweeper.split_arguments(parsed, None)
     return Plan(jobs, True, swept, tuple(overrides))
 
 
-def _end(override: Override, last: bool) -> str:
-    """An override with the first or the last of the values that it leaves open."""
+def _tries(choices: Sequence[Sequence[str]]) -> list[list[str]]:
+    """As few jobs as have each choice of each override once."""
+    return [[own[min(number, len(own) - 1)] for own in choices] for number in range(max(map(len, choices), default=1))]
+
+
+def _choices(override: Override) -> list[str]:
+    """An override with each of the values that it leaves open; of a range with its ends."""
     key = override.get_key_element()
+    values: list[Any] = []
     if override.is_interval_sweep():
         interval = override.value()
         assert isinstance(interval, IntervalSweep)
-        return f"{key}={interval.end if last else interval.start}"
-    if override.is_discrete_sweep() and (values := list(override.sweep_string_iterator())):
-        return f"{key}={values[-1 if last else 0]}"
-    return str(override.input_line)
+        values = [interval.start, interval.end]
+    elif override.is_discrete_sweep():
+        values = list(override.sweep_string_iterator())
+        if override.is_range_sweep():
+            values = [values[0], values[-1]] if values else []
+    return [f"{key}={value}" for value in values] or [str(override.input_line)]
 
 
 def check_jobs(
