@@ -42,13 +42,12 @@ def _fit(job: Job[Config], run: Run, classifier: Classifier, datamodule: DataMod
         run.fetch(BEST, folder)
         last = run.fetch(LAST, folder)
         last = last if last is not None and zipfile.is_zipfile(last) else None  # a kill may have cut the copy short
-    best = ModelCheckpoint(
-        (folder / BEST).parent, "best", monitor="val/rate_accuracy", mode="max", save_last=True, enable_version_counter=False
-    )
+    best = ModelCheckpoint(folder, "best", monitor="val/rate_accuracy", mode="max", enable_version_counter=False)
+    latest = ModelCheckpoint(folder, "last", enable_version_counter=False)  # `save_last` saves with the best alone
     began = time.perf_counter()
     use_trainer(
         job,
-        [best, KeepEpochs(run, best)],
+        [best, latest, KeepEpochs(run, best, latest)],
         lambda trainer: trainer.fit(classifier, datamodule, ckpt_path=last, weights_only=True),
     )
     run.metrics({"train/seconds": time.perf_counter() - began})

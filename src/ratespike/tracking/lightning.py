@@ -13,15 +13,15 @@ class KeepEpochs(Checkpoint):
     """Logs an epoch's metrics, with the epoch as MLflow's step, then copies the checkpoints to the run's artifacts.
 
     In this order, so that a training that goes on from the kept checkpoint lacks no metric. It is a `Checkpoint` because
-    Lightning calls those last and in the order given: `checkpoints`, which comes first, has saved the epoch by then.
+    Lightning calls those last and in the order given: `best` and `latest`, which come first, have saved the epoch by then.
     """
 
-    def __init__(self, run: Run, checkpoints: ModelCheckpoint):
-        self.run, self.checkpoints = run, checkpoints
+    def __init__(self, run: Run, best: ModelCheckpoint, latest: ModelCheckpoint):
+        self.run, self.best, self.latest = run, best, latest
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.current_epoch == 0:
-            path = Path(str(self.checkpoints.dirpath)) / "last.ckpt"
+            path = Path(str(self.latest.dirpath)) / "last.ckpt"
             trainer.save_checkpoint(path)
             self._keep(trainer, path)
 
@@ -29,8 +29,8 @@ class KeepEpochs(Checkpoint):
         if trainer.is_global_zero:
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
             self.run.metrics(metrics, step=trainer.current_epoch + 1)
-        for path in (self.checkpoints.best_model_path, self.checkpoints.last_model_path):
-            self._keep(trainer, Path(path))
+        for checkpoint in (self.best, self.latest):
+            self._keep(trainer, Path(checkpoint.best_model_path))
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, Classifier)

@@ -121,7 +121,7 @@ class Run:
             yield self.fetch(path, Path(folder))
 
     def fetch(self, path: str, folder: Path) -> Path | None:
-        """Copy the artifact `path` to `folder`, where it keeps its path; None if this run has none."""
+        """Copy the artifact `path` to `folder`, under its own name; None if this run has none."""
         if not any(item.path == path for item in self.client.list_artifacts(self.id, path.rpartition("/")[0])):
             return None
         folder.mkdir(parents=True, exist_ok=True)
