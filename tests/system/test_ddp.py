@@ -7,7 +7,14 @@ from program import metrics, query, run, run_ids, status
 
 pytestmark = pytest.mark.system
 
-TRAINING = ("+experiment=mnist", "data.train_images=2950", "trainer.max_epochs=2", "n_steps=5", "trainer.accelerator=cpu")
+TRAINING = (
+    "+experiment=mnist",
+    "data.train_images=2950",
+    "data.validation_images=201",
+    "trainer.max_epochs=2",
+    "n_steps=5",
+    "trainer.accelerator=cpu",
+)
 SGD = ("optimizer=sgd", "data.test_images=20")  # whose steps, unlike AdamW's, are as long as the gradient
 TWO = ("trainer.strategy=ddp_spawn", "trainer.devices=2")
 
