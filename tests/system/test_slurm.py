@@ -147,5 +147,5 @@ def test_a_job_at_its_time_limit_is_queued_again_and_goes_on(checkout: Path) -> 
     assert code == 0, error
     (name,) = [name for name in statuses(checkout) if "seed=7" in name]
     assert statuses(checkout)[name] == "FINISHED" and epochs(checkout, name) == 160
-    logs = [path.read_text() for path in (checkout / "outputs").rglob("*_log.err")]
+    logs = [path.read_text() for path in (checkout / "outputs").rglob("*_log.out")]
     assert any("requeued" in log.lower() for log in logs)
