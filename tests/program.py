@@ -76,6 +76,7 @@ def run_here(folder: Path, *arguments: str, program: str = "train.py") -> tuple[
             if name.startswith(("MLFLOW_TRACKING", "HYDRA")):
                 patch.setenv(name, "")
                 patch.delenv(name)
+        patch.setenv("RATESPIKE_CUDA_VISIBLE_DEVICES", "")  # which the program may set
         patch.setattr(sys, "argv", [program, *arguments])
         patch.chdir(folder)
         GlobalHydra.instance().clear()

@@ -149,36 +149,48 @@ def test_an_evaluation_with_the_settings_of_the_training_gives_its_metrics(swept
 
 def test_an_evaluation_changes_the_simulation_and_nothing_else(swept: Path) -> None:
     trained = names(swept)["tau_rc=0.02 n_steps=6"]
-    code, _, error = run(
-        swept, "run='tau_rc=0.02 n_steps=6'", "n_steps=9", "synapse=alpha", "neuron.min_voltage=-1", program="evaluate.py"
-    )
+    settings = ("run='tau_rc=0.02 n_steps=6'", "n_steps=4,9", "synapse=alpha", "neuron.min_voltage=-1")
+    code, _, error = run(swept, "-m", *settings, program="evaluate.py")
     assert code == 0, error
-    evaluated = run_ids(swept)[-1]
-    parameters = dict(query(swept, "select key, value from params where run_uuid = ?", evaluated))
-    assert (parameters["n_steps"], parameters["synapse.type"], parameters["neuron.tau_rc"]) == ("9", "Alpha", "0.02")
-    assert ("test/spiking_accuracy_at", 9) in metrics(swept, evaluated)
-    checkpoint = swept / "mlruns" / "mnist" / trained / "artifacts" / "checkpoints" / "best.ckpt"
-    for arguments, message in [
-        ((f"run={trained}", "neuron.tau_rc=0.03"), "neuron.tau_rc (trained with 0.02): would change the training"),
+    for n_steps, evaluated in zip((4, 9), run_ids(swept)[-2:], strict=True):
+        assert (status(swept, evaluated), tags(swept, evaluated)["mlflow.parentRunId"]) == ("FINISHED", trained)
+        parameters = dict(query(swept, "select key, value from params where run_uuid = ?", evaluated))
+        assert (parameters["synapse.type"], parameters["neuron.tau_rc"]) == ("Alpha", "0.02")
+        assert ("test/spiking_accuracy_at", n_steps) in metrics(swept, evaluated)
+    code, _, error = run_here(swept, f"run={evaluated}", program="evaluate.py")
+    assert code == 1 and f"run={evaluated}: has no checkpoint" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run={trained}", "neuron.tau_rc=0.03"), "neuron.tau_rc=0.03 (trained with 0.02): would change the training"),
         (("run=unknown",), "run unknown: not found in"),
         (("run=tau_rc=0.02 n_steps=6",), """give it as "run='tau_rc=0.02 n_steps=6'\""""),
         ((), "give run=<id or name> or checkpoint=<file>"),
-        ((f"checkpoint={swept}/train.py",), "not a checkpoint of ratespike"),
-        ((f"checkpoint={checkpoint}", "optimizer.lr=1"), "optimizer.lr (trained with"),
-    ]:
-        code, _, error = run_here(swept, *arguments, program="evaluate.py")
-        assert code == 1 and message in error and error.count("\n") == 1, error
-
-
-def test_evaluations_are_checked_before_the_first_one_starts(swept: Path) -> None:
+        (("checkpoint={root}/train.py",), "not a checkpoint of ratespike"),
+        (("checkpoint={best}", "optimizer.lr=1"), "optimizer.lr=1.0 (trained with"),
+        (
+            ("-m", "run={trained}", "n_steps=3,0"),
+            "1 of 2 jobs cannot run; the first, n_steps=0: n_steps=0: must be a whole number",
+        ),
+        (
+            ("-m", "run={trained}", "neuron.tau_rc=0.02,0.03"),
+            "1 of 2 jobs cannot run; the first, tau_rc=0.03: neuron.tau_rc=0.03 (trained with 0.02): would change",
+        ),
+        (("-m", "run={trained}", "n_steps=3,4", "hydra/sweeper=optuna"), "an evaluation has no objective to search for"),
+        (
+            ("-m", "run={trained}", "n_steps=3,4", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"),
+            "give the same command again",
+        ),
+    ],
+)
+def test_an_evaluation_that_cannot_be_is_refused(swept: Path, arguments: tuple[str, ...], message: str) -> None:
     trained, before = names(swept)["tau_rc=0.02 n_steps=6"], run_ids(swept)
-    for arguments, message in [
-        (("n_steps=3,0",), "1 of 2 jobs cannot run; the first, n_steps=0: n_steps=0: must be a whole number at least 1"),
-        (("neuron.tau_rc=0.02,0.03",), "neuron.tau_rc (trained with 0.02): would change the training"),
-        (("n_steps=3,4", "hydra/launcher=submitit_slurm"), "the launcher gave up"),
-    ]:
-        code, _, error = run_here(swept, "-m", f"run={trained}", *arguments, program="evaluate.py")
-        assert code == 1 and message in error.splitlines()[-1] and "Traceback" not in error, error
+    best = swept / "mlruns" / "mnist" / trained / "artifacts" / "checkpoints" / "best.ckpt"
+    given = [argument.format(trained=trained, root=swept, best=best) for argument in arguments]
+    code, _, error = run_here(swept, *given, program="evaluate.py")
+    assert code == 1 and message in error and error.count("\n") == 1, error
     assert run_ids(swept) == before
 
 

@@ -46,12 +46,16 @@ def epoch_of(run: Run, path: str) -> int:
 
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's advice
-def test_a_training_goes_on_from_its_last_epoch_even_if_an_earlier_one_is_the_best(tmp_path: Path) -> None:
+@pytest.mark.parametrize("goes_on_in", ["here", "another checkout"])
+def test_a_training_goes_on_from_its_last_epoch_even_if_an_earlier_one_is_the_best(tmp_path: Path, goes_on_in: str) -> None:
+    here, there = tmp_path / "here", tmp_path / goes_on_in
+    for folder in {here, there}:
+        folder.mkdir()
     client = runs.connect(f"sqlite:///{tmp_path}/mlflow.db")
-    begun = runs.open_run(client, "mnist", "run", tags_of(job(tmp_path, 3)))
-    assert train(job(tmp_path, 3), begun) == 60
+    begun = runs.open_run(client, "mnist", "run", tags_of(job(here, 3)))
+    assert train(job(here, 3), begun) == 60
     assert (epoch_of(begun, BEST), epoch_of(begun, LAST)) == (0, 2)
     begun.client.delete_tag(begun.id, training.shared.TRAINED)
-    assert train(job(tmp_path, 5), Run(client, begun.id, "mnist", taken_up=True)) == 40
+    assert train(job(there, 5), Run(client, begun.id, "mnist", taken_up=True)) == 40
     assert (epoch_of(begun, BEST), epoch_of(begun, LAST)) == (0, 4)
     assert sorted(begun.history("val/rate_accuracy")) == [1, 2, 3, 4, 5]

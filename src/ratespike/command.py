@@ -97,7 +97,7 @@ def command(
     except Exception as error:
         if wants_traceback or not sweep.has_begun():
             raise
-        sys.exit(f"error: the launcher gave up ({type(error).__name__}: {_first_line(error)}); the same command goes on")
+        sys.exit(f"error: the launcher gave up ({type(error).__name__}: {_first_line(error)}); give the same command again")
     finally:
         sweep.end()
 

@@ -13,7 +13,6 @@ from ratespike.config import EvaluateConfig
 from ratespike.datamodule import DataModule
 from ratespike.loading import Checkpoint, read_checkpoint
 from ratespike.naming import asked_for, key_of
-from ratespike.parameters import ParameterError
 from ratespike.parts import Parts, build_classifier
 from ratespike.run import keep_figures, tags_of
 from ratespike.testing import test
@@ -55,8 +54,7 @@ def _trained(job: Job[EvaluateConfig], client: Client) -> Checkpoint:
         return read_checkpoint(Path(job.config.checkpoint))
     run = runs.find_run(client, str(job.config.run))
     with run.artifact(BEST) as path:
-        if path is None:
-            raise ParameterError(f"run={run.id}: has no checkpoint; it ended before its first epoch did, or is an evaluation")
+        assert path is not None  # of a run whose settings were offered
         return read_checkpoint(path)
 
 

@@ -14,7 +14,7 @@ OPTION = "of_run"
 _MAY_CHANGE = ("batch_size", "dir")  # of the data: in an evaluation neither changes a result
 _TRAINING = ("data", "network", "neuron", "optimizer", "seed", "trainer")
 _HELP = ("--help", "-h", "--hydra-help", "--version")
-_offered: list[dict[str, Any]] = []
+_offered: list[dict[str, Any]] = []  # in this process, one at most
 
 
 def offer_settings(arguments: Sequence[str], root: Path) -> None:
@@ -35,7 +35,7 @@ def offer_settings(arguments: Sequence[str], root: Path) -> None:
         settings = {}
     else:
         raise ParameterError("give run=<id or name> or checkpoint=<file>; `python train.py` trains a network")
-    _offered.append(settings)
+    _offered[:] = [settings]
     store = ConfigStore.instance()
     groups = {key: value for key, value in settings.items() if isinstance(value, Mapping)}
     for group in ("data", "network", "neuron", "synapse", "simulation", "optimizer", "trainer", "tracking"):
@@ -45,7 +45,8 @@ def offer_settings(arguments: Sequence[str], root: Path) -> None:
 
 def offered() -> dict[str, Any]:
     """The settings that `offer_settings` has offered to this process."""
-    return _offered[-1]
+    (settings,) = _offered
+    return settings
 
 
 def refuse_another_training(plain: Mapping[str, Any], trained: Mapping[str, Any]) -> None:
@@ -58,8 +59,8 @@ def refuse_another_training(plain: Mapping[str, Any], trained: Mapping[str, Any]
     if training_parts(plain) == training_parts(same):
         return
     before = dict(flat(same))
-    changed = [key for key, value in flat(plain) if key.split(".")[0] in _TRAINING and before.get(key) != value]
-    words = ", ".join(f"{key} (trained with {before.get(key)})" for key in changed)
+    changed = [(key, value) for key, value in flat(plain) if key.split(".")[0] in _TRAINING and before.get(key) != value]
+    words = ", ".join(f"{key}={value} (trained with {before.get(key)})" for key, value in changed)
     raise ParameterError(f"{words}: would change the training; `python train.py` trains another network")
 
 
@@ -84,6 +85,8 @@ def _of_run(name: str, uri: str | None, root: Path) -> dict[str, Any]:
         if path is None:
             raise ParameterError(f"run {run.id}: has no config.yaml; is it a run of ratespike, and no sweep's parent?")
         settings = OmegaConf.to_container(OmegaConf.load(path))
+    if not run.has(runs.BEST):
+        raise ParameterError(f"run={run.id}: has no checkpoint; it ended before its first epoch did, or is an evaluation")
     assert isinstance(settings, dict)
     return {**settings, "tracking": {"experiment": run.experiment, "parent": run.id}}  # type: ignore[dict-item]
 

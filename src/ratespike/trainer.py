@@ -51,7 +51,7 @@ def use_trainer(job: Job[RunConfig], callbacks: list[Callback], stage: Callable[
 
 
 def _trainer(job: Job[RunConfig], callbacks: list[Callback]) -> Trainer:
-    """A job of a sweep shows no progress bar."""
+    """A new one, which shows a progress bar unless the job is one of a multirun."""
     trainer, of_slurm, shown = job.config.trainer, n_ranks() > 1, job.number is None
     strategy = "ddp_spawn" if trainer.strategy == "auto" and trainer.devices > 1 else trainer.strategy
     extra = [_EndWell(), *([RichProgressBar()] if shown else [])]

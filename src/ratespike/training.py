@@ -3,8 +3,7 @@
 import shutil
 import time
 import zipfile
-
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pathlib import Path
 
 from ratespike.classifier import Classifier
 from ratespike.command import Job
@@ -12,7 +11,7 @@ from ratespike.config import Config
 from ratespike.datamodule import DataModule
 from ratespike.loading import read_checkpoint
 from ratespike.tracking import shared
-from ratespike.tracking.lightning import KeepEpochs
+from ratespike.tracking.lightning import Checkpoints, KeepEpochs
 from ratespike.tracking.locks import locks_below
 from ratespike.tracking.runs import BEST, LAST, Run
 from ratespike.trainer import use_trainer
@@ -42,8 +41,8 @@ def _fit(job: Job[Config], run: Run, classifier: Classifier, datamodule: DataMod
         run.fetch(BEST, folder)
         last = run.fetch(LAST, folder)
         last = last if last is not None and zipfile.is_zipfile(last) else None  # a kill may have cut the copy short
-    best = ModelCheckpoint(folder, "best", monitor="val/rate_accuracy", mode="max", enable_version_counter=False)
-    latest = ModelCheckpoint(folder, "last", enable_version_counter=False)  # `save_last` saves with the best alone
+    best = Checkpoints(folder, Path(BEST).stem, monitor="val/rate_accuracy", mode="max")
+    latest = Checkpoints(folder, Path(LAST).stem)  # Lightning's `save_last` saves with a new best one alone
     began = time.perf_counter()
     use_trainer(
         job,

@@ -1,7 +1,7 @@
 """A sweep from its first check to its last table; Hydra's sweeper and launcher run the jobs in between.
 
-`Sweep` is a Hydra callback, `Evaluations` that of a multirun without a parent run. What they begin `end` closes, since Hydra
-calls no callback after an interruption.
+`Sweep` is a Hydra callback, `Evaluations` that of evaluations, which have no parent run in common. What they begin `end`
+closes, since Hydra calls no callback after an interruption.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import util
@@ -24,12 +24,13 @@ from ratespike.config import TrainerConfig
 from ratespike.devices import remember_gpus
 from ratespike.own_process import INTERRUPTED
 from ratespike.parameters import ParameterError
-from ratespike.sweep.jobs import Plan, check_jobs, plan
+from ratespike.sweep.jobs import Check, Plan, check_jobs, plan
 from ratespike.sweep.objective import Objective, objectives
 from ratespike.tracking import address
 from ratespike.trained import offered, refuse_another_training
 
 if TYPE_CHECKING:
+    from ratespike.parts import Parts
     from ratespike.tracking.runs import Run
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use over the network
@@ -51,7 +52,7 @@ _begun: list[_Begun | None] = []  # the multirun of this process, one at most; N
 
 
 class RefusedError(SystemExit):
-    """Why a sweep does not begin; an exit, because of an exception in a callback Hydra makes a warning and goes on."""
+    """Why a multirun does not begin; an exit, because of an exception in a callback Hydra makes a warning and goes on."""
 
     def __init__(self, reason: Exception):
         super().__init__(f"error: {reason}")
@@ -77,8 +78,10 @@ class Evaluations(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
-            for configuration in _checked(config, plan(config), (), _root(config)):
-                refuse_another_training(configuration, offered())
+            planned = plan(config)
+            if not planned.are_all:
+                raise ParameterError("hydra/sweeper: an evaluation has no objective to search for; list the values instead")
+            _checked(config, planned, lambda _, plain: refuse_another_training(plain, offered()), _root(config))
         except Exception as error:
             raise RefusedError(error) from error
         remember_gpus()
@@ -116,7 +119,12 @@ def _begin(config: DictConfig, root: Path) -> str:
         raise ParameterError(f"resume={config.resume}: goes on with a single run; the command of a sweep resumes by itself")
     planned = plan(config)
     goals = objectives(config.objective, config.hydra.sweeper)
-    configurations = _checked(config, planned, goals, root)
+
+    def measures_goals(parts: "Parts", _: Mapping[str, Any]) -> None:
+        for goal in goals:
+            goal.check(parts.neurons)
+
+    configurations = _checked(config, planned, measures_goals, root)
 
     from ratespike import terminal
     from ratespike.identity import config_hash
@@ -127,7 +135,7 @@ def _begin(config: DictConfig, root: Path) -> str:
     terminal.quiet()
     remember_gpus()
     hashes = tuple(config_hash(configuration) for configuration in configurations)
-    identity = json.dumps([sorted(hashes), *([] if planned.are_all else planned.overrides)])
+    identity = json.dumps(sorted(hashes) if planned.are_all else [hashes[0], *planned.overrides])
     longest = max(configuration["n_steps"] for configuration in configurations) if planned.are_all else 0
     sweep = hashlib.sha256(identity.encode()).hexdigest()[:16]
     membership = Membership(sweep, planned.swept, longest, config.tracking.experiment)
@@ -138,12 +146,12 @@ def _begin(config: DictConfig, root: Path) -> str:
     return parent.id
 
 
-def _checked(config: DictConfig, planned: Plan, goals: Sequence[Objective], root: Path) -> list[dict[str, Any]]:
+def _checked(config: DictConfig, planned: Plan, further: Check, root: Path) -> list[dict[str, Any]]:
     """The configurations of the jobs, each of which the launcher can start and can run; raises `ParameterError`."""
     launcher = config.hydra.launcher
     _check_is_installed(launcher._target_)
     address.check(address.resolve(config.tracking.uri, root), exists=False)
-    configurations = check_jobs(config, planned.jobs, planned.swept, goals, root)
+    configurations = check_jobs(config, planned, further, root)
     _check_ranks(launcher, [TrainerConfig(**configuration["trainer"]) for configuration in configurations])
     return configurations
 

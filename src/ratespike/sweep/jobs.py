@@ -1,22 +1,25 @@
 """The jobs of a sweep before any of them starts: which they are, and that each of them can run."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ratespike.config import check
 from ratespike.naming import asked_for, job_name, key_of, short_names
 from ratespike.parameters import ParameterError
-from ratespike.sweep.objective import Objective
 
+if TYPE_CHECKING:
+    from ratespike.parts import Parts
+
+Check = Callable[["Parts", Mapping[str, Any]], None]  # of a job that is built, and of its configuration
 _BASIC = f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}"
 
 
@@ -59,7 +62,7 @@ def plan(config: DictConfig) -> Plan:
 
 
 def _tries(choices: Sequence[Sequence[str]]) -> list[list[str]]:
-    """As few jobs as have each choice of each override once."""
+    """As few jobs as have each choice of each override; the first has the first of each."""
     return [[own[min(number, len(own) - 1)] for own in choices] for number in range(max(map(len, choices), default=1))]
 
 
@@ -72,16 +75,29 @@ def _choices(override: Override) -> list[str]:
         assert isinstance(interval, IntervalSweep)
         values = [interval.start, interval.end]
     elif override.is_discrete_sweep():
-        values = list(override.sweep_string_iterator())
-        if override.is_range_sweep():
-            values = [values[0], values[-1]] if values else []
+        sweep = override.value()
+        assert isinstance(sweep, ChoiceSweep | RangeSweep)
+        values = sorted(override.sweep_string_iterator()) if sweep.shuffle else list(override.sweep_string_iterator())
+        if isinstance(sweep, RangeSweep) and not sweep.shuffle:
+            values = _ends(sweep)
     return [f"{key}={value}" for value in values] or [str(override.input_line)]
 
 
-def check_jobs(
-    config: DictConfig, jobs: Sequence[Sequence[str]], swept: Sequence[str], goals: Sequence[Objective], root: Path
-) -> list[dict[str, Any]]:
-    """Compose, check and build each job, whose configurations it returns; each has what the goals are measured of.
+def _ends(sweep: RangeSweep) -> list[float]:
+    """The least and the largest value that a search draws, which is `stop` where the steps reach it."""
+    assert sweep.start is not None and sweep.stop is not None
+    n_steps = int((sweep.stop - sweep.start) / sweep.step + 1e-9)
+    return [sweep.start, sweep.start + n_steps * sweep.step]
+
+
+def check_jobs(config: DictConfig, planned: Plan, further: Check, root: Path) -> list[dict[str, Any]]:
+    """Compose, check and build each job, whose configurations it returns.
+
+    Args:
+        config: Hydra's, of the whole multirun.
+        planned: the jobs.
+        further: raises `ParameterError` for a job that cannot run for another reason.
+        root: the repository root.
 
     Raises:
         ParameterError: how many cannot run, and why the first one cannot.
@@ -89,18 +105,16 @@ def check_jobs(
     from ratespike.parts import build_parts  # imports torch: not before every job is known to compose
 
     loader = GlobalHydra.instance().config_loader()
-    composed = [_without_hydra(loader.load_sweep_config(config, list(job))) for job in jobs]
+    composed = [_without_hydra(loader.load_sweep_config(config, list(job))) for job in planned.jobs]
     configurations: list[dict[str, Any]] = [OmegaConf.to_container(job, resolve=True) for job in composed]  # type: ignore[misc]
     wrong = []
-    for job, overrides, plain in zip(composed, jobs, configurations, strict=True):
+    for job, overrides, plain in zip(composed, planned.jobs, configurations, strict=True):
         try:
-            parts = build_parts(check(job), root)
-            for goal in goals:
-                goal.check(parts.neurons)
+            further(build_parts(check(job), root), plain)
         except ParameterError as error:
-            wrong.append(f"{job_name(overrides, swept, plain)}: {error}")
+            wrong.append(f"{job_name(overrides, planned.swept, plain)}: {error}")
     if wrong:
-        which = f"{len(wrong)} of {len(jobs)} jobs cannot run; the first, " if len(jobs) > 1 else ""
+        which = f"{len(wrong)} of {len(planned.jobs)} jobs cannot run; the first, " if len(planned.jobs) > 1 else ""
         raise ParameterError(which + wrong[0])
     return configurations
 

@@ -1,12 +1,28 @@
 """What a run keeps of each epoch of a training."""
 
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from ratespike.classifier import Classifier
 from ratespike.tracking.runs import Run
+
+
+class Checkpoints(ModelCheckpoint):
+    """Lightning's, of which one file is kept, for a training that may go on in another folder than it began in."""
+
+    def __init__(self, folder: Path, name: str, **choice: Any):
+        super().__init__(folder, name, enable_version_counter=False, **choice)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # without this, Lightning forgets how good the best one is
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+
+        paths = {name: here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path")}
+        scores = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": scores, "dirpath": self.dirpath})
 
 
 class KeepEpochs(Checkpoint):
@@ -16,12 +32,12 @@ class KeepEpochs(Checkpoint):
     Lightning calls those last and in the order given: `best` and `latest`, which come first, have saved the epoch by then.
     """
 
-    def __init__(self, run: Run, best: ModelCheckpoint, latest: ModelCheckpoint):
+    def __init__(self, run: Run, best: Checkpoints, latest: Checkpoints):
         self.run, self.best, self.latest = run, best, latest
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.current_epoch == 0:
-            path = Path(str(self.latest.dirpath)) / "last.ckpt"
+            path = Path(self.latest.format_checkpoint_name({}))
             trainer.save_checkpoint(path)
             self._keep(trainer, path)
 

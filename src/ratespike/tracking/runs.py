@@ -114,6 +114,10 @@ class Run:
             np.savez_compressed(path, **values)  # type: ignore[arg-type]
             self.file(path, "results")
 
+    def has(self, path: str) -> bool:
+        """Whether this run has an artifact `path`."""
+        return any(item.path == path for item in self.client.list_artifacts(self.id, path.rpartition("/")[0]))
+
     @contextmanager
     def artifact(self, path: str) -> Iterator[Path | None]:
         """A copy of an artifact, for as long as the context lasts; None if this run has none of this path."""
@@ -122,7 +126,7 @@ class Run:
 
     def fetch(self, path: str, folder: Path) -> Path | None:
         """Copy the artifact `path` to `folder`, under its own name; None if this run has none."""
-        if not any(item.path == path for item in self.client.list_artifacts(self.id, path.rpartition("/")[0])):
+        if not self.has(path):
             return None
         folder.mkdir(parents=True, exist_ok=True)
         return Path(self.client.download_artifacts(self.id, path, str(folder)))
