@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from time import sleep
 
 import pytest
 from program import metrics, query, run, run_here, run_ids, start, status, wait_until
@@ -169,7 +170,7 @@ def test_an_evaluation_changes_the_simulation_and_nothing_else(swept: Path) -> N
         (("run=tau_rc=0.02 n_steps=6",), """give it as "run='tau_rc=0.02 n_steps=6'\""""),
         ((), "give run=<id or name> or checkpoint=<file>"),
         (("checkpoint={root}/train.py",), "not a checkpoint of ratespike"),
-        (("checkpoint={best}", "optimizer.lr=1"), "optimizer.lr=1.0 (trained with"),
+        (("checkpoint={best}", "optimizer.lr=1"), "optimizer.lr=1 (trained with"),
         (
             ("-m", "run={trained}", "n_steps=3,0"),
             "1 of 2 jobs cannot run; the first, n_steps=0: n_steps=0: must be a whole number",
@@ -194,12 +195,17 @@ def test_an_evaluation_that_cannot_be_is_refused(swept: Path, arguments: tuple[s
     assert run_ids(swept) == before
 
 
-def test_ctrl_c_leaves_no_run_running(swept: Path) -> None:
+@pytest.mark.parametrize("n_runs", [1, 3])
+def test_ctrl_c_leaves_no_run_running(swept: Path, n_runs: int) -> None:
+    """When the parent run alone is there, and while two jobs train."""
     before = set(run_ids(swept))
-    process = start(swept, "-m", *SLICE, "n_steps=3", "seed=5,6", "trainer.max_epochs=50", *SWEEP[-2:])
-    wait_until(lambda: len(set(run_ids(swept)) - before) == 3, process)
+    seeds = f"seed={n_runs},6"
+    process = start(swept, "-m", *SLICE, "n_steps=3", seeds, "trainer.max_epochs=50", *(SWEEP[-2:] if n_runs == 3 else ()))
+    wait_until(lambda: len(set(run_ids(swept)) - before) == n_runs, process)
+    sleep(2 if n_runs == 1 else 0)  # the process of the first job is being made
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=120)
-    assert process.returncode == 130 and "Traceback" not in error
+    assert process.returncode == 130 and "Traceback" not in error, error
+    assert "interrupted: 0 of 2 jobs have finished; the same command goes on" in error
     assert {str(status(swept, run_id)) for run_id in set(run_ids(swept)) - before} == {"KILLED"}
-    assert json.loads(tags(swept, names(swept)["sweep seed=5,6"])["ratespike.swept"]) == ["seed"]
+    assert json.loads(tags(swept, names(swept)[f"sweep {seeds}"])["ratespike.swept"]) == ["seed"]

@@ -97,7 +97,8 @@ def command(
     except Exception as error:
         if wants_traceback or not sweep.has_begun():
             raise
-        sys.exit(f"error: the launcher gave up ({type(error).__name__}: {_first_line(error)}); give the same command again")
+        why = f"{type(error).__name__}: {_first_line(error)}"
+        sys.exit(f"error: the launcher gave up ({why}); mend that and give the same command again")
     finally:
         sweep.end()
 
@@ -121,6 +122,8 @@ def _explain(error: Exception, root: Path, config_name: str) -> str:
             told += ", or its extra is not installed (docs/many_devices.md)"
         return f"{told}: {nearest(option[2], options)}"
     key = re.search(r"Could not override '([^']+)'", text)
+    if key and (root / "conf" / key[1]).is_dir():
+        return f"{key[1]}: is not among the defaults; give +{key[1]}= with a plus"
     if key and not key[1].startswith("hydra."):
         parent, _, name = key[1].rpartition(".")
         return f"{text}: {nearest(name, _keys(root, config_name, parent))}"

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any
 
 import cloudpickle
@@ -32,14 +33,15 @@ def run_in_own_process(task: Callable[[Any], None], job: Any) -> int:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
     process = context.Process(target=_work, args=(cloudpickle.dumps((task, job, dict(os.environ))),))
-    with _ignored(signal.SIGUSR2):  # SLURM sends it to all processes of a job; submitit, in this one, answers
-        process.start()
+    resource_tracker.ensure_running()  # which begins with unblocked signals, and leaves them so
     try:
+        with _postponed(signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+            process.start()
         process.join()
     except BaseException:
         if process.pid is not None and process.is_alive():
             os.kill(process.pid, signal.SIGTERM)  # a shell lets background processes ignore SIGINT
-        process.join()
+            process.join()
         raise
     return int(process.exitcode or 0)
 
@@ -50,25 +52,34 @@ def interrupt_on_termination() -> None:
 
 
 @contextmanager
-def _ignored(number: signal.Signals) -> Iterator[None]:
-    """A signal that processes that begin inside ignore; only a main thread can say so."""
+def _postponed(*numbers: signal.Signals) -> Iterator[None]:
+    """Signals take effect at the end; processes that begin inside have them blocked. Only a main thread can say so."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(number, signal.SIG_IGN)
+    came: list[int] = []
+    heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in heeded}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:
-        signal.signal(number, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)
 
 
 def _work(pickled: bytes) -> None:
-    interrupt_on_termination()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    task, job, environment = cloudpickle.loads(pickled)
-    os.environ.clear()  # that of the fork server is of an earlier job
-    os.environ.update(environment)
     try:
+        interrupt_on_termination()
+        # not SIGUSR2, which SLURM sends to all processes of a job; submitit, in the one that waits, answers
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        task, job, environment = cloudpickle.loads(pickled)
+        os.environ.clear()  # that of the fork server is of an earlier job
+        os.environ.update(environment)
         task(job)
     except ParameterError as error:
         sys.exit(f"error: {error}")

@@ -21,7 +21,7 @@ def quiet() -> None:
 def summary(results: Results, run: Run, number: int | None, *, is_slice: bool) -> None:
     """Print the comparison, and where to look next; for a job of a sweep in one line."""
     if number is not None:
-        print(f"#{number} {run.name}: {in_words(results)}", flush=True)
+        print(f"#{number} {run.name}: {in_words(results)}; run {run.id}", flush=True)
         return
     final = results.final()
     title = f"{results.n_images} test images" + (" (a slice: not a result)" if is_slice else "")

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
@@ -11,6 +12,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressB
 from pytorch_lightning.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from torch import distributed
 
+from ratespike import terminal
 from ratespike.command import Job
 from ratespike.config import RunConfig
 from ratespike.own_process import interrupt_on_termination
@@ -23,6 +25,10 @@ class _EndWell(Callback):
     Lightning answers SIGTERM by telling the other processes, for which those wait that are not asked. PyTorch lets threads of
     gloo abort a process that ends before its connections do.
     """
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        terminal.quiet()  # the first thing of ours that a process does that Lightning has started
+        self.__dict__ |= state
 
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         if trainer.world_size > 1:  # PyTorch tells by SIGINT that the first process has died, which a shell may have ignored
@@ -43,6 +49,7 @@ def use_trainer(job: Job[RunConfig], callbacks: list[Callback], stage: Callable[
     """Do a stage of a job, a training or a test, with a trainer of its own in each process that the job has."""
 
     def here() -> None:
+        terminal.quiet()  # in SLURM's other processes too
         trainer = _trainer(job, callbacks)
         with _ending_its_processes(trainer):
             stage(trainer)

@@ -25,7 +25,7 @@ def test_each_objective_has_its_direction() -> None:
     [
         ("test/spiking_accuracy", search("maximize"), "the test images choose nothing; take val/spiking_accuracy"),
         ("val/spiking_acuracy", search("maximize"), "no metric of the validation images; did you mean val/spiking_accuracy"),
-        (None, search("maximize"), "objective=null: one is wanted for each of hydra.sweeper.direction=maximize"),
+        (None, search("maximize"), "a search needs an objective, for example objective=val/spiking_accuracy"),
         ("val/loss", search("maximize", "minimize"), "objective=val/loss: one is wanted for each of .*=maximize,minimize"),
         ("val/loss", BASIC, "objective=val/loss: only a search has one; add hydra/sweeper=optuna"),
     ],

@@ -48,7 +48,7 @@ def notes(comparison: Comparison) -> list[str]:
     """What a reader of the groups' table has to know."""
     lines = ["mean ± half width of the 95 % confidence interval by Student's t over a group's runs; a single run has none"]
     if any(group.is_pareto_best for group in comparison.groups):
-        lines.append(f"{MARK} no other group has as high a spiking accuracy for as few synaptic operations")
+        lines.append(f"{MARK} no other group has as high a spiking accuracy for as few synaptic operations, on the test images")
     for name, others in comparison.together.items():
         if others:
             lines.append(f"with {comparison.short[name]} vary {', '.join(comparison.short[other] for other in others)}")

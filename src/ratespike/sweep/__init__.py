@@ -101,16 +101,20 @@ def end() -> None:
     from ratespike.sweep.conclusion import UnfinishedError, conclude
 
     cause = sys.exc_info()[1]
-    interrupted = cause is not None
     try:
         with sweep.tracked:
-            conclude(sweep.parent, sweep.root, sweep.expected, sweep.goals, interrupted=interrupted)
-            if interrupted:
+            n_finished, n_jobs = conclude(sweep.parent, sweep.root, sweep.expected, sweep.goals, ended_early=cause is not None)
+            if isinstance(cause, SystemExit) and cause.code == INTERRUPTED:
+                print(f"interrupted: {n_finished} of {n_jobs} jobs have finished; the same command goes on", file=sys.stderr)
                 raise KeyboardInterrupt  # the parent run is KILLED
+            if isinstance(cause, Exception):
+                raise cause
+            if cause is not None:
+                raise UnfinishedError(str(cause).removeprefix("error: "))
     except UnfinishedError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit(cause.code if isinstance(cause, SystemExit) else INTERRUPTED)
+        sys.exit(INTERRUPTED)
 
 
 def _begin(config: DictConfig, root: Path) -> str:

@@ -1,5 +1,6 @@
 """The end of a sweep: no run left RUNNING, and on the parent run what its jobs together tell."""
 
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,8 +32,8 @@ class UnfinishedError(Exception):
 
 
 def conclude(
-    parent: Run, root: Path, expected: tuple[str, ...] | None, goals: Sequence[Objective], *, interrupted: bool
-) -> None:
+    parent: Run, root: Path, expected: tuple[str, ...] | None, goals: Sequence[Objective], *, ended_early: bool
+) -> tuple[int, int]:
     """Settle the statuses of a sweep's jobs and keep their comparison with the parent.
 
     Args:
@@ -40,50 +41,57 @@ def conclude(
         root: the repository root.
         expected: configuration hashes of all its jobs; None if they are not known before, as in a search.
         goals: what a search was after; empty for a sweep.
-        interrupted: somebody ended it.
+        ended_early: somebody interrupted it, or it failed as a whole.
+
+    Returns:
+        How many jobs have finished, of how many.
 
     Raises:
-        UnfinishedError: not all jobs are FINISHED, though nobody interrupted them.
+        UnfinishedError: not all jobs are FINISHED, though the sweep did not end early.
     """
-    jobs = _settled(parent, root, interrupted)
+    jobs = _settled(parent, root, ended_early)
     finished = [job for job in jobs if job.info.status == "FINISHED"]
     if finished:
-        _keep_best(parent, finished, goals, len(jobs))
+        words = _keep_best(parent, finished, goals, len(jobs))
         _keep_comparison(parent)
+        print(re.sub(r"\[(.+?)\]\(\S+\)", r"\1", words))
     done = {job.data.tags.get(CONFIG_HASH) for job in finished}
     n_jobs = len(set(expected)) if expected else len(jobs)
     n_missing = len(set(expected) - done) if expected else n_jobs * (not finished)  # of trials some may fail
     n_finished = n_jobs - n_missing if expected else len(finished)
     parent.metrics({"sweep/jobs": n_jobs, "sweep/finished": n_finished})
-    if n_missing and not interrupted:
+    if n_missing and not ended_early:
         errors = [f"{job.info.run_name}: {job.data.tags[ERROR]}" for job in jobs if ERROR in job.data.tags]
         first = f"; {errors[0]}" if errors else ""
         raise UnfinishedError(f"{n_missing} of {n_jobs} jobs did not finish{first}; the same command tries them again")
+    return n_finished, n_jobs
 
 
-def _keep_best(parent: Run, finished: list[Entity], goals: Sequence[Objective], n_jobs: int) -> None:
+def _keep_best(parent: Run, finished: list[Entity], goals: Sequence[Objective], n_jobs: int) -> str:
     """The best run, chosen on validation images: most accurate on spikes, then with the fewest synaptic operations.
 
-    Of a search, the best by its objective; of several objectives the front of those that no other beats.
+    Of a search, the best by its objective; of several objectives the front of those that no other beats. Returns what the
+    parent's note says of it.
     """
     if goals:
-        _keep_front(parent, finished, goals, n_jobs)
-        return
+        return _keep_front(parent, finished, goals, n_jobs)
 
     def merit(run: Entity) -> tuple[float, float]:
         return run.data.metrics["val/spiking_accuracy"], -run.data.metrics["val/synaptic_operations"]
 
     best = max(finished, key=merit)
     parent.tags({BEST_RUN: best.info.run_id})
-    note(parent, f"{len(finished)} finished jobs. Most accurate on spikes, on the validation images: {_linked(best)}")
+    return _noted(
+        parent, f"Of {len(finished)} finished jobs most accurate on spikes, on the validation images: {_linked(best)}"
+    )
 
 
-def _keep_front(parent: Run, finished: list[Entity], goals: Sequence[Objective], n_jobs: int) -> None:
+def _keep_front(parent: Run, finished: list[Entity], goals: Sequence[Objective], n_jobs: int) -> str:
     runs_of = [Run(parent.client, run.info.run_id, parent.experiment) for run in finished]
     every = np.array([[value_of(run, goal.metric) for goal in goals] for run in runs_of])
     is_number = np.isfinite(every).all(axis=1)  # a diverged loss is none
     if not is_number.any():
-        return
+        return _noted(parent, "No trial has reached a number.")
     values, finished = every[is_number], [run for run, known in zip(finished, is_number, strict=True) if known]
     upwards = values * [1 if goal.maximize else -1 for goal in goals]
     best = non_dominated(upwards) if len(goals) > 1 else np.arange(len(finished)) == upwards[:, 0].argmax()
@@ -101,7 +109,12 @@ def _keep_front(parent: Run, finished: list[Entity], goals: Sequence[Objective],
     first = finished[int(np.lexsort((~best, -upwards[:, 0]))[0])]
     parent.tags({BEST_RUN: first.info.run_id})
     words = "Best" if len(goals) == 1 else "No other is better in all objectives than"
-    note(parent, "\n".join([f"{len(finished)} of {n_jobs} trials. {words}, on the validation images:", "", *lines]))
+    return _noted(parent, "\n".join([f"{len(finished)} of {n_jobs} trials. {words}, on the validation images:", "", *lines]))
+
+
+def _noted(parent: Run, words: str) -> str:
+    note(parent, words)
+    return words
 
 
 def _linked(run: Entity) -> str:
@@ -136,9 +149,9 @@ def bury(job: "Job[Any]", reason: str) -> None:
             client.set_terminated(run.info.run_id, "FAILED")
 
 
-def _settled(parent: Run, root: Path, interrupted: bool) -> list[Entity]:
+def _settled(parent: Run, root: Path, ended_early: bool) -> list[Entity]:
     """The parent's jobs, none of which says RUNNING unless it is alive; those that are being interrupted get some time."""
-    deadline = time.monotonic() + (_PATIENCE if interrupted else 0)
+    deadline = time.monotonic() + (_PATIENCE if ended_early else 0)
     while True:
         jobs = list(children(parent.client, parent.id))
         alive = [job for job in jobs if is_alive(job, root)]

@@ -50,9 +50,12 @@ def objectives(names: Any, sweeper: Any) -> tuple[Objective, ...]:
         return ()
     given = sweeper.direction
     words = [str(getattr(word, "name", word)) for word in ([given] if not _is_list(given) else given)]
+    if not metrics:
+        example = "objective=val/spiking_accuracy hydra.sweeper.direction=maximize"
+        raise ParameterError(f"hydra/sweeper: a search needs an objective, for example {example}")
     if len(metrics) != len(words):
         raise ParameterError(
-            f"objective={','.join(metrics) or 'null'}: one is wanted for each of hydra.sweeper.direction={','.join(words)}, "
+            f"objective={','.join(metrics)}: one is wanted for each of hydra.sweeper.direction={','.join(words)}, "
             f"for example {_EXAMPLE}"
         )
     goals = tuple(Objective(metric, word == "maximize") for metric, word in zip(metrics, words, strict=True))
