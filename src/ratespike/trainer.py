@@ -26,9 +26,8 @@ class _EndWell(Callback):
     gloo abort a process that ends before its connections do.
     """
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        terminal.quiet()  # the first thing of ours that a process does that Lightning has started
-        self.__dict__ |= state
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _quietly, ()
 
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         if trainer.world_size > 1:  # PyTorch tells by SIGINT that the first process has died, which a shell may have ignored
@@ -43,6 +42,12 @@ class _EndWell(Callback):
     def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         if n_ranks() == 1 and distributed.is_initialized():
             distributed.destroy_process_group()
+
+
+def _quietly() -> _EndWell:
+    """What unpickles the callback: the first thing of ours that a process does that Lightning has started."""
+    terminal.quiet()
+    return _EndWell()
 
 
 def use_trainer(job: Job[RunConfig], callbacks: list[Callback], stage: Callable[[Trainer], object]) -> None:
