@@ -58,7 +58,7 @@ def _postponed(*numbers: signal.Signals) -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    heeded = [number for number in numbers if signal.getsignal(number) not in (signal.SIG_IGN, None)]  # None: not Python's
     before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in heeded}
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:

@@ -149,7 +149,7 @@ def pareto_front(values: Array, objectives: Sequence[tuple[str, bool]], names: S
     for number, axes in enumerate(figure.subplots(1, others, squeeze=False)[0], start=1):
         axes.plot(values[rest, number], values[rest, 0], ".", color="0.6", label=f"{len(rest)} other trials", zorder=1)
         by_cost = sorted(front, key=lambda index: float(values[index, number]))
-        if others == 1:
+        if others == 1 and len(front) > 1:
             step = "steps-pre" if objectives[1][1] else "steps-post"  # what is reached for so much, not what lies between
             line = {"color": "black", "linewidth": 1, "drawstyle": step}
             axes.plot(values[by_cost, 1], values[by_cost, 0], **line, label="Pareto front", zorder=2)
