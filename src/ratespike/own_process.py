@@ -35,7 +35,7 @@ def run_in_own_process(task: Callable[[Any], None], job: Any) -> int:
     process = context.Process(target=_work, args=(cloudpickle.dumps((task, job, dict(os.environ))),))
     resource_tracker.ensure_running()  # which begins with unblocked signals, and leaves them so
     try:
-        with _postponed(signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+        with _postponed(signal.SIGINT, signal.SIGTERM), _blocked(signal.SIGINT, signal.SIGUSR2):
             process.start()
         process.join()
     except BaseException:
@@ -53,29 +53,37 @@ def interrupt_on_termination() -> None:
 
 @contextmanager
 def _postponed(*numbers: signal.Signals) -> Iterator[None]:
-    """Signals take effect at the end; processes that begin inside have them blocked. Only a main thread can say so."""
+    """Signals that Python handles take effect at the end; only a main thread can say so."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []
     heeded = [number for number in numbers if signal.getsignal(number) not in (signal.SIG_IGN, None)]  # None: not Python's
     before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in heeded}
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         for number, handler in before.items():
             signal.signal(number, handler)
         for late in came:
             signal.raise_signal(late)
 
 
+@contextmanager
+def _blocked(*numbers: signal.Signals) -> Iterator[None]:
+    """Signals that processes do not notice that begin inside."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(pickled: bytes) -> None:
     try:
         interrupt_on_termination()
         # not SIGUSR2, which SLURM sends to all processes of a job; submitit, in the one that waits, answers
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
         threading.Thread(target=_end_with_parent, daemon=True).start()
         task, job, environment = cloudpickle.loads(pickled)
         os.environ.clear()  # that of the fork server is of an earlier job
