@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from ratespike.datamodule import Batch, Batches
@@ -46,6 +47,7 @@ class Classifier(LightningModule):
         self.comparison, self.seed, self.description = comparison, seed, description
         self.train_accuracy = MulticlassAccuracy(classes, average="micro")
         self.val_accuracy = MulticlassAccuracy(classes, average="micro")
+        self.val_loss = MeanMetric(nan_strategy="disable")  # over images, of which processes may have unequal numbers
         self.results: Results | None = None
         self.seconds = {"train": 0.0, "rate": 0.0, "spiking": 0.0}
         self.trained_images = 0
@@ -80,7 +82,8 @@ class Classifier(LightningModule):
         images, labels, _ = batch
         outputs = self(images)
         self.val_accuracy(outputs, labels)
-        self.log("val/loss", F.cross_entropy(outputs, labels), sync_dist=True, batch_size=len(images))
+        self.val_loss.update(F.cross_entropy(outputs, labels, reduction="none"))
+        self.log("val/loss", self.val_loss)
         self.log("val/rate_accuracy", self.val_accuracy, prog_bar=True)
 
     def on_test_epoch_start(self) -> None:
