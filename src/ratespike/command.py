@@ -122,7 +122,7 @@ def _explain(error: Exception, root: Path, config_name: str) -> str:
             told += ", or its extra is not installed (docs/many_devices.md)"
         return f"{told}: {nearest(option[2], options)}"
     key = re.search(r"Could not override '([^']+)'", text)
-    if key and (root / "conf" / key[1]).is_dir():
+    if key and config_name == "config" and (root / "conf" / key[1]).is_dir():  # groups of a training's
         return f"{key[1]}: is not among the defaults; give +{key[1]}= with a plus"
     if key and not key[1].startswith("hydra."):
         parent, _, name = key[1].rpartition(".")
