@@ -53,6 +53,7 @@ def conclude(
     finished = [job for job in jobs if job.info.status == "FINISHED"]
     if finished:
         words = _keep_best(parent, finished, goals, len(jobs))
+        note(parent, words)
         _keep_comparison(parent)
         print(re.sub(r"\[(.+?)\]\(\S+\)", r"\1", words))
     done = {job.data.tags.get(CONFIG_HASH) for job in finished}
@@ -70,8 +71,8 @@ def conclude(
 def _keep_best(parent: Run, finished: list[Entity], goals: Sequence[Objective], n_jobs: int) -> str:
     """The best run, chosen on validation images: most accurate on spikes, then with the fewest synaptic operations.
 
-    Of a search, the best by its objective; of several objectives the front of those that no other beats. Returns what the
-    parent's note says of it.
+    Of a search, the best by its objective; of several objectives the front of those that no other beats. Returns what to
+    say of it.
     """
     if goals:
         return _keep_front(parent, finished, goals, n_jobs)
@@ -81,9 +82,7 @@ def _keep_best(parent: Run, finished: list[Entity], goals: Sequence[Objective], 
 
     best = max(finished, key=merit)
     parent.tags({BEST_RUN: best.info.run_id})
-    return _noted(
-        parent, f"Of {len(finished)} finished jobs most accurate on spikes, on the validation images: {_linked(best)}"
-    )
+    return f"Of {len(finished)} finished jobs most accurate on spikes, on the validation images: {_linked(best)}"
 
 
 def _keep_front(parent: Run, finished: list[Entity], goals: Sequence[Objective], n_jobs: int) -> str:
@@ -91,7 +90,7 @@ def _keep_front(parent: Run, finished: list[Entity], goals: Sequence[Objective],
     every = np.array([[value_of(run, goal.metric) for goal in goals] for run in runs_of])
     is_number = np.isfinite(every).all(axis=1)  # a diverged loss is none
     if not is_number.any():
-        return _noted(parent, "No trial has reached a number.")
+        return "No trial has reached a number."
     values, finished = every[is_number], [run for run, known in zip(finished, is_number, strict=True) if known]
     upwards = values * [1 if goal.maximize else -1 for goal in goals]
     best = non_dominated(upwards) if len(goals) > 1 else np.arange(len(finished)) == upwards[:, 0].argmax()
@@ -109,12 +108,7 @@ def _keep_front(parent: Run, finished: list[Entity], goals: Sequence[Objective],
     first = finished[int(np.lexsort((~best, -upwards[:, 0]))[0])]
     parent.tags({BEST_RUN: first.info.run_id})
     words = "Best" if len(goals) == 1 else "No other is better in all objectives than"
-    return _noted(parent, "\n".join([f"{len(finished)} of {n_jobs} trials. {words}, on the validation images:", "", *lines]))
-
-
-def _noted(parent: Run, words: str) -> str:
-    note(parent, words)
-    return words
+    return "\n".join([f"{len(finished)} of {n_jobs} trials. {words}, on the validation images:", "", *lines])
 
 
 def _linked(run: Entity) -> str:

@@ -77,9 +77,10 @@ def _choices(override: Override) -> list[str]:
     elif override.is_discrete_sweep():
         sweep = override.value()
         assert isinstance(sweep, ChoiceSweep | RangeSweep)
-        values = sorted(override.sweep_string_iterator()) if sweep.shuffle else list(override.sweep_string_iterator())
         if isinstance(sweep, RangeSweep) and not sweep.shuffle:
             values = _ends(sweep)
+        else:
+            values = sorted(override.sweep_string_iterator()) if sweep.shuffle else list(override.sweep_string_iterator())
     return [f"{key}={value}" for value in values] or [str(override.input_line)]
 
 
