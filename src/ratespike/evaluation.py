@@ -11,7 +11,7 @@ from ratespike import terminal
 from ratespike.command import Job
 from ratespike.config import EvaluateConfig
 from ratespike.datamodule import DataModule
-from ratespike.loading import Checkpoint, read_checkpoint
+from ratespike.loading import Checkpoint, load_weights, read_checkpoint
 from ratespike.naming import asked_for, key_of
 from ratespike.parts import Parts, build_classifier
 from ratespike.run import keep_figures, tags_of
@@ -35,7 +35,7 @@ def evaluate_trained(job: Job[EvaluateConfig], parts: Parts) -> None:
     refuse_another_training(job.plain, trained.config)
     untrained = {name: weights.clone() for name, weights in parts.network.state_dict().items()}
     classifier = build_classifier(parts, job.config, job.plain, job.config.n_steps)
-    parts.network.load_state_dict(trained.state)
+    load_weights(parts.network, trained, f"checkpoint of {job.config.run or job.config.checkpoint}")
     tags = tags_of(job) | {shared.TRAINED_IN: job.config.tracking.parent or str(job.config.checkpoint)}
     tags[shared.SIMULATION_HASH] += f" of {_digest(trained.state)}"  # what is found by a name may have changed
     run = runs.open_run(client, job.config.tracking.experiment, _name(job), tags)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ratespike.network import build_network
 from ratespike.parameters import ParameterError
+from ratespike.plain_settings import plain_settings
 from ratespike.tracking import address
 
 _PREFIX = "network."
@@ -61,21 +62,42 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint file; raises `ParameterError` if there is none of ratespike at `path`."""
+    """Read a checkpoint file; nothing in it is trusted: neither the weights' pickle nor the settings run any code.
+
+    Raises:
+        ParameterError: no file at `path`, not a checkpoint of ratespike, or one whose settings are not plain data.
+    """
     if not path.is_file():
         raise ParameterError(f"checkpoint {path}: no such file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         description, state = content["ratespike"], content["state_dict"]
+        config, image_shape, classes = description["config"], tuple(description["image_shape"]), description["classes"]
+        weights = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
     except Exception as error:
         raise ParameterError(f"checkpoint {path}: not a checkpoint of ratespike ({type(error).__name__})") from None
-    weights = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
-    return Checkpoint(description["config"], tuple(description["image_shape"]), description["classes"], weights)
+    sizes = (*image_shape, classes)
+    if len(image_shape) != 3 or any(type(size) is not int or size < 1 for size in sizes):
+        raise ParameterError(f"checkpoint {path}: image_shape={image_shape} classes={classes}: must be whole numbers above 0")
+    return Checkpoint(plain_settings(config, f"checkpoint {path}"), image_shape, classes, weights)
+
+
+def load_weights(network: nn.Module, checkpoint: Checkpoint, where: str) -> None:
+    """Put a checkpoint's weights into a network; raises `ParameterError` if they are not that network's."""
+    try:
+        network.load_state_dict(checkpoint.state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ParameterError(f"{where}: its weights do not fit the network of its settings ({reason})") from None
 
 
 def _from_file(path: Path) -> nn.Sequential:
     checkpoint = read_checkpoint(path)
     config = checkpoint.config
-    network = build_network(config["network"]["layers"], config["neuron"], checkpoint.image_shape, checkpoint.classes)
-    network.load_state_dict(checkpoint.state)
+    try:
+        layers, neuron = config["network"]["layers"], config["neuron"]
+    except KeyError as error:
+        raise ParameterError(f"checkpoint {path}: its settings lack {error}") from None
+    network = build_network(layers, neuron, checkpoint.image_shape, checkpoint.classes)
+    load_weights(network, checkpoint, f"checkpoint {path}")
     return network.eval()

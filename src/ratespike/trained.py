@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 
+from ratespike.config import TrackingConfig
 from ratespike.parameters import ParameterError, flat
+from ratespike.plain_settings import plain_settings
 from ratespike.tracking import address
 
 OPTION = "of_run"
@@ -84,15 +86,22 @@ def _of_run(name: str, uri: str | None, root: Path) -> dict[str, Any]:
     with run.artifact("config.yaml") as path:
         if path is None:
             raise ParameterError(f"run {run.id}: has no config.yaml; is it a run of ratespike, and no sweep's parent?")
-        settings = OmegaConf.to_container(OmegaConf.load(path))
+        settings = plain_settings(_yaml(path, run.id), f"run {run.id}")
     if not run.has(runs.BEST):
         raise ParameterError(f"run={run.id}: has no checkpoint; it ended before its first epoch did, or is an evaluation")
-    assert isinstance(settings, dict)
-    return {**settings, "tracking": {"experiment": run.experiment, "parent": run.id}}  # type: ignore[dict-item]
+    return {**settings, "tracking": {"experiment": run.experiment, "parent": run.id}}
+
+
+def _yaml(path: Path, run_id: str) -> object:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ParameterError(f"run {run_id}: its config.yaml cannot be read ({type(error).__name__})") from None
 
 
 def _of_checkpoint(path: Path) -> dict[str, Any]:
     from ratespike.loading import read_checkpoint
 
-    config: dict[str, Any] = read_checkpoint(path).config
-    return config | {"tracking": {"experiment": config["tracking"]["experiment"]}}
+    settings = read_checkpoint(path).config
+    experiment = settings.get("tracking", {}).get("experiment", TrackingConfig().experiment)
+    return settings | {"tracking": {"experiment": experiment}}
