@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from ratespike.command import Job, command
-from ratespike.config import CompareConfig
+from ratespike.cli.main import command
+from ratespike.config.job import Job
+from ratespike.config.schemas import CompareConfig
 
 
 def compare(job: Job[CompareConfig]) -> None:
     """Imports matplotlib and MLflow only now that the options are known to be good."""
-    from ratespike.compare import compare_runs
+    from ratespike.cli.compare import compare_runs
 
     compare_runs(job)
 

@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-from ratespike.command import Job, command
-from ratespike.config import EvaluateConfig
-from ratespike.trained import offer_settings
+from ratespike.cli.main import command
+from ratespike.config.job import Job
+from ratespike.config.schemas import EvaluateConfig
+from ratespike.pipeline.saved_settings import offer_settings
 
 
 def evaluate(job: Job[EvaluateConfig]) -> None:
-    from ratespike.parts import check_and_build
+    from ratespike.pipeline.assembly import check_and_build
 
     parts = check_and_build(job)  # before Lightning and MLflow are imported
-    from ratespike.evaluation import evaluate_trained
+    from ratespike.pipeline.evaluation import evaluate_trained
 
     evaluate_trained(job, parts)
 

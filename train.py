@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from ratespike.command import Job, command
-from ratespike.config import Config
+from ratespike.cli.main import command
+from ratespike.config.job import Job
+from ratespike.config.schemas import Config
 
 
 def train(job: Job[Config]) -> None:
-    from ratespike.parts import check_and_build
+    from ratespike.pipeline.assembly import check_and_build
 
     parts = check_and_build(job)  # before Lightning and MLflow are imported
-    from ratespike.run import train_and_test
+    from ratespike.pipeline.run import train_and_test
 
     train_and_test(job, parts)
 

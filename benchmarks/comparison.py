@@ -24,7 +24,7 @@ import mlflow
 from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 
-import ratespike.config  # registers the schema  # noqa: F401
+import ratespike.config.schemas  # registers the schema  # noqa: F401
 from ratespike.parameters import flat
 
 ROOT = Path(__file__).resolve().parent.parent

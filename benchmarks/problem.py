@@ -8,8 +8,8 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from ratespike.conversion.nengodl import load_nengodl
 from ratespike.data import MNIST
-from ratespike.nengodl import load_nengodl
 from ratespike.neurons import Neuron
 
 ROOT = Path(__file__).parents[1]

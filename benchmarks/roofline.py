@@ -20,7 +20,7 @@ from ratespike.compiled.options import KERNEL
 from ratespike.compiled.simd import lanes_of, store
 from ratespike.compiled.simd import load as load_row
 from ratespike.simulation.event_driven import workspace
-from ratespike.simulation.stages import fan_out, stages
+from ratespike.simulation.segments import fan_out, stages
 
 IMAGES = 400
 KERNELS = ("first_layer", "neuron_layer", "output_layer")

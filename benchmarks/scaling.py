@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from ratespike import simulate
 from ratespike.neurons import LIF, State
-from ratespike.simulation.stages import stages
+from ratespike.simulation.segments import stages
 
 TEST_IMAGES = 10_000
 REPETITIONS = 5

@@ -17,12 +17,12 @@ from pytorch_lightning import Trainer
 from torch import nn
 from torch.nn import functional as F
 
-from ratespike.classifier import Classifier
 from ratespike.data import MNIST, Splits
-from ratespike.datamodule import DataModule
 from ratespike.metrics import Comparison
 from ratespike.neurons import LIF
-from ratespike.optimizers import Adam
+from ratespike.pipeline.classifier import Classifier
+from ratespike.pipeline.datamodule import DataModule
+from ratespike.pipeline.optimizers import Adam
 from ratespike.simulation import simulate
 
 ROOT = Path(__file__).parents[1]

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from program import ROOT
 from torch import nn
 
-from ratespike.comparison import Record
+from ratespike.analysis import Record
 from ratespike.network import build_network
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")

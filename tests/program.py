@@ -18,6 +18,8 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 T = TypeVar("T")
+ROOT = Path(__file__).parents[1]  # of the repository
+CONF = ROOT / "conf"
 
 
 def start(folder: Path, *arguments: str, program: str = "train.py") -> subprocess.Popen[str]:

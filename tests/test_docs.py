@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from program import ROOT
 
-ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs/adding_a_neuron.md").read_text()
 
 
@@ -73,6 +73,7 @@ def test_the_guide_adds_a_neuron(tmp_path: Path) -> None:
     assert printed.count("after 3 steps, ") == 2
     fires = """
 import torch
+from program import ROOT
 from ratespike import simulate
 from ratespike.neurons import Neuron
 from ratespike.parameters import build

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ratespike.loading import load
+    from ratespike.pipeline.checkpoint import load
     from ratespike.simulation import Simulation, simulate
 
 __all__ = ["Simulation", "load", "simulate"]
@@ -16,7 +16,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(simulation, name)
     if name == "load":
-        from ratespike.loading import load
+        from ratespike.pipeline.checkpoint import load
 
         return load
     raise AttributeError(f"module 'ratespike' has no attribute '{name}'")

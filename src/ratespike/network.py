@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from ratespike.neurons import Neuron
-from ratespike.parameters import ParameterError, build, check_parameters, nearest, parameter, training_values
-from ratespike.plain_settings import is_plain_key
+from ratespike.parameters import ParameterError, build, check_parameters, is_name, nearest, parameter, training_values
 from ratespike.synapses import Synapse
 
 Shape = tuple[int, ...]
@@ -148,7 +147,7 @@ def build_network(
     shape = tuple(input_shape)
     for name, specification in layers.items():
         where = f"network.layers.{name}"
-        if not is_plain_key(name):
+        if not is_name(name):
             raise ParameterError(f"{where}: a layer's name begins with a letter or a digit, and is not `defaults`")
         layer = build(Layer, specification, where)  # type: ignore[type-abstract]
         try:

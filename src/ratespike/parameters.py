@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import inspect
 import math
+import re
 import types
 import typing
 from abc import ABC
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 T = typing.TypeVar("T")
+_NAME = re.compile(r"[A-Za-z0-9][\w .-]*")
 
 
 class ParameterError(ValueError):
@@ -131,6 +133,16 @@ def nearest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(word), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     return f"{hint}known: {', '.join(known)}"
+
+
+def is_name(key: object) -> bool:
+    """Whether a key can name a layer or a parameter: words that mean nothing more to whoever reads a configuration.
+
+    Example:
+        >>> is_name("conv1"), is_name("_target_"), is_name("defaults")
+        (True, False, False)
+    """
+    return isinstance(key, str) and key != "defaults" and _NAME.fullmatch(key) is not None
 
 
 def flat(config: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from program import ROOT
 
 from ratespike.data import MNIST
 from ratespike.data.mnist import read_idx
 from ratespike.parameters import ParameterError
 
-ROOT = Path(__file__).parent.parent.parent
 FOLDER = "data/mnist"
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from ratespike.neurons import LIF
 from ratespike.simulation.exact_sums import on_grid, weighted_sum
-from ratespike.simulation.stages import stages
+from ratespike.simulation.segments import stages
 
 
 def random(*shape: int) -> torch.Tensor:

@@ -15,8 +15,8 @@ import pytest
 import submitit
 from program import query, run
 
-from ratespike.devices import lease
-from ratespike.own_process import run_in_own_process
+from ratespike.execution.devices import lease
+from ratespike.execution.job_process import run_in_own_process
 
 pytestmark = pytest.mark.system
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from ratespike.comparison import Record
+from ratespike.analysis import Record
 from ratespike.parameters import ParameterError
 from ratespike.tracking import search
 

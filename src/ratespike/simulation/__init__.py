@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError, nearest
-from ratespike.simulation import torch_engine
+from ratespike.simulation import reference
 from ratespike.simulation.early_exit import EarlyExit
 from ratespike.simulation.readout import READOUTS, Answers
 from ratespike.simulation.result import Settings, Simulation
-from ratespike.simulation.stages import Stage, evaluation_mode, stages
+from ratespike.simulation.segments import Stage, evaluation_mode, stages
 from ratespike.simulation.start import STARTS, Start
 from ratespike.synapses import LowPass, Synapse
 
@@ -123,7 +123,7 @@ def simulate(
 
 def _run(engine: str, cut: list[Stage], images: Tensor, image_index: Tensor, settings: Settings) -> Simulation:
     if engine.startswith("torch") or (engine == "auto" and (images.device.type != "cpu" or settings.record)):
-        return torch_engine.run(cut, images, image_index, settings, compiled=engine == "torch_compiled")
+        return reference.run(cut, images, image_index, settings, compiled=engine == "torch_compiled")
     from ratespike.simulation import event_driven  # imports Numba
 
     try:
@@ -132,7 +132,7 @@ def _run(engine: str, cut: list[Stage], images: Tensor, image_index: Tensor, set
         if engine == "event_driven":
             raise ParameterError(f"engine=event_driven: cannot run {error}; try engine=torch") from None
         _logger.info("simulated by the torch engine, because the event-driven one cannot run %s", error)
-        return torch_engine.run(cut, images, image_index, settings)
+        return reference.run(cut, images, image_index, settings)
 
 
 def _check_choice(name: str, value: str, known: Sequence[str]) -> None:

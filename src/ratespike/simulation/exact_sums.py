@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ratespike.neurons import Neuron
-from ratespike.simulation.stages import Stage
+from ratespike.simulation.segments import Stage
 
 
 def on_grid(

@@ -8,7 +8,7 @@ from torch import Tensor
 from ratespike.neurons import Neuron, State
 from ratespike.parameters import ParameterError
 from ratespike.simulation.random import START, uniform_like
-from ratespike.simulation.stages import Stage
+from ratespike.simulation.segments import Stage
 
 STARTS = ("zero", "uniform", "half", "steady_phase")
 Start = str | Mapping[str, State]

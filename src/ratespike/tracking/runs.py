@@ -19,9 +19,9 @@ import numpy as np
 from mlflow.entities import Metric, RunTag
 from mlflow.tracking import MlflowClient
 
+from ratespike.execution.locks import Locks
 from ratespike.parameters import ParameterError
 from ratespike.tracking.address import database_file
-from ratespike.tracking.locks import Locks
 
 if TYPE_CHECKING:  # an unknown run is told before torch is imported
     from matplotlib.figure import Figure

@@ -10,9 +10,9 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from ratespike.comparison import Record
-from ratespike.comparison.records import RATE_ACCURACY, SPIKING_ACCURACY, SPIKING_ACCURACY_AT, ReadCurve
-from ratespike.comparison.values import parse
+from ratespike.analysis import Record
+from ratespike.analysis.runs import RATE_ACCURACY, SPIKING_ACCURACY, SPIKING_ACCURACY_AT, ReadCurve
+from ratespike.analysis.values import parse
 from ratespike.parameters import ParameterError, nearest
 from ratespike.tracking.runs import named, pages
 from ratespike.tracking.sweeps import PARENT

@@ -11,8 +11,8 @@ import mlflow
 from mlflow.entities import Run as Entity
 from mlflow.exceptions import MlflowException
 
+from ratespike.execution.locks import locks_below
 from ratespike.parameters import ParameterError
-from ratespike.tracking.locks import locks_below
 from ratespike.tracking.runs import Run
 
 HOST = "ratespike.host"

@@ -73,3 +73,12 @@ def children(client: MlflowClient, parent_id: str, config_hash: str | None = Non
         wanted += f" and tags.`{CONFIG_HASH}` = '{config_hash}'"
     found = partial(client.search_runs, [experiment], wanted, max_results=1000, order_by=["attributes.start_time"])
     return list(pages(found))
+
+
+def finished_child(client: MlflowClient, parent_id: str, config_hash: str) -> Entity | None:
+    """The finished run of one configuration below a parent; None if there is none, or no such parent."""
+    try:
+        found = children(client, parent_id, config_hash)
+    except MlflowException:
+        return None
+    return next((run for run in found if run.info.status == "FINISHED"), None)

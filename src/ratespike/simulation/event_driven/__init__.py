@@ -11,10 +11,10 @@ from ratespike.simulation.event_driven.connection import Shape, UnsupportedError
 from ratespike.simulation.event_driven.neurons import longest_rest
 from ratespike.simulation.event_driven.plan import NeuronLayer, Plan, make_plan
 from ratespike.simulation.event_driven.workspace import BLOCK_IMAGES, GivenStart, Result, UniformStart, Workspace
+from ratespike.simulation.reference import slices
 from ratespike.simulation.result import Settings, Simulation
-from ratespike.simulation.stages import Stage, fan_out
+from ratespike.simulation.segments import Stage, fan_out
 from ratespike.simulation.start import initial_state, steady_currents
-from ratespike.simulation.torch_engine import slices
 
 _DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 

@@ -11,7 +11,7 @@ from ratespike.neurons import Neuron
 from ratespike.simulation.event_driven.connection import Connection, Shape, UnsupportedError, connect
 from ratespike.simulation.event_driven.kernels import Filter
 from ratespike.simulation.event_driven.neurons import compiled_step
-from ratespike.simulation.stages import Stage
+from ratespike.simulation.segments import Stage
 from ratespike.synapses import Alpha, LowPass, NoFilter, Synapse
 
 

@@ -1,0 +1,75 @@
+"""The comparison of finished runs: read it top to bottom, it is the whole program."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ratespike.config.job import Job
+from ratespike.config.schemas import CompareConfig
+from ratespike.parameters import ParameterError, flat
+from ratespike.tracking import address
+
+if TYPE_CHECKING:
+    from ratespike.analysis import Record, Report
+    from ratespike.tracking.runs import Client
+
+
+def compare_runs(job: Job[CompareConfig]) -> None:
+    """Find the runs, group them over their seeds, write tables and figures, print the foremost groups."""
+    config = job.config
+    _check(config)
+    uri = address.resolve(config.tracking.uri, job.root)
+    address.check(uri, exists=True)
+    from ratespike.analysis import report, select, terminal
+    from ratespike.tracking import search
+    from ratespike.tracking.runs import connect
+
+    client = connect(uri)
+    records = select(_find(client, config, uri), dict(flat(config.where)))
+    steps = sorted(set(config.steps))
+    result = report(records, steps, search.curves(client), config.heat_map)
+    folder = job.root / config.folder
+    try:
+        _write(result, folder)
+    except OSError as error:
+        raise ParameterError(f"folder={config.folder}: cannot be written to ({error})") from None
+    terminal.show(result.comparison, steps, config.rows)
+    print(f"all of it: {folder}/groups.md, runs.csv and {len(result.figures)} figures")
+
+
+def _check(config: CompareConfig) -> None:
+    if any(step < 1 for step in config.steps):
+        raise ParameterError(f"steps={config.steps}: must be whole numbers at least 1")
+    if config.heat_map is not None and not len(config.heat_map) == len(set(config.heat_map)) == 2:
+        raise ParameterError(f"heat_map={config.heat_map}: must be the names of two parameters, or null")
+
+
+def _find(client: "Client", config: CompareConfig, uri: str) -> "list[Record]":
+    """The finished runs that the options name; raises `ParameterError` if there is none."""
+    from ratespike.tracking.search import finished_runs
+
+    experiments, sweeps, tags = _names(config.experiments), _names(config.sweeps), dict(flat(config.tags))
+    records = finished_runs(client, experiments, sweeps, tags)
+    if not records:
+        chosen = {"experiments": experiments, "sweeps": sweeps, **{f"tags.{name}": value for name, value in tags.items()}}
+        options = " ".join(f"{name}={value}" for name, value in chosen.items() if value not in ([], None))
+        on_slices = len(finished_runs(client, experiments, sweeps, tags, debug=True))
+        hint = f"; {on_slices} on slices of the data (tag ratespike.debug) are no results" if on_slices else ""
+        raise ParameterError(f"no finished run, tested on rates and spikes, in {' '.join([uri, options]).strip()}{hint}")
+    return records
+
+
+def _names(value: Any) -> list[str]:
+    """None, a name or a list of names, as a list."""
+    return [] if value is None else [str(name) for name in (value if isinstance(value, list) else [value])]
+
+
+def _write(result: "Report", folder: Path) -> None:
+    """Write all files, and remove figures that an earlier comparison drew and this one did not."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for pattern in ("accuracy_against_*.png", "gap_against_*.png", "heat_map.png"):
+        for old in folder.glob(pattern):
+            old.unlink()
+    (folder / "groups.md").write_text(result.markdown, encoding="utf-8")
+    (folder / "runs.csv").write_text(result.csv, encoding="utf-8")
+    for name, figure in result.figures.items():
+        figure.savefig(folder / f"{name}.png", dpi=120)

@@ -1,0 +1,28 @@
+"""One run of a command, as the user asked for it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+C = TypeVar("C", covariant=True)
+
+
+@dataclass(frozen=True)
+class Job(Generic[C]):
+    """One run of a command as the user asked for it.
+
+    Attributes:
+        config: checked against the schema; ranges of the groups with a `type` are checked where they are built.
+        plain: the same as nested dictionaries, every interpolation resolved.
+        overrides: the command line's arguments.
+        root: the repository root, where relative paths start.
+        number: of a job among those of a multirun, from 0; None for a single run.
+        at_once: how many jobs of the multirun this host runs at the same time; None if a scheduler gives each its devices.
+    """
+
+    config: C
+    plain: dict[str, Any]
+    overrides: list[str]
+    root: Path
+    number: int | None = None
+    at_once: int | None = None

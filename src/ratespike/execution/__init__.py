@@ -1,0 +1,1 @@
+"""Where jobs run: processes of their own, several processes a job, devices, locks between processes."""

@@ -1,0 +1,103 @@
+"""A trained network back from a run or a checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ratespike.config.plain_settings import plain_settings
+from ratespike.network import build_network
+from ratespike.parameters import ParameterError
+from ratespike.tracking import address
+
+_PREFIX = "network."
+
+
+def load(run_or_checkpoint: str | Path) -> nn.Sequential:
+    """The trained network of a run (its best epoch), or the one in a checkpoint file, in eval mode, on the CPU.
+
+    Args:
+        run_or_checkpoint: an MLflow run id, looked up in `MLFLOW_TRACKING_URI` or `mlflow.db` in the current folder; or
+            the path of a `.ckpt` file.
+
+    Raises:
+        ParameterError: no such run or file, or a file that is no checkpoint of ratespike.
+
+    Example:
+        ```python
+        network = ratespike.load("best.ckpt")
+        result = ratespike.simulate(network, images, n_steps=60)
+        ```
+    """
+    if Path(run_or_checkpoint).suffix == ".ckpt":
+        return _from_file(Path(run_or_checkpoint))
+    from ratespike.tracking import runs  # imports MLflow, which a file does not need
+
+    uri = address.resolve(None, Path.cwd())
+    address.check(uri, exists=True)
+    run = runs.find_run(runs.connect(uri), str(run_or_checkpoint))
+    with run.artifact(runs.BEST) as path:
+        if path is None:
+            raise ParameterError(f"run {run.id} has no checkpoint: it ended before its first epoch did")
+        return _from_file(path)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Attributes:
+        config: the configuration of the run that wrote it.
+        image_shape: channels, height, width.
+        classes: how many.
+        state: the network's parameters by name.
+    """
+
+    config: dict[str, Any]
+    image_shape: tuple[int, ...]
+    classes: int
+    state: dict[str, Tensor]
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint file; nothing in it is trusted: neither the weights' pickle nor the settings run any code.
+
+    Raises:
+        ParameterError: no file at `path`, not a checkpoint of ratespike, or one whose settings are not plain data.
+    """
+    if not path.is_file():
+        raise ParameterError(f"checkpoint {path}: no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        description, state = content["ratespike"], content["state_dict"]
+        config, image_shape, classes = description["config"], tuple(description["image_shape"]), description["classes"]
+        weights = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
+    except Exception as error:
+        raise ParameterError(f"checkpoint {path}: not a checkpoint of ratespike ({type(error).__name__})") from None
+    sizes = (*image_shape, classes)
+    if len(image_shape) != 3 or any(type(size) is not int or size < 1 for size in sizes):
+        raise ParameterError(f"checkpoint {path}: image_shape={image_shape} classes={classes}: must be whole numbers above 0")
+    return Checkpoint(plain_settings(config, f"checkpoint {path}"), image_shape, classes, weights)
+
+
+def load_weights(network: nn.Module, checkpoint: Checkpoint, where: str) -> None:
+    """Put a checkpoint's weights into a network; raises `ParameterError` if they are not that network's."""
+    try:
+        network.load_state_dict(checkpoint.state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ParameterError(f"{where}: its weights do not fit the network of its settings ({reason})") from None
+
+
+def _from_file(path: Path) -> nn.Sequential:
+    checkpoint = read_checkpoint(path)
+    config = checkpoint.config
+    try:
+        layers, neuron = config["network"]["layers"], config["neuron"]
+    except KeyError as error:
+        raise ParameterError(f"checkpoint {path}: its settings lack {error}") from None
+    network = build_network(layers, neuron, checkpoint.image_shape, checkpoint.classes)
+    load_weights(network, checkpoint, f"checkpoint {path}")
+    return network.eval()

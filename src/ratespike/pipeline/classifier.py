@@ -1,0 +1,118 @@
+"""Training on rates, testing on rates and on spikes, as a LightningModule."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from ratespike.metrics import Comparison, Results
+from ratespike.pipeline.datamodule import Batch, Batches
+from ratespike.pipeline.optimizers import Optimizer
+from ratespike.simulation import Simulation
+
+Simulate = Callable[[nn.Module, Tensor, Tensor], Simulation]  # (network, images, which image each is) -> spikes
+
+
+class Classifier(LightningModule):
+    """A network that learns classes by its firing rates.
+
+    Args:
+        network: rates in its `forward`, spikes in `simulate`.
+        optimizer: makes optimizer and schedule.
+        simulate: the simulation with its settings filled in.
+        comparison: an empty one, filled by each test.
+        classes: number of classes.
+        seed: with the epoch's number, the seed of what is random in training (dropout).
+        description: plain values kept in each checkpoint, from which `ratespike.load` builds the network again.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Optimizer,
+        simulate: Simulate,
+        comparison: Comparison,
+        classes: int,
+        seed: int,
+        description: Mapping[str, Any],
+    ):
+        super().__init__()
+        self.network, self.optimizer, self.simulate = network, optimizer, simulate
+        self.comparison, self.seed, self.description = comparison, seed, description
+        self.train_accuracy = MulticlassAccuracy(classes, average="micro")
+        self.val_accuracy = MulticlassAccuracy(classes, average="micro")
+        self.val_loss = MeanMetric(nan_strategy="disable")  # over images, of which processes may have unequal numbers
+        self.results: Results | None = None
+        self.seconds = {"train": 0.0, "rate": 0.0, "spiking": 0.0}
+        self.trained_images = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The rate mode."""
+        return self.network(images)  # type: ignore[no-any-return]
+
+    def on_train_epoch_start(self) -> None:
+        own = self.seed * 1_000_003 + self.current_epoch  # a resumed epoch draws what it would have drawn
+        torch.manual_seed(own + 1_000_000_007 * self.global_rank)
+        self.epoch_began = time.perf_counter()
+
+    def training_step(self, batch: Batch, number: int) -> Tensor:
+        images, labels, _ = batch
+        outputs = self(images)
+        batches = self.trainer.train_dataloader
+        assert isinstance(batches, Batches)
+        whole = batches.size(number)
+        loss: Tensor = F.cross_entropy(outputs, labels, reduction="sum") / (whole / self.trainer.world_size)
+        self.trained_images += whole
+        if len(images):  # of the last batch of an epoch a process may have none
+            self.train_accuracy.update(outputs, labels)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=whole)
+        self.log("train/rate_accuracy", self.train_accuracy, on_step=False, on_epoch=True)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.seconds["train"] += time.perf_counter() - self.epoch_began
+
+    def validation_step(self, batch: Batch, number: int) -> None:
+        images, labels, _ = batch
+        outputs = self(images)
+        self.val_accuracy(outputs, labels)
+        self.val_loss.update(F.cross_entropy(outputs, labels, reduction="none"))
+        self.log("val/loss", self.val_loss)
+        self.log("val/rate_accuracy", self.val_accuracy, prog_bar=True)
+
+    def on_test_epoch_start(self) -> None:
+        self.seconds |= {"rate": 0.0, "spiking": 0.0}
+        self.comparison.reset()
+
+    def test_step(self, batch: Batch, number: int) -> None:
+        images, labels, index = batch
+        rates = self._timed("rate", lambda: self(images))
+        spikes = self._timed("spiking", lambda: self.simulate(self.network, images, index))
+        self.comparison.update(rates, spikes, labels, index)
+
+    def on_test_epoch_end(self) -> None:
+        self.results = self.comparison.compute()
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer.optimizer(self.network.parameters())
+        scheduler = self.optimizer.scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
+        if scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["ratespike"] = dict(self.description)
+
+    def _timed(self, mode: str, compute: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        result = compute()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds[mode] += time.perf_counter() - began
+        return result

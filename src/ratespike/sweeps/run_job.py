@@ -1,0 +1,69 @@
+"""A job of a multirun: answered if it has been done before, else done in a process of its own, on its devices."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ratespike.config.job import Job
+from ratespike.config.schemas import Config, RunConfig
+from ratespike.execution import distributed
+from ratespike.execution.devices import leased
+from ratespike.execution.job_process import INTERRUPTED, run_in_own_process
+from ratespike.sweeps.objective import is_done, reached
+
+_SLURM_KILLS_AFTER = 600  # seconds, at most; KillWait says
+
+
+class JobFailedError(Exception):
+    """A job of a multirun that is no sweep with a parent run, or of a search, has failed; it has said why."""
+
+
+def run_job(task: Callable[[Job[Any]], None], job: Job[Any]) -> list[float] | float | None:
+    """One job of a multirun, in a process of its own; whatever happens to it, the others go on.
+
+    Returns:
+        What it has reached, if the multirun is a search, whether now or before.
+
+    Raises:
+        JobFailedError: it has failed, and no sweep's conclusion will say so. Hydra raises it when the others have ended.
+    """
+    is_of_sweep = isinstance(job.config, Config)
+    code = 0 if is_of_sweep and is_done(job) else _in_own_process(task, job)
+    is_search = is_of_sweep and job.config.objective is not None
+    value = reached(job) if is_search and code == 0 else None
+    if (is_search and value is None) or (code != 0 and not is_of_sweep):
+        raise JobFailedError(f"job #{job.number} of this multirun has no result; the same command tries it again")
+    return value
+
+
+def _in_own_process(task: Callable[[Job[Any]], None], job: Job[Any]) -> int:
+    code = run_in_own_process(partial(_on_its_devices, task), job)
+    if code == distributed.NOT_JOINED or (code != 0 and distributed.rank() > 0):
+        sys.exit(code)  # SLURM ends the job's other processes then
+    if code == INTERRUPTED and os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
+        _wait_for_slurm()
+    if code < 0:
+        reason = f"killed by {signal.Signals(-code).name}{' (out of memory?)' if -code == signal.SIGKILL else ''}"
+        print(f"#{job.number}: {reason}", file=sys.stderr, flush=True)
+        from ratespike.sweeps.finish import bury
+
+        bury(job, reason)
+    return code
+
+
+def _wait_for_slurm() -> None:
+    """Leave it to SLURM what becomes of a job that it has told to end: submitit would take the end for a result."""
+    time.sleep(_SLURM_KILLS_AFTER)
+    sys.exit(INTERRUPTED)
+
+
+def _on_its_devices(task: Callable[[Job[Any]], None], job: Job[Any]) -> None:
+    if job.at_once is None or not isinstance(job.config, RunConfig):
+        distributed.divide(task, job)
+        return
+    with leased(job.config.trainer.devices, job.config.trainer.accelerator, job.at_once):
+        task(job)

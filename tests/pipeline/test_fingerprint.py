@@ -1,0 +1,69 @@
+import copy
+
+import hydra
+import pytest
+from omegaconf import OmegaConf
+from program import CONF
+
+from ratespike.config.schemas import check
+from ratespike.pipeline.fingerprint import config_hash, simulation_hash, training_hash
+
+
+def plain(*overrides: str) -> dict:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", ["+experiment=mnist", *overrides])
+    check(config)
+    return OmegaConf.to_container(config, resolve=True)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("n_steps=60", "dt=0.002", "synapse=alpha", "synapse.tau=0.05", "simulation=steady_phase", "simulation.seed=1"),
+        *("simulation.engine=torch", "simulation.early_exit=0.5", "neuron.min_voltage=-1", "data.test_images=100"),
+        *("neuron=poisson", "neuron=stochastic", "neuron=regular"),  # of the soft LIF, whose rate they train
+        "+network.layers.filter1={type: Filter, synapse: {type: LowPass, tau: 0.01}}",
+    ],
+)
+def test_what_does_not_change_a_training(override: str) -> None:
+    assert training_hash(plain(override)) == training_hash(plain())
+    assert config_hash(plain(override)) != config_hash(plain())
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *(
+            "neuron.tau_rc=0.03",
+            "neuron.sigma=0.05",
+            "neuron.max_rate=200",
+            "neuron.amplitude=0.02",
+            "neuron=lif",
+            "neuron=relu",
+        ),
+        *("seed=1", "optimizer.lr=0.01", "optimizer=sgd", "trainer.max_epochs=2", "network=conv3_glorot"),
+        *("data.batch_size=100", "data.split_seed=1", "data.train_images=100", "network.layers.conv1.filters=16"),
+        "+network.layers.neuron1.neuron={type: SpikingRectifiedLinear}",
+    ],
+)
+def test_what_changes_a_training(override: str) -> None:
+    assert training_hash(plain(override)) != training_hash(plain())
+    assert simulation_hash(plain(override)) != simulation_hash(plain())
+
+
+def test_simulations_that_differ_in_length_alone_are_one() -> None:
+    assert simulation_hash(plain("n_steps=60")) == simulation_hash(plain())
+    for override in ("dt=0.002", "synapse.tau=0.05", "simulation.seed=1", "neuron.min_voltage=-1", "data.test_images=9"):
+        assert simulation_hash(plain(override)) != simulation_hash(plain())
+
+
+def test_where_a_run_is_kept_does_not_change_it() -> None:
+    assert config_hash(plain("tracking.experiment=other", "resume=abc", "tracking.parent=p")) == config_hash(plain())
+
+
+def test_two_integrate_and_fire_neurons_that_differ_in_their_reset_train_alike() -> None:
+    subtract, zero = plain("neuron=integrate_and_fire"), plain("neuron=integrate_and_fire", "neuron.reset=zero")
+    assert training_hash(subtract) == training_hash(zero)
+    other = copy.deepcopy(zero)
+    other["neuron"]["threshold"] = 2
+    assert training_hash(other) != training_hash(zero)

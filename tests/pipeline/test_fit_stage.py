@@ -1,0 +1,61 @@
+"""From which epoch a training that was interrupted goes on, and with which best one."""
+
+from pathlib import Path
+
+import hydra
+import pytest
+import torch
+from omegaconf import OmegaConf
+from program import ROOT
+
+from ratespike.config.job import Job
+from ratespike.config.schemas import Config, check
+from ratespike.pipeline import fit_stage
+from ratespike.pipeline.assembly import build_classifier, build_parts
+from ratespike.pipeline.datamodule import DataModule
+from ratespike.pipeline.run import tags_of
+from ratespike.tracking import runs
+from ratespike.tracking.runs import BEST, LAST, Run
+
+SLICE = ("data.train_images=20", "data.validation_images=10", "data.test_images=5", "trainer.accelerator=cpu")
+LEARNS_NOTHING = (
+    "optimizer=sgd",
+    "optimizer.lr=1e-20",
+    "optimizer.schedule=constant",
+)  # every epoch is as good as the first, which is kept as the best
+
+
+def job(folder: Path, max_epochs: int) -> Job[Config]:
+    asked = ["+experiment=mnist", f"data.dir={ROOT}/data/mnist", *SLICE, *LEARNS_NOTHING, f"trainer.max_epochs={max_epochs}"]
+    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = hydra.compose("config", asked)
+    return Job(check(config), OmegaConf.to_container(config, resolve=True), asked, folder, number=0)  # type: ignore[arg-type]
+
+
+def train(job: Job[Config], run: Run) -> int:
+    """How many images a training goes through."""
+    parts = build_parts(job.config, job.root)
+    classifier = build_classifier(parts, job.config, job.plain, job.config.n_steps)
+    fit_stage.train(job, run, classifier, DataModule(parts.splits, parts.data.batch_size, job.config.seed))
+    return classifier.trained_images
+
+
+def epoch_of(run: Run, path: str) -> int:
+    with run.artifact(path) as checkpoint:
+        return int(torch.load(checkpoint, weights_only=True)["epoch"])
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's advice
+@pytest.mark.parametrize("goes_on_in", ["here", "another checkout"])
+def test_a_training_goes_on_from_its_last_epoch_even_if_an_earlier_one_is_the_best(tmp_path: Path, goes_on_in: str) -> None:
+    here, there = tmp_path / "here", tmp_path / goes_on_in
+    for folder in {here, there}:
+        folder.mkdir()
+    client = runs.connect(f"sqlite:///{tmp_path}/mlflow.db")
+    begun = runs.open_run(client, "mnist", "run", tags_of(job(here, 3)))
+    assert train(job(here, 3), begun) == 60
+    assert (epoch_of(begun, BEST), epoch_of(begun, LAST)) == (0, 2)
+    begun.client.delete_tag(begun.id, fit_stage.shared.TRAINED)
+    assert train(job(there, 5), Run(client, begun.id, "mnist", taken_up=True)) == 40
+    assert (epoch_of(begun, BEST), epoch_of(begun, LAST)) == (0, 4)
+    assert sorted(begun.history("val/rate_accuracy")) == [1, 2, 3, 4, 5]

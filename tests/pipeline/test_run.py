@@ -1,0 +1,88 @@
+"""Which run a job of a sweep gets: a new one, the one that it has begun, or none."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+import pytest
+from mlflow.tracking import MlflowClient
+from omegaconf import OmegaConf
+from program import CONF
+
+from ratespike.config.job import Job
+from ratespike.config.schemas import CompareConfig, Config, check
+from ratespike.parameters import ParameterError
+from ratespike.pipeline import fingerprint
+from ratespike.pipeline.run import _interrupted_run, _open_run
+from ratespike.sweeps.run_job import JobFailedError, run_job
+from ratespike.tracking.runs import Run, connect
+from ratespike.tracking.sweeps import Membership, children, open_parent
+
+SWEEP = Membership("a sweep", ("experiment", "seed"), 30, "ratespike")
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> MlflowClient:
+    return connect(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+@pytest.fixture
+def parent(client: MlflowClient) -> Run:
+    return open_parent(client, "sweep", SWEEP)
+
+
+@pytest.fixture
+def job(tmp_path: Path, parent: Run) -> Callable[..., Job[Config]]:
+    def make(*overrides: str) -> Job[Config]:
+        asked = [*overrides, f"tracking.parent={parent.id}"]
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            config = hydra.compose("config", asked)
+        return Job(check(config), OmegaConf.to_container(config, resolve=True), asked, tmp_path, number=0)  # type: ignore[arg-type]
+
+    return make
+
+
+def opened(job: Job[Config], client: MlflowClient) -> Run:
+    run = _open_run(job, client, SWEEP)
+    assert run is not None
+    return run
+
+
+def test_jobs_of_several_experiments_are_all_below_their_parent(
+    client: MlflowClient, parent: Run, job: Callable[..., Job[Config]]
+) -> None:
+    runs = {opened(job(f"+experiment={name}"), client).id for name in ("mnist", "mnist_nengo")}
+    assert {run.info.run_id for run in children(client, parent.id)} == runs
+
+
+def test_a_job_goes_on_in_its_run_unless_the_code_is_another(
+    client: MlflowClient, job: Callable[..., Job[Config]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = opened(job("seed=1"), client)
+    client.set_terminated(first.id, "KILLED")
+    again = opened(job("seed=1"), client)
+    assert again.id == first.id and again.taken_up
+    assert opened(job("seed=2"), client).id != first.id
+    client.set_terminated(first.id, "KILLED")
+    monkeypatch.setattr(fingerprint, "_sources", lambda names: "edited")
+    other = opened(job("seed=1"), client)
+    assert other.id != first.id and not other.taken_up
+    with pytest.raises(ParameterError, match=f"resume={first.id}: that run was begun with other code"):
+        _interrupted_run(job("seed=1"), client, first.id)
+
+
+def test_a_finished_job_is_not_done_again(
+    client: MlflowClient, job: Callable[..., Job[Config]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = opened(job("seed=1"), client)
+    client.set_terminated(first.id, "FINISHED")
+    monkeypatch.setattr(fingerprint, "_sources", lambda names: "edited")
+    assert _open_run(job("seed=1"), client, SWEEP) is None
+
+
+def test_a_failing_job_that_no_sweep_concludes_is_told_by_an_exception(tmp_path: Path) -> None:
+    def fail(job: object) -> None:
+        raise ParameterError("steps=0: must be above 0")
+
+    with pytest.raises(JobFailedError, match="job #3 of this multirun has no result"):
+        run_job(fail, Job(CompareConfig(), {}, [], tmp_path, number=3))

@@ -1,0 +1,42 @@
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from ratespike.parameters import ParameterError
+from ratespike.sweeps.objective import Objective, objectives
+
+BASIC = OmegaConf.create({"_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"})
+
+
+def search(*directions: str) -> Any:
+    return OmegaConf.create({"direction": list(directions) if len(directions) > 1 else directions[0]})
+
+
+def test_each_objective_has_its_direction() -> None:
+    assert objectives(None, BASIC) == ()
+    assert objectives("val/agreement", search("maximize")) == (Objective("val/agreement", True),)
+    names = OmegaConf.create(["val/spiking_accuracy", "val/firing_rate_hz/neuron1"])
+    assert [goal.maximize for goal in objectives(names, search("maximize", "minimize"))] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("names", "sweeper", "message"),
+    [
+        ("test/spiking_accuracy", search("maximize"), "the test images choose nothing; take val/spiking_accuracy"),
+        ("val/spiking_acuracy", search("maximize"), "no metric of the validation images; did you mean val/spiking_accuracy"),
+        (None, search("maximize"), "a search needs an objective, for example objective=val/spiking_accuracy"),
+        ("val/loss", search("maximize", "minimize"), "objective=val/loss: one is wanted for each of .*=maximize,minimize"),
+        ("val/loss", BASIC, "objective=val/loss: only a search has one; add hydra/sweeper=optuna"),
+    ],
+)
+def test_what_cannot_be_an_objective_is_refused(names: Any, sweeper: Any, message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        objectives(names, sweeper)
+
+
+def test_a_firing_rate_is_that_of_a_layer_of_the_network() -> None:
+    Objective("val/firing_rate_hz/neuron1", False).check({"neuron1", "neuron2"})
+    Objective("val/loss", False).check({"neuron1"})
+    with pytest.raises(ParameterError, match="neuron7: the network has no neurons of this name; did you mean neuron1"):
+        Objective("val/firing_rate_hz/neuron7", False).check({"neuron1"})
