@@ -11,10 +11,10 @@ from ratespike.pipeline.saved_settings import offer_settings
 def evaluate(job: Job[EvaluateConfig]) -> None:
     from ratespike.pipeline.assembly import check_and_build
 
-    parts = check_and_build(job)  # before Lightning and MLflow are imported
+    components = check_and_build(job)  # before Lightning and MLflow are imported
     from ratespike.pipeline.evaluation import evaluate_trained
 
-    evaluate_trained(job, parts)
+    evaluate_trained(job, components)
 
 
 if __name__ == "__main__":

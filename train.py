@@ -10,10 +10,10 @@ from ratespike.config.schemas import Config
 def train(job: Job[Config]) -> None:
     from ratespike.pipeline.assembly import check_and_build
 
-    parts = check_and_build(job)  # before Lightning and MLflow are imported
+    components = check_and_build(job)  # before Lightning and MLflow are imported
     from ratespike.pipeline.run import train_and_test
 
-    train_and_test(job, parts)
+    train_and_test(job, components)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from ratespike.execution.devices import jobs_at_once, lease, leased, remember_gpus
+from ratespike.execution.devices import lease, leased, max_concurrent_jobs, remember_gpus
 
 DEVICES = ("0", "1", "2")
 
@@ -55,7 +55,7 @@ def test_who_wants_more_than_there_are_is_told() -> None:
 )
 def test_how_many_jobs_share_a_host(launcher: dict[str, Any], expected: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3})
-    assert jobs_at_once(launcher) == expected
+    assert max_concurrent_jobs(launcher) == expected
 
 
 @pytest.fixture
@@ -72,17 +72,17 @@ def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
 
 def test_a_job_sees_the_gpus_that_it_has_leased(gpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     remember_gpus()
-    with leased(2, "auto", at_once=1):
+    with leased(2, "auto", max_concurrent_jobs=1):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == ",".join(gpus[:2])
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # as that does
-    with leased(2, "auto", at_once=1):
+    with leased(2, "auto", max_concurrent_jobs=1):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == ",".join(gpus[:2])
 
 
 def test_a_job_without_gpus_has_a_share_of_the_cores(gpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
     torch.set_num_threads(8)
-    with leased(2, "cpu", at_once=2):
+    with leased(2, "cpu", max_concurrent_jobs=2):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == ", ".join(gpus)
         assert torch.get_num_threads() == 4 and os.environ["OMP_NUM_THREADS"] == "2"

@@ -11,7 +11,7 @@ from program import ROOT
 from ratespike.config.job import Job
 from ratespike.config.schemas import Config, check
 from ratespike.pipeline import fit_stage
-from ratespike.pipeline.assembly import build_classifier, build_parts
+from ratespike.pipeline.assembly import build_classifier, build_components
 from ratespike.pipeline.datamodule import DataModule
 from ratespike.pipeline.run import tags_of
 from ratespike.tracking import runs
@@ -34,9 +34,9 @@ def job(folder: Path, max_epochs: int) -> Job[Config]:
 
 def train(job: Job[Config], run: Run) -> int:
     """How many images a training goes through."""
-    parts = build_parts(job.config, job.root)
-    classifier = build_classifier(parts, job.config, job.plain, job.config.n_steps)
-    fit_stage.train(job, run, classifier, DataModule(parts.splits, parts.data.batch_size, job.config.seed))
+    components = build_components(job.config, job.root)
+    classifier = build_classifier(components, job.config, job.plain, job.config.n_steps)
+    fit_stage.train(job, run, classifier, DataModule(components.splits, components.data.batch_size, job.config.seed))
     return classifier.trained_images
 
 
@@ -56,6 +56,6 @@ def test_a_training_goes_on_from_its_last_epoch_even_if_an_earlier_one_is_the_be
     assert train(job(here, 3), begun) == 60
     assert (epoch_of(begun, BEST), epoch_of(begun, LAST)) == (0, 2)
     begun.client.delete_tag(begun.id, fit_stage.shared.TRAINED)
-    assert train(job(there, 5), Run(client, begun.id, "mnist", taken_up=True)) == 40
+    assert train(job(there, 5), Run(client, begun.id, "mnist", resumed=True)) == 40
     assert (epoch_of(begun, BEST), epoch_of(begun, LAST)) == (0, 4)
     assert sorted(begun.history("val/rate_accuracy")) == [1, 2, 3, 4, 5]

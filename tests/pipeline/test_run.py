@@ -16,9 +16,9 @@ from ratespike.pipeline import fingerprint
 from ratespike.pipeline.run import _interrupted_run, _open_run
 from ratespike.sweeps.run_job import JobFailedError, run_job
 from ratespike.tracking.runs import Run, connect
-from ratespike.tracking.sweeps import Membership, children, open_parent
+from ratespike.tracking.sweeps import SweepContext, children, open_parent
 
-SWEEP = Membership("a sweep", ("experiment", "seed"), 30, "ratespike")
+SWEEP = SweepContext("a sweep", ("experiment", "seed"), 30, "ratespike")
 
 
 @pytest.fixture
@@ -61,12 +61,12 @@ def test_a_job_goes_on_in_its_run_unless_the_code_is_another(
     first = opened(job("seed=1"), client)
     client.set_terminated(first.id, "KILLED")
     again = opened(job("seed=1"), client)
-    assert again.id == first.id and again.taken_up
+    assert again.id == first.id and again.resumed
     assert opened(job("seed=2"), client).id != first.id
     client.set_terminated(first.id, "KILLED")
     monkeypatch.setattr(fingerprint, "_sources", lambda names: "edited")
     other = opened(job("seed=1"), client)
-    assert other.id != first.id and not other.taken_up
+    assert other.id != first.id and not other.resumed
     with pytest.raises(ParameterError, match=f"resume={first.id}: that run was begun with other code"):
         _interrupted_run(job("seed=1"), client, first.id)
 

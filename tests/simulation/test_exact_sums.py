@@ -6,7 +6,7 @@ from torch import nn
 
 from ratespike.neurons import LIF
 from ratespike.simulation.exact_sums import on_grid, weighted_sum
-from ratespike.simulation.segments import stages
+from ratespike.simulation.segments import split_into_segments
 
 
 def random(*shape: int) -> torch.Tensor:
@@ -41,11 +41,11 @@ def test_the_grid_is_as_fine_as_float32_numbers_of_the_size_of_a_sum() -> None:
     ids=repr,
 )
 def test_a_weighted_sum_is_the_current_of_the_layers(layers: list[nn.Module]) -> None:
-    stage = stages(nn.Sequential(*layers, LIF(max_rate=150, intercept=-0.2), nn.Identity()).double())[0]
+    segment = split_into_segments(nn.Sequential(*layers, LIF(max_rate=150, intercept=-0.2), nn.Identity()).double())[0]
     counts = random(3, 2, 9, 9).round().abs()
-    total = weighted_sum(stage, height=10)
+    total = weighted_sum(segment, height=10)
     assert total is not None
-    assert torch.allclose(total(counts), stage.input(10 * counts), rtol=1e-12, atol=1e-12)
+    assert torch.allclose(total(counts), segment.input(10 * counts), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_a_weighted_sum_is_the_current_of_the_layers(layers: list[nn.Module]) ->
     ids=repr,
 )
 def test_other_layers_have_none(layers: list[nn.Module]) -> None:
-    assert weighted_sum(stages(nn.Sequential(*layers, LIF()))[0], height=1) is None
+    assert weighted_sum(split_into_segments(nn.Sequential(*layers, LIF()))[0], height=1) is None

@@ -51,7 +51,7 @@ def test_a_short_simulation_is_the_beginning_of_a_long_one(conv_network: nn.Sequ
 @pytest.mark.parametrize("neuron", [LIF(max_rate=150, intercept=-0.2), SpikingRectifiedLinear(max_rate=300)])
 @pytest.mark.parametrize("start", ["zero", "uniform"])
 def test_spikes_approach_the_rates(neuron: nn.Module, start: str) -> None:
-    """With a constant current a count is the rate times the time, give or take a spike and one that the start cut off."""
+    """With a constant current a count is the rate times the time, give or take a spike and one that the start segments off."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(5, 50), neuron, nn.Linear(50, 3)).double()
     images, n_steps = torch.rand(8, 5).double(), 1000

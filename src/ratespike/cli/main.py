@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ratespike.config.job import Job
 from ratespike.config.schemas import check
 from ratespike.execution import distributed
-from ratespike.execution.devices import jobs_at_once
+from ratespike.execution.devices import max_concurrent_jobs
 from ratespike.execution.job_process import INTERRUPTED, interrupt_on_termination
 from ratespike.parameters import ParameterError, nearest
 from ratespike.sweeps import callbacks
@@ -46,8 +46,8 @@ def command(
         if settings.mode != RunMode.MULTIRUN:
             distributed.divide(task, Job(checked, plain, overrides, root))
             return None
-        at_once = jobs_at_once(settings.launcher)
-        return run_job(task, Job(checked, plain, overrides, root, settings.job.num, at_once))
+        concurrent = max_concurrent_jobs(settings.launcher)
+        return run_job(task, Job(checked, plain, overrides, root, settings.job.num, concurrent))
 
     def run_or_exit(config: DictConfig) -> list[float] | float | None:
         try:

@@ -17,7 +17,8 @@ class Job(Generic[C]):
         overrides: the command line's arguments.
         root: the repository root, where relative paths start.
         number: of a job among those of a multirun, from 0; None for a single run.
-        at_once: how many jobs of the multirun this host runs at the same time; None if a scheduler gives each its devices.
+        max_concurrent_jobs: how many jobs of the multirun this host runs at the same time; None if a scheduler gives
+            each its devices.
     """
 
     config: C
@@ -25,4 +26,4 @@ class Job(Generic[C]):
     overrides: list[str]
     root: Path
     number: int | None = None
-    at_once: int | None = None
+    max_concurrent_jobs: int | None = None

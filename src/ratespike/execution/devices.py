@@ -17,7 +17,7 @@ _OF_SCHEDULERS = ("SlurmLauncher", "RayLauncher", "RayAWSLauncher")
 _VISIBLE, _VISIBLE_BEFORE = "CUDA_VISIBLE_DEVICES", "RATESPIKE_CUDA_VISIBLE_DEVICES"
 
 
-def jobs_at_once(launcher: Mapping[str, Any]) -> int | None:
+def max_concurrent_jobs(launcher: Mapping[str, Any]) -> int | None:
     """How many jobs a launcher of Hydra runs on this host at the same time; None if a scheduler gives each job its devices.
 
     Args:
@@ -34,8 +34,8 @@ def jobs_at_once(launcher: Mapping[str, Any]) -> int | None:
 
 
 @contextmanager
-def leased(n_devices: int, accelerator: str, at_once: int) -> Iterator[None]:
-    """Have `n_devices` GPUs for this process alone inside, or one of `at_once` equal shares of the cores where there are none.
+def leased(n_devices: int, accelerator: str, max_concurrent_jobs: int) -> Iterator[None]:
+    """Have `n_devices` GPUs for this process alone inside; where there are none, an equal share of the cores.
 
     It waits until they are free; PyTorch, which must not have used a GPU before, sees only those. The lease is a lock that the
     kernel releases when the process dies. How large a share is depends on nothing else that the host does, because the last
@@ -44,20 +44,20 @@ def leased(n_devices: int, accelerator: str, at_once: int) -> Iterator[None]:
     Args:
         n_devices: how many GPUs, or processes.
         accelerator: as Lightning names it; `cpu` wants no GPU.
-        at_once: how many jobs divide the cores.
+        max_concurrent_jobs: how many jobs divide the cores.
     """
     import torch
 
     gpus = _gpus() if accelerator != "cpu" else []
-    threads = max(1, min(_cores() // at_once, torch.get_num_threads()))  # OMP_NUM_THREADS may say less
+    threads = max(1, min(_cores() // max_concurrent_jobs, torch.get_num_threads()))  # OMP_NUM_THREADS may say less
     torch.set_num_threads(threads)
     os.environ["OMP_NUM_THREADS"] = str(max(1, threads // n_devices))  # of each process of `ddp_spawn`
     if gpus:
         with lease([f"GPU {gpu}" for gpu in gpus], min(n_devices, len(gpus))) as names:
             os.environ[_VISIBLE] = ",".join(name.removeprefix("GPU ") for name in names)
             yield
-    elif at_once > 1:
-        with lease([f"share {number} of the cores" for number in range(at_once)], 1):
+    elif max_concurrent_jobs > 1:
+        with lease([f"share {number} of the cores" for number in range(max_concurrent_jobs)], 1):
             yield
     else:
         yield

@@ -26,7 +26,7 @@ STRATEGIES = ("auto", "ddp_spawn")
 
 
 @dataclass(frozen=True)
-class Parts:
+class Components:
     """Everything that a run is made of.
 
     Attributes:
@@ -46,17 +46,17 @@ class Parts:
     simulate: functools.partial[Simulation]
 
 
-def check_and_build(job: Job[RunConfig]) -> Parts:
-    """The parts of a job whose result can be kept; raises `ParameterError`."""
+def check_and_build(job: Job[RunConfig]) -> Components:
+    """The components of a job whose result can be kept; raises `ParameterError`."""
     resumed = isinstance(job.config, Config) and job.config.resume is not None
     if isinstance(job.config, Config) and job.config.objective is not None and job.number is None:
         raise ParameterError(f"objective={job.config.objective}: only a search has one; add -m hydra/sweeper=optuna")
     _check_devices(job.config.trainer)
     address.check(address.resolve(job.config.tracking.uri, job.root), exists=resumed)
-    return build_parts(job.config, job.root)
+    return build_components(job.config, job.root)
 
 
-def build_parts(config: RunConfig, root: Path) -> Parts:
+def build_components(config: RunConfig, root: Path) -> Components:
     """Build and try everything that can be wrong; raises `ParameterError`."""
     _check_strategy(config.trainer.strategy)
     data = build(DataSet, config.data, "data")  # type: ignore[type-abstract]
@@ -67,18 +67,20 @@ def build_parts(config: RunConfig, root: Path) -> Parts:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
     run_simulation = functools.partial(_simulate, dt=config.dt, synapse=synapse, **vars(config.simulation))
     neurons = simulate(network, torch.zeros(1, *data.image_shape), n_steps=1, dt=config.dt, engine="torch").neurons
-    return Parts(data, _load(data, root), network, neurons, optimizer, run_simulation)
+    return Components(data, _load(data, root), network, neurons, optimizer, run_simulation)
 
 
-def build_classifier(parts: Parts, config: RunConfig, plain: Mapping[str, Any], n_steps: int) -> "Classifier":
+def build_classifier(components: Components, config: RunConfig, plain: Mapping[str, Any], n_steps: int) -> "Classifier":
     """The LightningModule, whose tests simulate `n_steps` steps."""
     from ratespike.metrics import Comparison
     from ratespike.pipeline.classifier import Classifier
 
-    comparison = Comparison(n_steps, config.dt, parts.data.classes, parts.neurons, parts.data.report_first)
-    description = {"config": plain, "image_shape": list(parts.data.image_shape), "classes": parts.data.classes}
-    simulation = functools.partial(parts.simulate, n_steps=n_steps)
-    return Classifier(parts.network, parts.optimizer, simulation, comparison, parts.data.classes, config.seed, description)
+    comparison = Comparison(n_steps, config.dt, components.data.classes, components.neurons, components.data.report_first)
+    description = {"config": plain, "image_shape": list(components.data.image_shape), "classes": components.data.classes}
+    simulation = functools.partial(components.simulate, n_steps=n_steps)
+    return Classifier(
+        components.network, components.optimizer, simulation, comparison, components.data.classes, config.seed, description
+    )
 
 
 def _check_devices(trainer: TrainerConfig) -> None:

@@ -11,7 +11,7 @@ from ratespike.config.job import Job
 from ratespike.config.naming import asked_for, key_of
 from ratespike.config.schemas import EvaluateConfig
 from ratespike.pipeline import summary
-from ratespike.pipeline.assembly import Parts, build_classifier
+from ratespike.pipeline.assembly import Components, build_classifier
 from ratespike.pipeline.checkpoint import Checkpoint, load_weights, read_checkpoint
 from ratespike.pipeline.datamodule import DataModule
 from ratespike.pipeline.run import keep_figures, tags_of
@@ -23,7 +23,7 @@ from ratespike.tracking.runs import BEST, Client
 from ratespike.tracking.status import track
 
 
-def evaluate_trained(job: Job[EvaluateConfig], parts: Parts) -> None:
+def evaluate_trained(job: Job[EvaluateConfig], components: Components) -> None:
     """Test a trained network on rates and on spikes with the configuration's settings, and keep the result in MLflow.
 
     Raises:
@@ -33,20 +33,20 @@ def evaluate_trained(job: Job[EvaluateConfig], parts: Parts) -> None:
     client = runs.connect(address.resolve(job.config.tracking.uri, job.root))
     trained = _trained(job, client)
     refuse_another_training(job.plain, trained.config)
-    untrained = {name: weights.clone() for name, weights in parts.network.state_dict().items()}
-    classifier = build_classifier(parts, job.config, job.plain, job.config.n_steps)
-    load_weights(parts.network, trained, f"checkpoint of {job.config.run or job.config.checkpoint}")
+    untrained = {name: weights.clone() for name, weights in components.network.state_dict().items()}
+    classifier = build_classifier(components, job.config, job.plain, job.config.n_steps)
+    load_weights(components.network, trained, f"checkpoint of {job.config.run or job.config.checkpoint}")
     tags = tags_of(job) | {shared.TRAINED_IN: job.config.tracking.parent or str(job.config.checkpoint)}
     tags[shared.SIMULATION_HASH] += f" of {_digest(trained.state)}"  # what is found by a name may have changed
     run = runs.open_run(client, job.config.tracking.experiment, _name(job), tags)
     with track(run, job.root, job.config.tracking.system_metrics):
-        describe(run, job.plain, job.root, is_slice=parts.data.is_slice)
-        run.data(parts.splits, type(parts.data).__name__)
-        datamodule = DataModule(parts.splits, parts.data.batch_size, job.config.seed)
+        describe(run, job.plain, job.root, is_slice=components.data.is_slice)
+        run.data(components.splits, type(components.data).__name__)
+        datamodule = DataModule(components.splits, components.data.batch_size, job.config.seed)
         results = test(job, run, classifier, datamodule, untrained, job.config.n_steps).test
-        keep_figures(run, parts, results)
+        keep_figures(run, components, results)
         note(run, f"`python evaluate.py {shlex.join(asked_for(job.overrides))}`\n\n{summary.in_words(results)}")
-    summary.summary(results, run, job.number, is_slice=parts.data.is_slice)
+    summary.summary(results, run, job.number, is_slice=components.data.is_slice)
 
 
 def _trained(job: Job[EvaluateConfig], client: Client) -> Checkpoint:

@@ -37,7 +37,7 @@ def train(job: Job[Config], run: Run, classifier: Classifier, datamodule: DataMo
 def _fit(job: Job[Config], run: Run, classifier: Classifier, datamodule: DataModule) -> None:
     folder = job.root / "outputs" / "trainings" / run.id
     last = None
-    if run.taken_up:
+    if run.resumed:
         run.fetch(BEST, folder)
         last = run.fetch(LAST, folder)
         last = last if last is not None and zipfile.is_zipfile(last) else None  # a kill may have cut the copy short

@@ -1,4 +1,4 @@
-"""The whole program, from the parts that the configuration describes to the table at the end: read it top to bottom."""
+"""The whole program, from the components that the configuration describes to the table at the end: read it top to bottom."""
 
 import shlex
 import sys
@@ -16,7 +16,7 @@ from ratespike.execution.locks import locks_below
 from ratespike.metrics import Results
 from ratespike.parameters import ParameterError
 from ratespike.pipeline import plots, summary
-from ratespike.pipeline.assembly import Parts, build_classifier
+from ratespike.pipeline.assembly import Components, build_classifier
 from ratespike.pipeline.datamodule import DataModule
 from ratespike.pipeline.fingerprint import config_hash, simulation_hash, training_hash
 from ratespike.pipeline.fit_stage import train
@@ -25,46 +25,46 @@ from ratespike.tracking import address, runs, shared
 from ratespike.tracking.description import describe, note
 from ratespike.tracking.runs import Client, Entity, Run
 from ratespike.tracking.status import is_alive, signs_of_life, track
-from ratespike.tracking.sweeps import CONFIG_HASH, PARENT, SWEEP, Membership, children, membership_below
+from ratespike.tracking.sweeps import CONFIG_HASH, PARENT, SWEEP, SweepContext, children, sweep_context
 
 _LOOK_AGAIN = 5  # seconds
 
 
-def train_and_test(job: Job[Config], parts: Parts) -> None:
+def train_and_test(job: Job[Config], components: Components) -> None:
     """Train on rates, test on rates and on spikes, keep everything in MLflow, print the comparison."""
     summary.quiet()
     client = runs.connect(address.resolve(job.config.tracking.uri, job.root))
     parent = job.config.tracking.parent
-    sweep = membership_below(client, parent) if parent and job.number is not None else None
+    sweep = sweep_context(client, parent) if parent and job.number is not None else None
     with _alone(job, sweep):
         run = _open_run(job, client, sweep)
         if run is None:
             return
         n_steps = max(job.config.n_steps, sweep.longest if sweep else 0)
         with _telling_how_to_go_on(job, run), track(run, job.root, job.config.tracking.system_metrics):
-            results = _train_and_test(job, parts, run, n_steps)
-    summary.summary(results, run, job.number, is_slice=parts.data.is_slice)
+            results = _train_and_test(job, components, run, n_steps)
+    summary.summary(results, run, job.number, is_slice=components.data.is_slice)
 
 
-def _train_and_test(job: Job[Config], parts: Parts, run: Run, n_steps: int) -> Results:
-    describe(run, job.plain, job.root, is_slice=parts.data.is_slice)
-    run.data(parts.splits, type(parts.data).__name__)
-    untrained = {name: weights.clone() for name, weights in parts.network.state_dict().items()}
-    classifier = build_classifier(parts, job.config, job.plain, n_steps)
-    datamodule = DataModule(parts.splits, parts.data.batch_size, job.config.seed)
+def _train_and_test(job: Job[Config], components: Components, run: Run, n_steps: int) -> Results:
+    describe(run, job.plain, job.root, is_slice=components.data.is_slice)
+    run.data(components.splits, type(components.data).__name__)
+    untrained = {name: weights.clone() for name, weights in components.network.state_dict().items()}
+    classifier = build_classifier(components, job.config, job.plain, n_steps)
+    datamodule = DataModule(components.splits, components.data.batch_size, job.config.seed)
     train(job, run, classifier, datamodule)
     results = test(job, run, classifier, datamodule, untrained, n_steps).test
-    keep_figures(run, parts, results)
-    run.model(parts.network, torch.zeros(1, *parts.data.image_shape))
+    keep_figures(run, components, results)
+    run.model(components.network, torch.zeros(1, *components.data.image_shape))
     note(run, f"`python train.py {shlex.join(asked_for(job.overrides))}`\n\n{summary.in_words(results)}")
     return results
 
 
-def keep_figures(run: Run, parts: Parts, results: Results) -> None:
+def keep_figures(run: Run, components: Components, results: Results) -> None:
     """Log the figures of one run."""
-    shown = parts.splits.test[:5]
+    shown = components.splits.test[:5]
     images = shown.pixels.float() / 255
-    outputs = parts.simulate(parts.network.cpu(), images, torch.arange(len(shown)), n_steps=results.n_steps).outputs
+    outputs = components.simulate(components.network.cpu(), images, torch.arange(len(shown)), n_steps=results.n_steps).outputs
     accuracy, agreement = results.spiking_accuracy.numpy(), results.agreement.numpy()
     pictures = {
         "outputs_over_time": plots.outputs_over_time(images.numpy(), shown.labels.numpy(), outputs.numpy(), results.dt),
@@ -88,7 +88,7 @@ def tags_of(job: Job[RunConfig]) -> dict[str, str]:
     }
 
 
-def _open_run(job: Job[Config], client: Client, sweep: Membership | None) -> Run | None:
+def _open_run(job: Job[Config], client: Client, sweep: SweepContext | None) -> Run | None:
     """A new run, or the one that an interrupted or failed job has left; None if this job of a sweep has been done."""
     if job.config.resume is not None:
         return _interrupted_run(job, client, job.config.resume)
@@ -104,7 +104,7 @@ def _open_run(job: Job[Config], client: Client, sweep: Membership | None) -> Run
             return None
     for found in attempts:
         if _same_code(found.data.tags, tags):
-            run = Run(client, found.info.run_id, sweep.experiment, taken_up=True)
+            run = Run(client, found.info.run_id, sweep.experiment, resumed=True)
             run.tags(tags)
             return run
     return runs.open_run(client, sweep.experiment, name, tags | {SWEEP: sweep.sweep})
@@ -132,10 +132,10 @@ def _interrupted_run(job: Job[Config], client: Client, run_id: str) -> Run:
     if not _same_code(client.get_run(run.id).data.tags, tags_of(job)):
         raise ParameterError(f"resume={run.id}: that run was begun with other code; start it anew, without resume=")
     run.tags(signs_of_life(job.root))
-    return Run(client, run.id, run.experiment, taken_up=True)
+    return Run(client, run.id, run.experiment, resumed=True)
 
 
-def _alone(job: Job[Config], sweep: Membership | None) -> AbstractContextManager[None]:
+def _alone(job: Job[Config], sweep: SweepContext | None) -> AbstractContextManager[None]:
     """No other process does the same job of the same sweep inside."""
     if sweep is None:
         return nullcontext()

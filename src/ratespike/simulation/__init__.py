@@ -16,7 +16,7 @@ from ratespike.simulation import reference
 from ratespike.simulation.early_exit import EarlyExit
 from ratespike.simulation.readout import READOUTS, Answers
 from ratespike.simulation.result import Settings, Simulation
-from ratespike.simulation.segments import Stage, evaluation_mode, stages
+from ratespike.simulation.segments import Segment, evaluation_mode, split_into_segments
 from ratespike.simulation.start import STARTS, Start
 from ratespike.synapses import LowPass, Synapse
 
@@ -100,8 +100,8 @@ def simulate(
     _check_choice("readout", readout, READOUTS)
     if isinstance(start, str):
         _check_choice("start", start, STARTS)
-    cut = stages(network)
-    neurons = {stage.name: stage.ending for stage in cut if isinstance(stage.ending, Neuron)}
+    segments = split_into_segments(network)
+    neurons = {segment.name: segment.ending for segment in segments if isinstance(segment.ending, Neuron)}
     for name in (*record, *(() if isinstance(start, str) else start)):
         if name not in neurons:
             raise ParameterError(f"no neuron layer {name}: {nearest(name, neurons)}")
@@ -109,30 +109,30 @@ def simulate(
     _warn_of_long_steps(neurons, dt)
     if image_index is None:
         image_index = torch.arange(len(images), device=images.device)
-    answers_of = partial(Answers, readout, synapse=synapse, dt=dt, burn_in=burn_in, scale=_output_scale(cut))
+    answers_of = partial(Answers, readout, synapse=synapse, dt=dt, burn_in=burn_in, scale=_output_scale(segments))
     leave = None if early_exit is None else EarlyExit(early_exit, answers_of)
     with evaluation_mode(network):
         if early_exit is not None:
             _check_has_classes(network(images[:1]), early_exit)
-        result = _run(engine, cut, images, image_index, Settings(n_steps, dt, start, tuple(record), seed, leave))
+        result = _run(engine, segments, images, image_index, Settings(n_steps, dt, start, tuple(record), seed, leave))
     answers = answers_of().extend(result.outputs)
     if leave is None:
         return replace(result, outputs=answers)
     return replace(result, outputs=answers).stopped(leave.steps(answers))
 
 
-def _run(engine: str, cut: list[Stage], images: Tensor, image_index: Tensor, settings: Settings) -> Simulation:
+def _run(engine: str, segments: list[Segment], images: Tensor, image_index: Tensor, settings: Settings) -> Simulation:
     if engine.startswith("torch") or (engine == "auto" and (images.device.type != "cpu" or settings.record)):
-        return reference.run(cut, images, image_index, settings, compiled=engine == "torch_compiled")
+        return reference.run(segments, images, image_index, settings, compiled=engine == "torch_compiled")
     from ratespike.simulation import event_driven  # imports Numba
 
     try:
-        return event_driven.run(cut, images, image_index, settings)
+        return event_driven.run(segments, images, image_index, settings)
     except event_driven.UnsupportedError as error:
         if engine == "event_driven":
             raise ParameterError(f"engine=event_driven: cannot run {error}; try engine=torch") from None
         _logger.info("simulated by the torch engine, because the event-driven one cannot run %s", error)
-        return reference.run(cut, images, image_index, settings)
+        return reference.run(segments, images, image_index, settings)
 
 
 def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
@@ -164,11 +164,11 @@ def _warn_of_long_steps(neurons: dict[str, Neuron], dt: float) -> None:
             warnings.warn(f"{name}: spikes will be fewer than its rate says: {reason}", stacklevel=4)
 
 
-def _output_scale(cut: list[Stage]) -> float:
+def _output_scale(segments: list[Segment]) -> float:
     """A spike's height times dt if nothing but filters is behind the last neurons, else 1."""
-    for stage in reversed(cut):
-        if isinstance(stage.ending, Neuron):
-            return stage.ending.scale
-        if stage.layers:
+    for segment in reversed(segments):
+        if isinstance(segment.ending, Neuron):
+            return segment.ending.scale
+        if segment.layers:
             break
     return 1.0

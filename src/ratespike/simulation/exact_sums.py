@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ratespike.neurons import Neuron
-from ratespike.simulation.segments import Stage
+from ratespike.simulation.segments import Segment
 
 
 def on_grid(
@@ -67,18 +67,18 @@ class WeightedSum:
         return WeightedSum(self.layers, self.weight.to(dtype), self.bias.to(dtype))
 
 
-def weighted_sum(stage: Stage, height: float) -> WeightedSum | None:
-    """The layers of a stage that ends with a neuron, in float64, or None if they are others than poolings and one weight layer.
+def weighted_sum(segment: Segment, height: float) -> WeightedSum | None:
+    """A segment in front of a neuron as one weighted sum in float64; None if it is not poolings and one weight layer.
 
     Args:
-        stage: of a network.
+        segment: of a network.
         height: what one spike counts.
     """
-    layers = tuple(layer for layer in stage.layers if not isinstance(layer, nn.Dropout | nn.Identity))
+    layers = tuple(layer for layer in segment.layers if not isinstance(layer, nn.Dropout | nn.Identity))
     pools = [layer for layer in layers if isinstance(layer, nn.AvgPool2d)]
     weighted = [layer for layer in layers if isinstance(layer, nn.Conv2d | nn.Linear)]
     rest = [layer for layer in layers if not isinstance(layer, nn.AvgPool2d | nn.Conv2d | nn.Linear | nn.Flatten)]
-    if not isinstance(stage.ending, Neuron) or len(weighted) != 1 or rest or isinstance(layers[-1], nn.AvgPool2d):
+    if not isinstance(segment.ending, Neuron) or len(weighted) != 1 or rest or isinstance(layers[-1], nn.AvgPool2d):
         return None
     if any(pool.ceil_mode or pool.divisor_override or not pool.count_include_pad for pool in pools):
         return None
@@ -86,7 +86,7 @@ def weighted_sum(stage: Stage, height: float) -> WeightedSum | None:
         return None
     for pool in pools:
         height /= math.prod((pool.kernel_size,) * 2 if isinstance(pool.kernel_size, int) else pool.kernel_size)
-    gain, bias = stage.ending.gain_and_bias()
+    gain, bias = segment.ending.gain_and_bias()
     weight = weighted[0].weight.double() * (gain * height)
     without = weight.new_zeros(len(weight))
     constant = (without if weighted[0].bias is None else weighted[0].bias.double() * gain) + bias

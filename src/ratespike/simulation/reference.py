@@ -13,7 +13,7 @@ from ratespike.neurons import Neuron, State
 from ratespike.simulation.exact_sums import WeightedSum, on_grid, weighted_sum
 from ratespike.simulation.random import uniform_like
 from ratespike.simulation.result import Settings, Simulation, concatenate
-from ratespike.simulation.segments import Stage, fan_out
+from ratespike.simulation.segments import Segment, fan_out
 from ratespike.simulation.start import initial_state, steady_currents
 from ratespike.synapses import NoFilter, Synapse
 
@@ -28,12 +28,12 @@ class _Neurons:
     """A neuron layer while it runs: its state and its streamed statistics."""
 
     def __init__(
-        self, stage: Stage, layer: int, settings: Settings, image_index: Tensor, met: dict[str, Tensor], compiled: bool
+        self, segment: Segment, layer: int, settings: Settings, image_index: Tensor, met: dict[str, Tensor], compiled: bool
     ):
-        assert isinstance(stage.ending, Neuron)
-        self.neuron, self.name, self.layer = stage.ending, stage.name, layer
+        assert isinstance(segment.ending, Neuron)
+        self.neuron, self.name, self.layer = segment.ending, segment.name, layer
         self.step = torch.compile(self.neuron.step, dynamic=True) if compiled else self.neuron.step
-        self.settings, self.image_index, self.weights_met = settings, image_index, met[stage.name].flatten()
+        self.settings, self.image_index, self.weights_met = settings, image_index, met[segment.name].flatten()
         self.state: State | None = None
         self.steps_done = 0
         self.spike_counts: list[Tensor] = []
@@ -94,13 +94,17 @@ class _Filter:
         return torch.stack(filtered)
 
 
-def run(cut: list[Stage], images: Tensor, image_index: Tensor, settings: Settings, *, compiled: bool = False) -> Simulation:
+def run(
+    segments: list[Segment], images: Tensor, image_index: Tensor, settings: Settings, *, compiled: bool = False
+) -> Simulation:
     """Simulate `images`, a slice at a time; `compiled`: the neurons' steps by `torch.compile`."""
-    first_operations, met, _ = fan_out(cut, images[:1])
-    inputs = [_input(before, stage, images.dtype, settings.dt) for before, stage in zip([None, *cut], cut, strict=False)]
+    first_operations, met, _ = fan_out(segments, images[:1])
+    inputs = [
+        _input(before, segment, images.dtype, settings.dt) for before, segment in zip([None, *segments], segments, strict=False)
+    ]
     result = concatenate(
         [
-            _run_slice(cut, inputs, part, index, settings, met, compiled).first(count)
+            _run_slice(segments, inputs, part, index, settings, met, compiled).first(count)
             for part, index, count in slices(images, image_index, _largest(met))
         ]
     )
@@ -113,9 +117,9 @@ def slices(images: Tensor, image_index: Tensor, largest_layer: int) -> Iterator[
 
     So many at once that the currents and pulses of a layer of `largest_layer` neurons keep to the budget in one step.
     """
-    at_once = max(_ALIGNMENT, _budget(images) // _bytes_per_image(images, largest_layer) // _ALIGNMENT * _ALIGNMENT)
-    at_once = min(at_once, CPU_IMAGES if images.device.type == "cpu" else GPU_IMAGES)
-    for part, index in zip(images.split(at_once), image_index.split(at_once), strict=True):
+    images_at_once = max(_ALIGNMENT, _budget(images) // _bytes_per_image(images, largest_layer) // _ALIGNMENT * _ALIGNMENT)
+    images_at_once = min(images_at_once, CPU_IMAGES if images.device.type == "cpu" else GPU_IMAGES)
+    for part, index in zip(images.split(images_at_once), image_index.split(images_at_once), strict=True):
         padding = -len(part) % _ALIGNMENT
         padded = torch.cat([part, part.new_zeros(padding, *part.shape[1:])])
         yield padded, torch.cat([index, index.new_zeros(padding)]), len(part)
@@ -133,20 +137,20 @@ def _largest(met: dict[str, Tensor]) -> int:
     return max(places.numel() for places in met.values())
 
 
-def _input(before: Stage | None, stage: Stage, dtype: torch.dtype, dt: float) -> Callable[[Tensor], Tensor]:
-    """What arrives at a stage's ending, from the images, the spike counts or the filter's signal of the stage before."""
+def _input(before: Segment | None, segment: Segment, dtype: torch.dtype, dt: float) -> Callable[[Tensor], Tensor]:
+    """What arrives at a segment's ending, from the images, the spike counts or the filter's signal of the segment before."""
     ending = None if before is None else before.ending
     height = ending.scale / dt if isinstance(ending, Neuron) else 1.0
-    total = None if isinstance(ending, Synapse) or dtype != torch.float32 else weighted_sum(stage, height)
+    total = None if isinstance(ending, Synapse) or dtype != torch.float32 else weighted_sum(segment, height)
     if total is None:
-        return lambda signal: stage.input((signal * height).to(dtype))
+        return lambda signal: segment.input((signal * height).to(dtype))
     if before is None:
         return lambda images: total(images.double()).to(dtype)
     return WeightedSum(total.layers, *on_grid(total.weight, total.bias, torch.finfo(dtype).eps)).to(dtype)
 
 
 def _run_slice(
-    cut: list[Stage],
+    segments: list[Segment],
     inputs: list[Callable[[Tensor], Tensor]],
     images: Tensor,
     image_index: Tensor,
@@ -156,16 +160,16 @@ def _run_slice(
 ) -> Simulation:
     endings: list[_Neurons | _Filter] = []
     layers: list[_Neurons] = []
-    for stage in cut:
-        if isinstance(stage.ending, Neuron):
-            layers.append(_Neurons(stage, len(layers), settings, image_index, met, compiled))
+    for segment in segments:
+        if isinstance(segment.ending, Neuron):
+            layers.append(_Neurons(segment, len(layers), settings, image_index, met, compiled))
             endings.append(layers[-1])
         else:
-            endings.append(_Filter(stage.ending or NoFilter(), settings.dt))
+            endings.append(_Filter(segment.ending or NoFilter(), settings.dt))
 
     constant = inputs[0](images)
     if settings.start == "steady_phase":
-        for layer, current in zip(layers, steady_currents(cut, images), strict=True):
+        for layer, current in zip(layers, steady_currents(segments, images), strict=True):
             layer.start(current)
     outputs = []
     steps_at_once = max(1, _budget(images) // (max(1, len(images)) * _bytes_per_image(images, _largest(met))))

@@ -14,7 +14,7 @@ from ratespike.synapses import Synapse
 
 
 @dataclass(frozen=True)
-class Stage:
+class Segment:
     """Stateless layers and what ends them: a neuron, a filter, or nothing at the network's end.
 
     Attributes:
@@ -34,32 +34,32 @@ class Stage:
         return self.ending.current(signal) if isinstance(self.ending, Neuron) else signal
 
 
-def stages(network: nn.Module) -> list[Stage]:
-    """Cut a network (nested `nn.Sequential`s of layers, neurons and filters) into stages.
+def split_into_segments(network: nn.Module) -> list[Segment]:
+    """Cut a network (nested `nn.Sequential`s of layers, neurons and filters) into segments.
 
     Raises:
         ValueError: the network has no neuron, or is not a sequence.
     """
-    cut: list[Stage] = []
+    segments: list[Segment] = []
     layers: list[nn.Module] = []
     for name, module in _flat(network, ""):
         if isinstance(module, Neuron | Synapse):
-            cut.append(Stage(tuple(layers), module, name))
+            segments.append(Segment(tuple(layers), module, name))
             layers = []
         else:
             layers.append(module)
-    cut.append(Stage(tuple(layers), None, ""))
-    if not any(isinstance(stage.ending, Neuron) for stage in cut):
+    segments.append(Segment(tuple(layers), None, ""))
+    if not any(isinstance(segment.ending, Neuron) for segment in segments):
         raise ValueError("the network has no spiking neuron to simulate: put one, such as LIF(), behind a layer")
-    return cut
+    return segments
 
 
-def layers_until_neuron(cut: list[Stage], number: int) -> tuple[nn.Module, ...]:
-    """The stateless layers from stage `number` to the next neuron or the network's end; filters lie in between."""
+def layers_until_neuron(segments: list[Segment], number: int) -> tuple[nn.Module, ...]:
+    """The stateless layers from segment `number` to the next neuron or the network's end; filters lie in between."""
     layers: tuple[nn.Module, ...] = ()
-    for stage in cut[number:]:
-        layers += stage.layers
-        if isinstance(stage.ending, Neuron):
+    for segment in segments[number:]:
+        layers += segment.layers
+        if isinstance(segment.ending, Neuron):
             break
     return layers
 
@@ -86,24 +86,24 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def fan_out(cut: list[Stage], image: Tensor) -> tuple[int, dict[str, Tensor], torch.Size]:
+def fan_out(segments: list[Segment], image: Tensor) -> tuple[int, dict[str, Tensor], torch.Size]:
     """How much work one image and each spike make for an event-driven machine, and the shape of an output.
 
     Args:
-        cut: a network.
+        segments: a network.
         image: one, shape (1, ...): its shape and device matter.
 
     Returns:
         The multiply-adds of the first current, and by neuron layer, for each of its places, the weights that a spike meets,
         shape (channels, height, width) or (features,), float64. The shape of the network's output, without batch.
     """
-    first = weights_met(layers_until_neuron(cut, 0), image.shape[1:], image.device)
+    first = weights_met(layers_until_neuron(segments, 0), image.shape[1:], image.device)
     met, signal = {}, image
-    for number, stage in enumerate(cut):
-        signal = stage.input(signal.to(image.dtype))
-        if isinstance(stage.ending, Neuron):
-            behind = layers_until_neuron(cut, number + 1)
-            met[stage.name] = weights_met(behind, signal.shape[1:], signal.device)
+    for number, segment in enumerate(segments):
+        signal = segment.input(signal.to(image.dtype))
+        if isinstance(segment.ending, Neuron):
+            behind = layers_until_neuron(segments, number + 1)
+            met[segment.name] = weights_met(behind, signal.shape[1:], signal.device)
     return int(first.sum()), met, signal.shape[1:]
 
 

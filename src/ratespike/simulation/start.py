@@ -8,7 +8,7 @@ from torch import Tensor
 from ratespike.neurons import Neuron, State
 from ratespike.parameters import ParameterError
 from ratespike.simulation.random import START, uniform_like
-from ratespike.simulation.segments import Stage
+from ratespike.simulation.segments import Segment
 
 STARTS = ("zero", "uniform", "half", "steady_phase")
 Start = str | Mapping[str, State]
@@ -45,11 +45,11 @@ def initial_state(
     return neuron.initial_state(numbers) if start == "uniform" else neuron.steady_state(current, numbers, dt)
 
 
-def steady_currents(cut: list[Stage], images: Tensor) -> Iterator[Tensor]:
+def steady_currents(segments: list[Segment], images: Tensor) -> Iterator[Tensor]:
     """The current of each neuron layer in one pass on rates: exact for the first layer, an estimate for the others."""
     signal = images
-    for stage in cut:
-        signal = stage.input(signal.to(images.dtype))
-        if isinstance(stage.ending, Neuron):
+    for segment in segments:
+        signal = segment.input(signal.to(images.dtype))
+        if isinstance(segment.ending, Neuron):
             yield signal
-            signal = stage.ending.firing_rate(signal) * stage.ending.scale
+            signal = segment.ending.firing_rate(signal) * segment.ending.scale

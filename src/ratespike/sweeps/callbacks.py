@@ -30,7 +30,7 @@ from ratespike.sweeps.planning import Check, Plan, check_jobs, plan
 from ratespike.tracking import address
 
 if TYPE_CHECKING:
-    from ratespike.pipeline.assembly import Parts
+    from ratespike.pipeline.assembly import Components
     from ratespike.tracking.runs import Run
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use over the network
@@ -124,9 +124,9 @@ def _begin(config: DictConfig, root: Path) -> str:
     planned = plan(config)
     goals = objectives(config.objective, config.hydra.sweeper)
 
-    def measures_goals(parts: "Parts", _: Mapping[str, Any]) -> None:
+    def measures_goals(components: "Components", _: Mapping[str, Any]) -> None:
         for goal in goals:
-            goal.check(parts.neurons)
+            goal.check(components.neurons)
 
     configurations = _checked(config, planned, measures_goals, root)
 
@@ -134,7 +134,7 @@ def _begin(config: DictConfig, root: Path) -> str:
     from ratespike.pipeline.fingerprint import config_hash
     from ratespike.tracking import runs
     from ratespike.tracking.status import track
-    from ratespike.tracking.sweeps import Membership, open_parent
+    from ratespike.tracking.sweeps import SweepContext, open_parent
 
     summary.quiet()
     remember_gpus()
@@ -142,8 +142,8 @@ def _begin(config: DictConfig, root: Path) -> str:
     identity = json.dumps(sorted(hashes) if planned.are_all else [hashes[0], *planned.overrides])
     longest = max(configuration["n_steps"] for configuration in configurations) if planned.are_all else 0
     sweep = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    membership = Membership(sweep, planned.swept, longest, config.tracking.experiment)
-    parent = open_parent(runs.connect(address.resolve(config.tracking.uri, root)), planned.name, membership)
+    context = SweepContext(sweep, planned.swept, longest, config.tracking.experiment)
+    parent = open_parent(runs.connect(address.resolve(config.tracking.uri, root)), planned.name, context)
     tracked = ExitStack()
     tracked.enter_context(track(parent, root, system_metrics=False))
     _begun.append(_Begun(parent, root, hashes if planned.are_all else None, goals, tracked))

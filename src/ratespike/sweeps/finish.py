@@ -127,7 +127,7 @@ def _keep_comparison(parent: Run) -> None:
     )
 
 
-def bury(job: Job[Any], reason: str) -> None:
+def mark_failed(job: Job[Any], reason: str) -> None:
     """Mark the run of a job whose process was killed as FAILED."""
     from ratespike.pipeline.fingerprint import config_hash
 

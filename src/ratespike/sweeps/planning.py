@@ -17,9 +17,9 @@ from ratespike.config.schemas import check
 from ratespike.parameters import ParameterError
 
 if TYPE_CHECKING:
-    from ratespike.pipeline.assembly import Parts
+    from ratespike.pipeline.assembly import Components
 
-Check = Callable[["Parts", Mapping[str, Any]], None]  # of a job that is built, and of its configuration
+Check = Callable[["Components", Mapping[str, Any]], None]  # of a job that is built, and of its configuration
 _BASIC = f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}"
 
 
@@ -103,7 +103,7 @@ def check_jobs(config: DictConfig, planned: Plan, further: Check, root: Path) ->
     Raises:
         ParameterError: how many cannot run, and why the first one cannot.
     """
-    from ratespike.pipeline.assembly import build_parts  # imports torch: not before every job is known to compose
+    from ratespike.pipeline.assembly import build_components  # imports torch: not before every job is known to compose
 
     loader = GlobalHydra.instance().config_loader()
     composed = [_without_hydra(loader.load_sweep_config(config, list(job))) for job in planned.jobs]
@@ -111,7 +111,7 @@ def check_jobs(config: DictConfig, planned: Plan, further: Check, root: Path) ->
     wrong = []
     for job, overrides, plain in zip(composed, planned.jobs, configurations, strict=True):
         try:
-            further(build_parts(check(job), root), plain)
+            further(build_components(check(job), root), plain)
         except ParameterError as error:
             wrong.append(f"{job_name(overrides, planned.swept, plain)}: {error}")
     if wrong:

@@ -49,9 +49,9 @@ def _in_own_process(task: Callable[[Job[Any]], None], job: Job[Any]) -> int:
     if code < 0:
         reason = f"killed by {signal.Signals(-code).name}{' (out of memory?)' if -code == signal.SIGKILL else ''}"
         print(f"#{job.number}: {reason}", file=sys.stderr, flush=True)
-        from ratespike.sweeps.finish import bury
+        from ratespike.sweeps.finish import mark_failed
 
-        bury(job, reason)
+        mark_failed(job, reason)
     return code
 
 
@@ -62,8 +62,8 @@ def _wait_for_slurm() -> None:
 
 
 def _on_its_devices(task: Callable[[Job[Any]], None], job: Job[Any]) -> None:
-    if job.at_once is None or not isinstance(job.config, RunConfig):
+    if job.max_concurrent_jobs is None or not isinstance(job.config, RunConfig):
         distributed.divide(task, job)
         return
-    with leased(job.config.trainer.devices, job.config.trainer.accelerator, job.at_once):
+    with leased(job.config.trainer.devices, job.config.trainer.accelerator, job.max_concurrent_jobs):
         task(job)

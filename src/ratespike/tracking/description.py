@@ -21,7 +21,7 @@ def describe(run: Run, plain: Mapping[str, Any], root: Path, *, is_slice: bool) 
     """Log the configuration as parameters and artifact, and where and with what the run was made."""
     import torch
 
-    known = run.client.get_run(run.id).data.params if run.taken_up else {}
+    known = run.client.get_run(run.id).data.params if run.resumed else {}
     run.client.log_batch(run.id, params=[Param(key, str(value)) for key, value in flat(plain) if key not in known])
     run.text("config.yaml", OmegaConf.to_yaml(dict(plain)))
     tags = {

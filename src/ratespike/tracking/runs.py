@@ -43,14 +43,14 @@ class Run:
         client: of the tracking server.
         run_id: the run's id.
         experiment: its experiment's name.
-        taken_up: it was begun by an earlier process: what that one logged is not logged again.
+        resumed: it was begun by an earlier process: what that one logged is not logged again.
     """
 
-    def __init__(self, client: MlflowClient, run_id: str, experiment: str, *, taken_up: bool = False):
-        self.client, self.id, self.experiment, self.taken_up = client, run_id, experiment, taken_up
+    def __init__(self, client: MlflowClient, run_id: str, experiment: str, *, resumed: bool = False):
+        self.client, self.id, self.experiment, self.resumed = client, run_id, experiment, resumed
 
     def __reduce__(self) -> tuple[Callable[..., "Run"], tuple[object, ...]]:
-        return _of_store, (self.client.tracking_uri, self.id, self.experiment, self.taken_up)
+        return _of_store, (self.client.tracking_uri, self.id, self.experiment, self.resumed)
 
     @property
     def link(self) -> str:
@@ -145,7 +145,7 @@ class Run:
         import torch
 
         kept = self.client.get_run(self.id).outputs
-        if self.taken_up and kept and any(self._is_ready(output.model_id) for output in kept.model_outputs):
+        if self.resumed and kept and any(self._is_ready(output.model_id) for output in kept.model_outputs):
             return
         network = network.eval()
         with torch.no_grad():
@@ -166,7 +166,7 @@ class Run:
         known: dict[str, dict[int, float]] = {}
         new = []
         for name, value, step in points:
-            if self.taken_up and name not in known:
+            if self.resumed and name not in known:
                 known[name] = self.history(name)
             if step not in known.get(name, ()):
                 new.append(Metric(name, value, now, step))
@@ -174,8 +174,8 @@ class Run:
             self.client.log_batch(self.id, new[begin : begin + _AT_ONCE])
 
 
-def _of_store(uri: str, run_id: str, experiment: str, taken_up: bool) -> Run:
-    return Run(MlflowClient(uri), run_id, experiment, taken_up=taken_up)
+def _of_store(uri: str, run_id: str, experiment: str, resumed: bool) -> Run:
+    return Run(MlflowClient(uri), run_id, experiment, resumed=resumed)
 
 
 def connect(uri: str) -> MlflowClient:

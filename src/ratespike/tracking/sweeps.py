@@ -18,7 +18,7 @@ CONFIG_HASH = "ratespike.config_hash"
 
 
 @dataclass(frozen=True)
-class Membership:
+class SweepContext:
     """What a job knows of the sweep that it belongs to.
 
     Attributes:
@@ -34,20 +34,20 @@ class Membership:
     experiment: str
 
 
-def open_parent(client: MlflowClient, name: str, membership: Membership) -> Run:
+def open_parent(client: MlflowClient, name: str, context: SweepContext) -> Run:
     """The parent of this sweep: the one that an earlier call of the same command has left, or a new one."""
-    experiment = membership.experiment
+    experiment = context.experiment
     found = client.get_experiment_by_name(experiment)
     if found is not None:
-        same = client.search_runs([found.experiment_id], f"tags.`{SWEEP}` = '{membership.sweep}'", max_results=1000)
+        same = client.search_runs([found.experiment_id], f"tags.`{SWEEP}` = '{context.sweep}'", max_results=1000)
         for run in same:
             if PARENT not in run.data.tags:
                 return Run(client, run.info.run_id, experiment)  # its counts are told anew
-    tags = {SWEEP: membership.sweep, SWEPT: json.dumps(membership.swept), LONGEST: str(membership.longest)}
+    tags = {SWEEP: context.sweep, SWEPT: json.dumps(context.swept), LONGEST: str(context.longest)}
     return open_run(client, experiment, name, tags)
 
 
-def membership_below(client: MlflowClient, parent_id: str) -> Membership | None:
+def sweep_context(client: MlflowClient, parent_id: str) -> SweepContext | None:
     """What the parent run tells its jobs; None if it is no sweep's.
 
     Raises:
@@ -62,7 +62,7 @@ def membership_below(client: MlflowClient, parent_id: str) -> Membership | None:
     if SWEPT not in tags:
         return None
     experiment = client.get_experiment(parent.info.experiment_id).name
-    return Membership(tags[SWEEP], tuple(json.loads(tags[SWEPT])), int(tags[LONGEST]), experiment)
+    return SweepContext(tags[SWEEP], tuple(json.loads(tags[SWEPT])), int(tags[LONGEST]), experiment)
 
 
 def children(client: MlflowClient, parent_id: str, config_hash: str | None = None) -> Sequence[Entity]:

@@ -13,7 +13,7 @@ from ratespike.simulation.event_driven.plan import NeuronLayer, Plan, make_plan
 from ratespike.simulation.event_driven.workspace import BLOCK_IMAGES, GivenStart, Result, UniformStart, Workspace
 from ratespike.simulation.reference import slices
 from ratespike.simulation.result import Settings, Simulation
-from ratespike.simulation.segments import Stage, fan_out
+from ratespike.simulation.segments import Segment, fan_out
 from ratespike.simulation.start import initial_state, steady_currents
 
 _DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
@@ -21,7 +21,7 @@ _DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 __all__ = ["UnsupportedError", "run"]
 
 
-def run(cut: list[Stage], images: Tensor, image_index: Tensor, settings: Settings) -> Simulation:
+def run(segments: list[Segment], images: Tensor, image_index: Tensor, settings: Settings) -> Simulation:
     """Simulate `images`, in as many threads as PyTorch uses; voltages are not recorded.
 
     Raises:
@@ -30,9 +30,9 @@ def run(cut: list[Stage], images: Tensor, image_index: Tensor, settings: Setting
     if images.device.type != "cpu" or images.dtype not in _DTYPES or images.dim() not in (2, 4):
         raise UnsupportedError(f"{images.dtype} of {images.dim()} dimensions on {images.device}")
     shape: Shape = tuple(images.shape[1:]) if images.dim() == 4 else (images.shape[1], 1, 1)  # type: ignore[assignment]
-    first_operations, met, output_shape = fan_out(cut, images[:1])
-    plan = make_plan(cut, shape, settings.dt, _DTYPES[images.dtype], [places.numpy() for places in met.values()])
-    start = _starts(cut, images, image_index, settings, plan, [places.shape for places in met.values()])
+    first_operations, met, output_shape = fan_out(segments, images[:1])
+    plan = make_plan(segments, shape, settings.dt, _DTYPES[images.dtype], [places.numpy() for places in met.values()])
+    start = _starts(segments, images, image_index, settings, plan, [places.shape for places in met.values()])
     pixels = images.flatten(2) if images.dim() == 4 else images.unsqueeze(2)
     result = _run(plan, pixels.contiguous().numpy(), start, settings, list(met))
     counts, operations = torch.from_numpy(result.spike_counts), torch.from_numpy(result.operations).sum(2)
@@ -87,33 +87,34 @@ def _run(
 
 
 def _starts(
-    cut: list[Stage], images: Tensor, image_index: Tensor, settings: Settings, plan: Plan, shapes: list[torch.Size]
+    segments: list[Segment], images: Tensor, image_index: Tensor, settings: Settings, plan: Plan, shapes: list[torch.Size]
 ) -> list[GivenStart | UniformStart]:
     if settings.start == "uniform":
         index = image_index.numpy()
         sizes = [int(np.prod(layer.connection.out_shape)) for layer in plan.layers]
         return [UniformStart(settings.seed, index, number, size) for number, size in enumerate(sizes)]
-    currents = _currents(cut, images, image_index, settings, shapes)
-    neurons = [stage for stage in cut if isinstance(stage.ending, Neuron)]
+    currents = _currents(segments, images, image_index, settings, shapes)
+    neurons = [segment for segment in segments if isinstance(segment.ending, Neuron)]
     starts: list[GivenStart | UniformStart] = []
-    for number, (stage, layer, current) in enumerate(zip(neurons, plan.layers, currents, strict=True)):
-        assert isinstance(stage.ending, Neuron)
+    for number, (segment, layer, current) in enumerate(zip(neurons, plan.layers, currents, strict=True)):
+        assert isinstance(segment.ending, Neuron)
         state = initial_state(
-            stage.ending, stage.name, number, current, settings.start, settings.seed, image_index, settings.dt
+            segment.ending, segment.name, number, current, settings.start, settings.seed, image_index, settings.dt
         )
         starts.append(_given_start(layer, state, settings.dt))
     return starts
 
 
 def _currents(
-    cut: list[Stage], images: Tensor, image_index: Tensor, settings: Settings, shapes: list[torch.Size]
+    segments: list[Segment], images: Tensor, image_index: Tensor, settings: Settings, shapes: list[torch.Size]
 ) -> list[Tensor]:
     """Each neuron layer's currents, as far as the start depends on them; else only their shape is right."""
     if settings.start != "steady_phase":
         return [images.new_zeros(1, *shape).expand(len(images), *shape) for shape in shapes]
     largest = max(shape.numel() for shape in shapes)
     parts = [
-        [part[:count] for part in steady_currents(cut, padded)] for padded, _, count in slices(images, image_index, largest)
+        [part[:count] for part in steady_currents(segments, padded)]
+        for padded, _, count in slices(images, image_index, largest)
     ]
     return [torch.cat(layer) for layer in zip(*parts, strict=True)]
 

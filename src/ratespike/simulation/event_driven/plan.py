@@ -11,7 +11,7 @@ from ratespike.neurons import Neuron
 from ratespike.simulation.event_driven.connection import Connection, Shape, UnsupportedError, connect
 from ratespike.simulation.event_driven.kernels import Filter
 from ratespike.simulation.event_driven.neurons import compiled_step
-from ratespike.simulation.segments import Stage
+from ratespike.simulation.segments import Segment
 from ratespike.synapses import Alpha, LowPass, NoFilter, Synapse
 
 
@@ -57,11 +57,11 @@ class Plan:
     output_filter: Filter | None
 
 
-def make_plan(cut: list[Stage], image_shape: Shape, dt: float, dtype: type, fan_out: list[np.ndarray]) -> Plan:
-    """Prepare a network that is cut into stages.
+def make_plan(segments: list[Segment], image_shape: Shape, dt: float, dtype: type, fan_out: list[np.ndarray]) -> Plan:
+    """Prepare a network that is cut into segments.
 
     Args:
-        cut: the network.
+        segments: the network.
         image_shape: channels, height, width.
         dt: the step, seconds.
         dtype: np.float32 or np.float64.
@@ -74,14 +74,14 @@ def make_plan(cut: list[Stage], image_shape: Shape, dt: float, dtype: type, fan_
     shape, scale, gap = image_shape, 1.0, _Gap()
     layers: list[NeuronLayer] = []
     met = iter(fan_out)
-    for stage in cut:
-        if not isinstance(stage.ending, Neuron):
-            gap = gap.then(stage)
+    for segment in segments:
+        if not isinstance(segment.ending, Neuron):
+            gap = gap.then(segment)
             continue
-        step = compiled_step(stage.ending, dt, dtype)
+        step = compiled_step(segment.ending, dt, dtype)
         precision = dtype if layers else np.float64  # an image's values are summed once, and then rounded
-        connection = connect([*gap.layers, *stage.layers], shape, scale, *stage.ending.gain_and_bias(), precision)
-        shape, scale = connection.out_shape, stage.ending.scale / dt
+        connection = connect([*gap.layers, *segment.layers], shape, scale, *segment.ending.gain_and_bias(), precision)
+        shape, scale = connection.out_shape, segment.ending.scale / dt
         weights_met = np.broadcast_to(next(met).reshape(shape[0], -1)[0], shape[1] * shape[2]).astype(np.int64)
         layers.append(
             NeuronLayer(connection, step, _filter(gap.synapse, dt, dtype), np.repeat(weights_met, connection.kernel.tiles))
@@ -100,13 +100,13 @@ class _Gap:
     synapse: Synapse | None = None
     layers: tuple[nn.Module, ...] = ()
 
-    def then(self, stage: Stage) -> "_Gap":
-        layers = (*self.layers, *stage.layers)
-        if not isinstance(stage.ending, Synapse):
+    def then(self, segment: Segment) -> "_Gap":
+        layers = (*self.layers, *segment.layers)
+        if not isinstance(segment.ending, Synapse):
             return _Gap(self.synapse, layers)
         if self.synapse is not None or any(isinstance(layer, nn.Conv2d | nn.Linear) for layer in layers):
             raise UnsupportedError("a filter that is not directly behind neurons")
-        return _Gap(stage.ending, layers)
+        return _Gap(segment.ending, layers)
 
 
 def _filter(synapse: Synapse | None, dt: float, dtype: Any) -> Filter | None:
