@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from ratespike import simulate
-from ratespike.config import check
+from ratespike.config.schemas import check
 from ratespike.neurons import Neuron
 from ratespike.parameters import build
 
