@@ -20,7 +20,7 @@ from ratespike.compiled.options import KERNEL
 from ratespike.compiled.simd import lanes_of, store
 from ratespike.compiled.simd import load as load_row
 from ratespike.simulation.event_driven import workspace
-from ratespike.simulation.segments import fan_out, stages
+from ratespike.simulation.segments import fan_out, split_into_segments
 
 IMAGES = 400
 KERNELS = ("first_layer", "neuron_layer", "output_layer")
@@ -73,9 +73,10 @@ def main() -> None:
     """Print a line a kernel."""
     torch.set_num_threads(1)
     problem = load(IMAGES)
-    cut = stages(problem.network)
-    names = [stage.name for stage in cut if stage.name]
-    first, met, _ = fan_out(cut, problem.images[:1])
+    segments = split_into_segments(problem.network)
+    names = [segment.name for segment in segments if segment.name]
+    counted = fan_out(segments, problem.images[:1])
+    met = counted.weights_met
     spikes = simulate(problem.network, problem.images[:100], STEPS, record=names, engine="event_driven").recordings
 
     def run() -> None:
@@ -85,7 +86,10 @@ def main() -> None:
     run()
     seconds = [min(layer) for layer in zip(*(kernel_seconds(run) for _ in range(5)), strict=True)]
     ink = float((problem.images > 0).double().mean())  # pixels of 0 are no events
-    multiply_adds = [first * ink, *(float((spikes[name].sum((0, 1)) / 100 * met[name]).sum()) for name in names)]
+    multiply_adds = [
+        counted.first_operations * ink,
+        *(float((spikes[name].sum((0, 1)) / 100 * met[name]).sum()) for name in names),
+    ]
     near, far = bandwidth(16), bandwidth(256)
     print(f"rows of 64 float32 summed: {near:.0f} GB/s from the first-level cache, {far:.0f} from the second:")
     print(f"{near / 4:.0f} and {far / 4:.0f} G multiply-adds/s, if all rows came from there")

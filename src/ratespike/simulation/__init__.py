@@ -15,9 +15,10 @@ from ratespike.parameters import ParameterError, nearest
 from ratespike.simulation import reference
 from ratespike.simulation.early_exit import EarlyExit
 from ratespike.simulation.readout import READOUTS, Answers
-from ratespike.simulation.result import Settings, Simulation
+from ratespike.simulation.result import Simulation
 from ratespike.simulation.segments import Segment, evaluation_mode, split_into_segments
-from ratespike.simulation.start import STARTS, Start
+from ratespike.simulation.settings import Settings, Start
+from ratespike.simulation.start import STARTS
 from ratespike.synapses import LowPass, Synapse
 
 ENGINES = ("auto", "event_driven", "torch", "torch_compiled")

@@ -12,8 +12,9 @@ from torch import Tensor
 from ratespike.neurons import Neuron, State
 from ratespike.simulation.exact_sums import WeightedSum, on_grid, weighted_sum
 from ratespike.simulation.random import uniform_like
-from ratespike.simulation.result import Settings, Simulation, concatenate
+from ratespike.simulation.result import Simulation, concatenate
 from ratespike.simulation.segments import Segment, fan_out
+from ratespike.simulation.settings import Settings
 from ratespike.simulation.start import initial_state, steady_currents
 from ratespike.synapses import NoFilter, Synapse
 
@@ -31,7 +32,7 @@ class _Neurons:
         self, segment: Segment, layer: int, settings: Settings, image_index: Tensor, met: dict[str, Tensor], compiled: bool
     ):
         assert isinstance(segment.ending, Neuron)
-        self.neuron, self.name, self.layer = segment.ending, segment.name, layer
+        self.segment, self.neuron, self.name, self.layer = segment, segment.ending, segment.name, layer
         self.step = torch.compile(self.neuron.step, dynamic=True) if compiled else self.neuron.step
         self.settings, self.image_index, self.weights_met = settings, image_index, met[segment.name].flatten()
         self.state: State | None = None
@@ -43,10 +44,7 @@ class _Neurons:
 
     def start(self, current: Tensor) -> None:
         """Set the state before the first step, from the layer's current as far as it is known."""
-        settings = self.settings
-        state = initial_state(
-            self.neuron, self.name, self.layer, current, settings.start, settings.seed, self.image_index, settings.dt
-        )
+        state = initial_state(self.segment, self.layer, current, self.image_index, self.settings)
         self.state = {name: values.contiguous() for name, values in state.items()}
 
     def run(self, currents: Tensor) -> Tensor:
@@ -98,7 +96,8 @@ def run(
     segments: list[Segment], images: Tensor, image_index: Tensor, settings: Settings, *, compiled: bool = False
 ) -> Simulation:
     """Simulate `images`, a slice at a time; `compiled`: the neurons' steps by `torch.compile`."""
-    first_operations, met, _ = fan_out(segments, images[:1])
+    counted = fan_out(segments, images[:1])
+    met = counted.weights_met
     inputs = [
         _input(before, segment, images.dtype, settings.dt) for before, segment in zip([None, *segments], segments, strict=False)
     ]
@@ -108,7 +107,7 @@ def run(
             for part, index, count in slices(images, image_index, _largest(met))
         ]
     )
-    result.synaptic_operations[0] += first_operations
+    result.synaptic_operations[0] += counted.first_operations
     return result
 
 

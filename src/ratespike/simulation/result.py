@@ -1,4 +1,4 @@
-"""What a simulation is told, and what it tells."""
+"""The result of a simulation: outputs, spike counts and operations of each step."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,21 +6,6 @@ from dataclasses import dataclass, field, replace
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-
-from ratespike.simulation.early_exit import EarlyExit
-from ratespike.simulation.start import Start
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What every engine needs to know beside network and images; the meanings are those of `simulate`'s arguments."""
-
-    n_steps: int
-    dt: float
-    start: Start
-    record: tuple[str, ...]
-    seed: int
-    early_exit: EarlyExit | None = None
 
 
 @dataclass(frozen=True)

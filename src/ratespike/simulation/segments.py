@@ -86,25 +86,48 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def fan_out(segments: list[Segment], image: Tensor) -> tuple[int, dict[str, Tensor], torch.Size]:
-    """How much work one image and each spike make for an event-driven machine, and the shape of an output.
+@dataclass(frozen=True)
+class FanOut:
+    """How many weights an image and each spike meet: the work that they make for an event-driven machine.
+
+    Attributes:
+        first_operations: multiply-adds of the first current, which an image makes once.
+        weights_met: by neuron layer, in the network's order, how many weights a spike of each neuron meets on its way to
+            the next neurons; shape (channels, height, width) or (features,), float64.
+        output_shape: of the network's output, without batch.
+    """
+
+    first_operations: int
+    weights_met: dict[str, Float[Tensor, " *shape"]]
+    output_shape: torch.Size
+
+
+def fan_out(segments: list[Segment], image: Float[Tensor, " one *shape"]) -> FanOut:
+    """Count the weights that an image and the spikes of each neuron layer meet.
 
     Args:
         segments: a network.
-        image: one, shape (1, ...): its shape and device matter.
+        image: one image: its shape, dtype and device matter, its values do not.
 
-    Returns:
-        The multiply-adds of the first current, and by neuron layer, for each of its places, the weights that a spike meets,
-        shape (channels, height, width) or (features,), float64. The shape of the network's output, without batch.
+    Raises:
+        ValueError: a layer whose weights cannot be counted.
+
+    Example:
+        >>> from ratespike.neurons import LIF
+        >>> network = nn.Sequential(nn.Linear(4, 8), LIF(), nn.Linear(8, 3))
+        >>> counted = fan_out(split_into_segments(network), torch.zeros(1, 4))
+        >>> counted.first_operations, counted.weights_met, counted.output_shape
+        (32, {'1': tensor([3., 3., 3., 3., 3., 3., 3., 3.], dtype=torch.float64)}, torch.Size([3]))
     """
     first = weights_met(layers_until_neuron(segments, 0), image.shape[1:], image.device)
-    met, signal = {}, image
+    met: dict[str, Tensor] = {}
+    signal = image
     for number, segment in enumerate(segments):
         signal = segment.input(signal.to(image.dtype))
         if isinstance(segment.ending, Neuron):
             behind = layers_until_neuron(segments, number + 1)
             met[segment.name] = weights_met(behind, signal.shape[1:], signal.device)
-    return int(first.sum()), met, signal.shape[1:]
+    return FanOut(int(first.sum()), met, signal.shape[1:])
 
 
 def weights_met(layers: tuple[nn.Module, ...], shape: torch.Size, device: torch.device) -> Float[Tensor, " *shape"]:

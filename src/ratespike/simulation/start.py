@@ -1,48 +1,70 @@
 """How a simulation starts: the state of each neuron before the first step."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ratespike.neurons import Neuron, State
 from ratespike.parameters import ParameterError
 from ratespike.simulation.random import START, uniform_like
 from ratespike.simulation.segments import Segment
+from ratespike.simulation.settings import Settings
 
 STARTS = ("zero", "uniform", "half", "steady_phase")
-Start = str | Mapping[str, State]
 
 
 def initial_state(
-    neuron: Neuron, name: str, layer: int, current: Tensor, start: Start, seed: int, image_index: Tensor, dt: float
+    segment: Segment,
+    layer: int,
+    current: Float[Tensor, " batch *shape"],
+    image_index: Int[Tensor, " batch"],
+    settings: Settings,
 ) -> State:
-    """The state of one neuron layer before the first step.
+    """The state of one neuron layer before the first step, each value of the current's shape.
+
+    `settings.start` is a word or gives the state itself:
+
+    - `zero`, `half`: every membrane at this part of the threshold.
+    - `uniform`: each membrane somewhere between 0 and the threshold, drawn uniformly, as Nengo does.
+    - `steady_phase`: each neuron at a point of its firing cycle that is drawn uniformly, as if it had had its current for
+      long; a neuron that does not fire, at its steady voltage.
+    - a mapping from layer names to states, which broadcast over the batch; what it leaves out starts at zero.
 
     Args:
-        neuron: the layer's neuron.
-        name: its name in the network, the key in `start` if that is a mapping.
-        layer: its number among the neuron layers, from 0.
-        current: its input current (with `steady_phase`, the steady one; else for shape, dtype and device).
-        start: voltages, in units of the threshold: `zero`; `uniform`, drawn from [0, 1) as Nengo does; `half`. Or
-            `steady_phase`: each neuron at a point of its firing cycle that is drawn uniformly, as if it had had its
-            current for long; a neuron that does not fire, at its steady voltage. Or, by layer name, the states
-            themselves, which broadcast over the batch.
-        seed: of the simulation.
-        image_index: shape (batch,), which image each row is.
-        dt: the step, seconds.
+        segment: the segment that ends in the neuron layer.
+        layer: its number among the neuron layers, from 0: each layer has random numbers of its own.
+        current: the layer's input current (with `steady_phase`, the steady one; else for its shape, dtype and device).
+        image_index: which image each row is.
+        settings: `start`, `seed` and `dt` matter.
+
+    Raises:
+        ParameterError: the mapping gives this layer a value that its neuron does not have.
     """
+    neuron = segment.ending
+    assert isinstance(neuron, Neuron)
+    start = settings.start
     if not isinstance(start, str):
-        given = start.get(name, {})
-        state = neuron.initial_state(torch.zeros_like(current))
-        unknown = set(given) - set(state)
-        if unknown:
-            raise ParameterError(f"start[{name}][{unknown.pop()}]: known: {', '.join(sorted(state))}")
-        return state | {key: value.to(current).expand_as(current).clone() for key, value in given.items()}
-    if start in ("zero", "half"):
-        return neuron.initial_state(torch.full_like(current, 0.5 if start == "half" else 0))
-    numbers = uniform_like(current, seed, image_index, layer, START)
-    return neuron.initial_state(numbers) if start == "uniform" else neuron.steady_state(current, numbers, dt)
+        return _given_state(neuron, segment.name, start.get(segment.name, {}), current)
+    if start == "zero":
+        return neuron.initial_state(torch.zeros_like(current))
+    if start == "half":
+        return neuron.initial_state(torch.full_like(current, 0.5))
+    numbers = uniform_like(current, settings.seed, image_index, layer, START)
+    if start == "uniform":
+        return neuron.initial_state(numbers)
+    return neuron.steady_state(current, numbers, settings.dt)
+
+
+def _given_state(neuron: Neuron, name: str, given: State, current: Tensor) -> State:
+    """The neuron's state at voltage 0, with the given values instead where there are some."""
+    state = neuron.initial_state(torch.zeros_like(current))
+    for key, value in given.items():
+        if key not in state:
+            raise ParameterError(f"start[{name}][{key}]: known: {', '.join(sorted(state))}")
+        state[key] = value.to(current).expand_as(current).clone()
+    return state
 
 
 def steady_currents(segments: list[Segment], images: Tensor) -> Iterator[Tensor]:

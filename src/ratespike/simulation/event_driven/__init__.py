@@ -12,8 +12,9 @@ from ratespike.simulation.event_driven.neurons import longest_rest
 from ratespike.simulation.event_driven.plan import NeuronLayer, Plan, make_plan
 from ratespike.simulation.event_driven.workspace import BLOCK_IMAGES, GivenStart, Result, UniformStart, Workspace
 from ratespike.simulation.reference import slices
-from ratespike.simulation.result import Settings, Simulation
+from ratespike.simulation.result import Simulation
 from ratespike.simulation.segments import Segment, fan_out
+from ratespike.simulation.settings import Settings
 from ratespike.simulation.start import initial_state, steady_currents
 
 _DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
@@ -30,15 +31,16 @@ def run(segments: list[Segment], images: Tensor, image_index: Tensor, settings: 
     if images.device.type != "cpu" or images.dtype not in _DTYPES or images.dim() not in (2, 4):
         raise UnsupportedError(f"{images.dtype} of {images.dim()} dimensions on {images.device}")
     shape: Shape = tuple(images.shape[1:]) if images.dim() == 4 else (images.shape[1], 1, 1)  # type: ignore[assignment]
-    first_operations, met, output_shape = fan_out(segments, images[:1])
+    counted = fan_out(segments, images[:1])
+    met = counted.weights_met
     plan = make_plan(segments, shape, settings.dt, _DTYPES[images.dtype], [places.numpy() for places in met.values()])
     start = _starts(segments, images, image_index, settings, plan, [places.shape for places in met.values()])
     pixels = images.flatten(2) if images.dim() == 4 else images.unsqueeze(2)
     result = _run(plan, pixels.contiguous().numpy(), start, settings, list(met))
     counts, operations = torch.from_numpy(result.spike_counts), torch.from_numpy(result.operations).sum(2)
-    operations[0] += first_operations
+    operations[0] += counted.first_operations
     return Simulation(
-        outputs=torch.from_numpy(result.outputs).unflatten(2, output_shape),
+        outputs=torch.from_numpy(result.outputs).unflatten(2, counted.output_shape),
         spike_counts={name: counts[:, :, number].to(images.dtype) for number, name in enumerate(met)},
         synaptic_operations=operations.to(images.dtype),
         neurons={name: places.numel() for name, places in met.items()},
@@ -97,10 +99,7 @@ def _starts(
     neurons = [segment for segment in segments if isinstance(segment.ending, Neuron)]
     starts: list[GivenStart | UniformStart] = []
     for number, (segment, layer, current) in enumerate(zip(neurons, plan.layers, currents, strict=True)):
-        assert isinstance(segment.ending, Neuron)
-        state = initial_state(
-            segment.ending, segment.name, number, current, settings.start, settings.seed, image_index, settings.dt
-        )
+        state = initial_state(segment, number, current, image_index, settings)
         starts.append(_given_start(layer, state, settings.dt))
     return starts
 
