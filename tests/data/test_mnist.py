@@ -1,3 +1,5 @@
+"""MNIST and what every data set shares: splits, slices, inputs, clear lines for files that are missing or damaged."""
+
 import shutil
 from pathlib import Path
 
@@ -5,7 +7,7 @@ import pytest
 import torch
 from program import ROOT
 
-from ratespike.data import MNIST
+from ratespike.data import MNIST, Images
 from ratespike.data.mnist import read_idx
 from ratespike.parameters import ParameterError
 
@@ -14,7 +16,7 @@ FOLDER = "data/mnist"
 
 def test_mnist_is_whole_and_its_splits_are_disjoint() -> None:
     splits = MNIST(dir=FOLDER, validation_images=5000).load(ROOT)
-    assert [len(images) for images in vars(splits).values()] == [55_000, 5_000, 10_000]
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (55_000, 5_000, 10_000)
     assert splits.test.pixels.shape == (10_000, 1, 28, 28)
     assert splits.test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
     labels = torch.cat([splits.train.labels, splits.validation.labels]).bincount()
@@ -23,20 +25,33 @@ def test_mnist_is_whole_and_its_splits_are_disjoint() -> None:
 
 
 def test_the_split_depends_on_its_seed_alone() -> None:
-    first, again, other = (MNIST(dir=FOLDER, validation_images=5000, split_seed=seed).load(ROOT) for seed in (0, 0, 1))
+    first = MNIST(dir=FOLDER, validation_images=5000, split_seed=0).load(ROOT)
+    again = MNIST(dir=FOLDER, validation_images=5000, split_seed=0).load(ROOT)
+    other = MNIST(dir=FOLDER, validation_images=5000, split_seed=1).load(ROOT)
     assert torch.equal(first.validation.pixels, again.validation.pixels)
     assert not torch.equal(first.validation.labels, other.validation.labels)
 
 
 def test_without_a_split_seed_the_last_images_validate() -> None:
     splits = MNIST(dir=FOLDER, validation_images=10_000, split_seed=None).load(ROOT)
-    assert splits.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4] and len(splits.train) == 50_000
+    assert len(splits.train) == 50_000
+    assert splits.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
 
 
-def test_a_slice_is_told_apart() -> None:
+def test_a_slice_says_that_it_is_one() -> None:
     data = MNIST(dir=FOLDER, validation_images=5000, train_images=100, test_images=50)
     splits = data.load(ROOT)
-    assert data.is_slice and [len(images) for images in vars(splits).values()] == [100, 100, 50]
+    assert data.is_slice
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (100, 100, 50)
+
+
+def test_inputs_are_pixels_divided_by_255() -> None:
+    """In float32, each to its last digit: what networks were trained on."""
+    pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    inputs = Images(pixels, torch.tensor([0])).as_inputs()
+    expected = torch.tensor([value / 255 for value in range(256)]).reshape(1, 1, 16, 16)
+    assert inputs.dtype == torch.float32
+    assert torch.equal(inputs, expected)
 
 
 def test_damaged_and_missing_files(tmp_path: Path) -> None:

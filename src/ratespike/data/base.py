@@ -1,4 +1,8 @@
-"""What a data set is: tensors in memory, split into training, validation and test images."""
+"""What a data set is: images in memory, split into training, validation and test images.
+
+A data set keeps its pixels as whole numbers from 0 to 255, a quarter of the memory of float32, and says itself what a network
+gets to see of them: `Images.as_inputs`.
+"""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -8,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from ratespike.parameters import ParameterError, check_parameters, parameter
@@ -16,11 +20,16 @@ from ratespike.parameters import ParameterError, check_parameters, parameter
 
 @dataclass(frozen=True)
 class Images:
-    """Images and labels in memory.
+    """Images and labels in memory; `images[:5]` or `images[index]` is a choice of them, without a copy where slices allow it.
 
     Attributes:
         pixels: 0 to 255, shape (images, channels, height, width).
         labels: class numbers, shape (images,).
+
+    Example:
+        >>> images = Images(torch.zeros(8, 1, 28, 28, dtype=torch.uint8), torch.arange(8))
+        >>> len(images), images[:5].labels
+        (8, tensor([0, 1, 2, 3, 4]))
     """
 
     pixels: UInt8[Tensor, "images channels height width"]
@@ -32,10 +41,26 @@ class Images:
     def __getitem__(self, chosen: slice | Tensor) -> "Images":
         return Images(self.pixels[chosen], self.labels[chosen])
 
+    def as_inputs(self) -> Float[Tensor, "images channels height width"]:
+        """The pixels as a network sees them: float32 from 0 (pixel 0) to 1 (pixel 255).
+
+        Example:
+            >>> images = Images(torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8), torch.tensor([7]))
+            >>> images.as_inputs()
+            tensor([[[[0.0000, 0.2000, 1.0000]]]])
+        """
+        return self.pixels.float() / 255
+
 
 @dataclass(frozen=True)
 class Splits:
-    """Three disjoint sets of images."""
+    """Three disjoint sets of images.
+
+    Attributes:
+        train: to train on.
+        validation: set aside from the training images, for choices.
+        test: for the result alone.
+    """
 
     train: Images
     validation: Images
@@ -46,14 +71,18 @@ class Splits:
 class DataSet(ABC):
     """A data set on disk and how its training images are split.
 
+    A subclass gives `image_shape`, `classes` and `read`; docs/adding_a_data_set.md shows one.
+
     Attributes:
         dir: the folder with the files; a relative path starts at the repository root.
         validation_images: how many training images are set aside for choices.
         split_seed: draws the validation images; null takes the last ones in the file's order.
         train_images: a slice of the training images for debugging; null means all.
         test_images: a slice of the test images for debugging; null means all.
-        report_first: tell the accuracies of this many first test images beside those of all; null does not.
+        report_first: report the accuracies of this many first test images beside those of all; null does not.
         batch_size: images a batch, in training and in testing.
+        image_shape: of the class: channels, height, width.
+        classes: of the class: how many there are.
     """
 
     dir: str = parameter()
@@ -72,10 +101,20 @@ class DataSet(ABC):
 
     @abstractmethod
     def read(self, folder: Path) -> tuple[Images, Images]:
-        """Training and test images, in the order of the files; raises `ParameterError` for missing or damaged files."""
+        """Training and test images, in the order of the files.
+
+        Args:
+            folder: that of `dir`; it exists.
+
+        Raises:
+            ParameterError: a file is missing or damaged.
+        """
 
     def load(self, root: Path) -> Splits:
         """Read, check and split.
+
+        Args:
+            root: the folder from which a relative `dir` starts.
 
         Raises:
             ParameterError: files missing or damaged, or more validation images than there are.
@@ -89,8 +128,13 @@ class DataSet(ABC):
         order = torch.arange(len(train))
         if self.split_seed is not None:
             order = torch.randperm(len(train), generator=torch.Generator().manual_seed(self.split_seed))
-        kept, held_out = order[: -self.validation_images], order[-self.validation_images :]
-        return Splits(train[kept[: self.train_images]], train[held_out[: self.train_images]], test[: self.test_images])
+        kept = order[: -self.validation_images]
+        held_out = order[-self.validation_images :]
+        return Splits(
+            train=train[kept[: self.train_images]],
+            validation=train[held_out[: self.train_images]],
+            test=test[: self.test_images],
+        )
 
     @property
     def is_slice(self) -> bool:
@@ -99,20 +143,28 @@ class DataSet(ABC):
 
 
 def read_checked(folder: Path, hashes: Mapping[str, str]) -> dict[str, bytes]:
-    """Read files and compare their SHA-256.
+    """Read files whose SHA-256 is known.
+
+    Args:
+        folder: the files'.
+        hashes: by file name, the SHA-256 in hexadecimal.
+
+    Returns:
+        The contents by file name, in the order of `hashes`.
 
     Raises:
         ParameterError: a file is missing or damaged.
     """
-    contents = {}
+    contents: dict[str, bytes] = {}
     for name, expected in hashes.items():
         path = folder / name
         if not path.is_file():
             raise ParameterError(f"data.dir={folder}: {name} is missing; `git checkout data` restores the repository's files")
-        contents[name] = path.read_bytes()
-        if hashlib.sha256(contents[name]).hexdigest() != expected:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != expected:
             raise ParameterError(
-                f"data.dir={folder}: {name} is damaged ({len(contents[name])} bytes, wrong SHA-256); "
+                f"data.dir={folder}: {name} is damaged ({len(content)} bytes, wrong SHA-256); "
                 "`git checkout data` restores the repository's files"
             )
+        contents[name] = content
     return contents

@@ -21,23 +21,44 @@ _SHA256 = {
 
 @dataclass(frozen=True, kw_only=True)
 class MNIST(DataSet):
-    """Handwritten digits, 28 x 28 grey pixels, 60 000 for training and 10 000 for testing."""
+    """Handwritten digits, 28 x 28 grey pixels, 60 000 for training and 10 000 for testing.
+
+    Source: Y. LeCun, L. Bottou, Y. Bengio and P. Haffner 1998, "Gradient-based learning applied to document recognition",
+    doi:10.1109/5.726791.
+
+    Raises:
+        ParameterError: a parameter out of range.
+
+    Example:
+        >>> MNIST(dir="data/mnist", validation_images=5000).image_shape
+        (1, 28, 28)
+    """
 
     image_shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
     classes: ClassVar[int] = 10
 
     def read(self, folder: Path) -> tuple[Images, Images]:
-        tensors = {name: read_idx(gzip.decompress(content)) for name, content in read_checked(folder, _SHA256).items()}
+        files = read_checked(folder, _SHA256)
 
         def images(part: str) -> Images:
-            pixels, labels = tensors[f"{part}-images-idx3-ubyte.gz"], tensors[f"{part}-labels-idx1-ubyte.gz"]
+            pixels = read_idx(gzip.decompress(files[f"{part}-images-idx3-ubyte.gz"]))
+            labels = read_idx(gzip.decompress(files[f"{part}-labels-idx1-ubyte.gz"]))
             return Images(pixels.unsqueeze(1), labels.long())
 
         return images("train"), images("t10k")
 
 
 def read_idx(content: bytes) -> Tensor:
-    """The tensor in an IDX file of unsigned bytes: 0, 0, type 8, number of dimensions, sizes (big-endian), data.
+    """The tensor in an IDX file of unsigned bytes, MNIST's format.
+
+    The file begins with two zero bytes, the type (8: unsigned bytes) and the number of dimensions; then come the sizes
+    (32 bits each, big-endian) and the data. Source: http://yann.lecun.com/exdb/mnist.
+
+    Args:
+        content: of the whole file, not compressed.
+
+    Raises:
+        ValueError: another format, or another type of numbers.
 
     Example:
         >>> read_idx(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9]))
