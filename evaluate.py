@@ -12,10 +12,10 @@ def evaluate(job: Job[EvaluateConfig]) -> None:
     from ratespike.pipeline.assembly import check_and_build
 
     components = check_and_build(job)  # before Lightning and MLflow are imported
-    from ratespike.pipeline.evaluation import evaluate_trained
+    from ratespike.pipeline.run import run_experiment
 
-    evaluate_trained(job, components)
+    run_experiment(job, components)
 
 
 if __name__ == "__main__":
-    command("evaluate", evaluate, root=Path(__file__).resolve().parent, before=offer_settings)
+    command("evaluate", evaluate, root=Path(__file__).resolve().parent, settings_of=offer_settings)

@@ -11,9 +11,9 @@ def train(job: Job[Config]) -> None:
     from ratespike.pipeline.assembly import check_and_build
 
     components = check_and_build(job)  # before Lightning and MLflow are imported
-    from ratespike.pipeline.run import train_and_test
+    from ratespike.pipeline.run import run_experiment
 
-    train_and_test(job, components)
+    run_experiment(job, components)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from ratespike.config.schemas import Config, check
 from ratespike.pipeline import fit_stage
 from ratespike.pipeline.assembly import build_classifier, build_components
 from ratespike.pipeline.datamodule import DataModule
-from ratespike.pipeline.run import tags_of
+from ratespike.pipeline.open_run import identity_tags
 from ratespike.tracking import runs
 from ratespike.tracking.runs import BEST, LAST, Run
 
@@ -35,8 +35,8 @@ def job(folder: Path, max_epochs: int) -> Job[Config]:
 def train(job: Job[Config], run: Run) -> int:
     """How many images a training goes through."""
     components = build_components(job.config, job.root)
-    classifier = build_classifier(components, job.config, job.plain, job.config.n_steps)
-    fit_stage.train(job, run, classifier, DataModule(components.splits, components.data.batch_size, job.config.seed))
+    classifier = build_classifier(components, job, job.config.n_steps)
+    fit_stage.fit(job, run, classifier, DataModule(components.splits, components.data.batch_size, job.config.seed))
     return classifier.trained_images
 
 
@@ -52,7 +52,7 @@ def test_a_training_goes_on_from_its_last_epoch_even_if_an_earlier_one_is_the_be
     for folder in {here, there}:
         folder.mkdir()
     client = runs.connect(f"sqlite:///{tmp_path}/mlflow.db")
-    begun = runs.open_run(client, "mnist", "run", tags_of(job(here, 3)))
+    begun = runs.open_run(client, "mnist", "run", identity_tags(job(here, 3)))
     assert train(job(here, 3), begun) == 60
     assert (epoch_of(begun, BEST), epoch_of(begun, LAST)) == (0, 2)
     begun.client.delete_tag(begun.id, fit_stage.shared.TRAINED)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ratespike.sweeps.finish import BEST_RUN, conclude
+from ratespike.sweeps.finish import BEST_RUN, finish
 from ratespike.sweeps.objective import Objective
 from ratespike.tracking import runs
 from ratespike.tracking.runs import Run
@@ -44,7 +44,7 @@ def parent(tmp_path: Path) -> Run:
 def test_the_best_trials_are_named_and_a_diverged_one_is_none(
     parent: Run, tmp_path: Path, goals: tuple[Objective, ...], expected: set[str]
 ) -> None:
-    conclude(parent, tmp_path, None, goals, ended_early=False)
+    finish(parent, tmp_path, None, goals, ended_early=False)
     lines = parent.tag("mlflow.note.content").splitlines()
     assert {line[3:].partition("]")[0] for line in lines if line.startswith("- ")} == expected
     assert parent.client.get_run(parent.tag(BEST_RUN)).info.run_name == "accurate"

@@ -4,7 +4,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
-from ratespike.sweeps.planning import _choices, _tries
+from ratespike.sweeps.planning import _choices, _few_jobs_with_every_choice
 
 
 def parsed(*overrides: str) -> list[Override]:
@@ -13,12 +13,12 @@ def parsed(*overrides: str) -> list[Override]:
 
 def test_a_search_is_tried_with_every_option_and_with_the_ends_of_every_range() -> None:
     overrides = ("neuron=lif,relu,sigmoid", "seed=range(1,9,3)", "optimizer.lr=tag(log,interval(0.1,1))", "n_steps=3")
-    assert _tries([_choices(override) for override in parsed(*overrides)]) == [
+    assert _few_jobs_with_every_choice([_choices(override) for override in parsed(*overrides)]) == [
         ["neuron=lif", "seed=1", "optimizer.lr=0.1", "n_steps=3"],
         ["neuron=relu", "seed=7", "optimizer.lr=1.0", "n_steps=3"],
         ["neuron=sigmoid", "seed=7", "optimizer.lr=1.0", "n_steps=3"],
     ]
-    assert _tries([]) == [[]]
+    assert _few_jobs_with_every_choice([]) == [[]]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """Names that people read: of a run by what was asked for, of a job by what differs, of a parameter by its last words."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-_NOT_ASKED_FOR = ("tracking.parent", "resume")
+from ratespike.config.relevance import is_asked_for, names_an_evaluation
 
 
 def short_names(names: Iterable[str], known: Collection[str]) -> dict[str, str]:
@@ -13,11 +14,12 @@ def short_names(names: Iterable[str], known: Collection[str]) -> dict[str, str]:
         >>> short_names(["neuron.tau_rc", "neuron.type"], ["neuron.tau_rc", "neuron.type", "synapse.type"])
         {'neuron.tau_rc': 'tau_rc', 'neuron.type': 'neuron.type'}
     """
-    used: dict[str, int] = {}
-    for name in known:
-        for end in _ends(name):
-            used[end] = used.get(end, 0) + 1
-    return {name: next((end for end in _ends(name) if used.get(end, 0) <= 1), name) for name in names}
+    used = Counter(end for name in known for end in _ends(name))
+    shortest = {}
+    for name in names:
+        own_alone = (end for end in _ends(name) if used[end] <= 1)
+        shortest[name] = next(own_alone, name)
+    return shortest
 
 
 def _ends(name: str) -> list[str]:
@@ -28,7 +30,7 @@ def _ends(name: str) -> list[str]:
 
 def asked_for(overrides: Sequence[str]) -> list[str]:
     """The overrides that a person gave, without those that a program added."""
-    return [override for override in overrides if key_of(override) not in _NOT_ASKED_FOR]
+    return [override for override in overrides if is_asked_for(key_of(override))]
 
 
 def key_of(override: str) -> str:
@@ -37,8 +39,25 @@ def key_of(override: str) -> str:
 
 
 def run_name(experiment: str, overrides: Sequence[str]) -> str:
-    """A run's name: its experiment, and what else was asked for."""
-    return " ".join([experiment, *(override for override in asked_for(overrides) if key_of(override) != "experiment")])
+    """A run's name: its experiment, and what else was asked for.
+
+    Example:
+        >>> run_name("mnist", ["+experiment=mnist", "n_steps=60"])
+        'mnist n_steps=60'
+    """
+    others = [override for override in asked_for(overrides) if key_of(override) != "experiment"]
+    return " ".join([experiment, *others])
+
+
+def evaluation_name(overrides: Sequence[str]) -> str:
+    """An evaluation's name: what differs from the run that it is of.
+
+    Example:
+        >>> evaluation_name(["run=abc", "n_steps=120"])
+        'evaluate n_steps=120'
+    """
+    settings = [override for override in overrides if names_an_evaluation(key_of(override))]
+    return " ".join(["evaluate", *settings])
 
 
 def job_name(overrides: Sequence[str], swept: Sequence[str], plain: Mapping[str, Any]) -> str:
@@ -53,11 +72,20 @@ def job_name(overrides: Sequence[str], swept: Sequence[str], plain: Mapping[str,
     names = short_names(swept, swept)
     words = []
     for override in overrides:
-        key, value = key_of(override), override.partition("=")[2]
-        if key in names:
-            is_group = isinstance(plain.get(key), Mapping) or "@" in key or "/" in key or key in ("experiment", "debug")
-            words.append(value if is_group else f"{names[key]}={_six_digits(value)}")
+        key = key_of(override)
+        value = override.partition("=")[2]
+        if key not in names:
+            continue
+        if _is_group(key, plain):
+            words.append(value)
+        else:
+            words.append(f"{names[key]}={_six_digits(value)}")
     return " ".join(words)
+
+
+def _is_group(key: str, plain: Mapping[str, Any]) -> bool:
+    """Whether an override of this key chooses a group's option, as `neuron=lif` does."""
+    return isinstance(plain.get(key), Mapping) or "@" in key or "/" in key or key in ("experiment", "debug")
 
 
 def _six_digits(value: str) -> str:

@@ -1,11 +1,12 @@
 """The schemas of the commands' configurations. Ranges of the groups with a `type` belong to the objects themselves."""
 
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from ratespike.config.source import check_declared, constant
 from ratespike.parameters import ParameterError, check_parameters, nearest, parameter
 
 
@@ -21,11 +22,11 @@ class NetworkConfig:
 class SimulationConfig:
     """How spikes are simulated (see `ratespike.simulate`)."""
 
-    start: str = parameter("uniform", choices=("zero", "uniform", "half", "steady_phase"))
-    readout: str = parameter("last", choices=("last", "mean", "mean_after_burn_in", "spike_count"))
+    start: str = parameter("uniform", choices=constant("simulation/start.py", "STARTS"))
+    readout: str = parameter("last", choices=constant("simulation/readout.py", "READOUTS"))
     burn_in: float = parameter(0.01, at_least=0, unit="s")
     early_exit: float | None = parameter(None, above=0)
-    engine: str = parameter("auto", choices=("auto", "event_driven", "torch", "torch_compiled"))
+    engine: str = parameter("auto", choices=constant("simulation/__init__.py", "ENGINES"))
     seed: int = parameter(0, at_least=0)
 
 
@@ -119,6 +120,8 @@ def check(config: DictConfig) -> Any:
     """The configuration as an object of its schema, checked as far as that can; raises `ParameterError`."""
     checked = OmegaConf.to_object(config)
     _check_group(checked, config, "")
+    if isinstance(checked, RunConfig):
+        check_declared(asdict(checked))
     return checked
 
 

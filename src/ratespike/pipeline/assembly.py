@@ -1,16 +1,15 @@
-"""What the configuration describes, built and checked, before Lightning and MLflow are imported."""
+"""From a configuration to the objects of a run: built and checked before Lightning and MLflow are imported."""
 
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ratespike.config.job import Job
-from ratespike.config.schemas import Config, RunConfig, TrainerConfig
+from ratespike.config.schemas import Config, RunConfig, SimulationConfig, TrainerConfig
 from ratespike.data import DataSet, Splits
 from ratespike.network import build_network
 from ratespike.parameters import ParameterError, build
@@ -26,6 +25,38 @@ STRATEGIES = ("auto", "ddp_spawn")
 
 
 @dataclass(frozen=True)
+class Simulator:
+    """The spiking mode with the settings of a configuration.
+
+    Attributes:
+        settings: start, read-out, engine, seed.
+        dt: length of a step, seconds.
+        synapse: the filter behind the network's output.
+    """
+
+    settings: SimulationConfig
+    dt: float
+    synapse: Synapse
+
+    def __call__(self, network: nn.Module, images: Tensor, image_index: Tensor, n_steps: int) -> Simulation:
+        """Simulate images (batch, channels, height, width), whose numbers in their set are `image_index` (batch,)."""
+        return simulate(
+            network,
+            images,
+            n_steps,
+            self.dt,
+            synapse=self.synapse,
+            start=self.settings.start,
+            readout=self.settings.readout,
+            burn_in=self.settings.burn_in,
+            early_exit=self.settings.early_exit,
+            engine=self.settings.engine,
+            seed=self.settings.seed,
+            image_index=image_index,
+        )
+
+
+@dataclass(frozen=True)
 class Components:
     """Everything that a run is made of.
 
@@ -35,7 +66,7 @@ class Components:
         network: as it is before training.
         neurons: by neuron layer, how many.
         optimizer: before it knows its parameters.
-        simulate: the simulation with its settings, but for `n_steps`.
+        simulator: the spiking mode.
     """
 
     data: DataSet
@@ -43,21 +74,28 @@ class Components:
     network: nn.Sequential
     neurons: dict[str, int]
     optimizer: Optimizer
-    simulate: functools.partial[Simulation]
+    simulator: Simulator
 
 
 def check_and_build(job: Job[RunConfig]) -> Components:
-    """The components of a job whose result can be kept; raises `ParameterError`."""
-    resumed = isinstance(job.config, Config) and job.config.resume is not None
-    if isinstance(job.config, Config) and job.config.objective is not None and job.number is None:
-        raise ParameterError(f"objective={job.config.objective}: only a search has one; add -m hydra/sweeper=optuna")
-    _check_devices(job.config.trainer)
-    address.check(address.resolve(job.config.tracking.uri, job.root), exists=resumed)
-    return build_components(job.config, job.root)
+    """The components of a job whose result can be kept.
+
+    Raises:
+        ParameterError: a value that cannot be, devices that are not there, a place for results that cannot be reached.
+    """
+    config = job.config
+    is_resumed = False
+    if isinstance(config, Config):
+        is_resumed = config.resume is not None
+        if config.objective is not None and job.number is None:
+            raise ParameterError(f"objective={config.objective}: only a search has one; add -m hydra/sweeper=optuna")
+    _check_devices(config.trainer)
+    address.check(address.resolve(config.tracking.uri, job.root), exists=is_resumed)
+    return build_components(config, job.root)
 
 
 def build_components(config: RunConfig, root: Path) -> Components:
-    """Build and try everything that can be wrong; raises `ParameterError`."""
+    """Build and try everything that can be wrong, with one simulated step of an empty image; raises `ParameterError`."""
     _check_strategy(config.trainer.strategy)
     data = build(DataSet, config.data, "data")  # type: ignore[type-abstract]
     optimizer = build(Optimizer, config.optimizer, "optimizer")  # type: ignore[type-abstract]
@@ -65,21 +103,33 @@ def build_components(config: RunConfig, root: Path) -> Components:
     torch.manual_seed(config.seed)
     network = build_network(config.network.layers, config.neuron, data.image_shape, data.classes, config.network.initialisation)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
-    run_simulation = functools.partial(_simulate, dt=config.dt, synapse=synapse, **vars(config.simulation))
-    neurons = simulate(network, torch.zeros(1, *data.image_shape), n_steps=1, dt=config.dt, engine="torch").neurons
-    return Components(data, _load(data, root), network, neurons, optimizer, run_simulation)
+    image = torch.zeros(1, *data.image_shape)
+    neurons = simulate(network, image, n_steps=1, dt=config.dt, engine="torch").neurons
+    return Components(
+        data=data,
+        splits=_load(data, root),
+        network=network,
+        neurons=neurons,
+        optimizer=optimizer,
+        simulator=Simulator(config.simulation, config.dt, synapse),
+    )
 
 
-def build_classifier(components: Components, config: RunConfig, plain: Mapping[str, Any], n_steps: int) -> "Classifier":
-    """The LightningModule, whose tests simulate `n_steps` steps."""
-    from ratespike.metrics import Comparison
+def build_classifier(components: Components, job: Job[RunConfig], n_steps: int) -> "Classifier":
+    """The LightningModule of a job, whose tests simulate `n_steps` steps."""
+    from ratespike.metrics import RateVsSpike
     from ratespike.pipeline.classifier import Classifier
 
-    comparison = Comparison(n_steps, config.dt, components.data.classes, components.neurons, components.data.report_first)
-    description = {"config": plain, "image_shape": list(components.data.image_shape), "classes": components.data.classes}
-    simulation = functools.partial(components.simulate, n_steps=n_steps)
+    data = components.data
+    description: dict[str, Any] = {"config": job.plain, "image_shape": list(data.image_shape), "classes": data.classes}
     return Classifier(
-        components.network, components.optimizer, simulation, comparison, components.data.classes, config.seed, description
+        network=components.network,
+        optimizer=components.optimizer,
+        simulator=components.simulator,
+        n_steps=n_steps,
+        comparison=RateVsSpike(n_steps, job.config.dt, data.classes, components.neurons, data.report_first),
+        seed=job.config.seed,
+        description=description,
     )
 
 
@@ -103,7 +153,3 @@ def _check_strategy(strategy: str) -> None:
 @functools.lru_cache(maxsize=1)  # the jobs of a sweep are checked one after the other
 def _load(data: DataSet, root: Path) -> Splits:
     return data.load(root)
-
-
-def _simulate(network: nn.Module, images: torch.Tensor, image_index: torch.Tensor, **settings: Any) -> Simulation:
-    return simulate(network, images, image_index=image_index, **settings)

@@ -11,40 +11,51 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from ratespike.metrics import Comparison, Results
-from ratespike.pipeline.datamodule import Batch, Batches
+from ratespike.metrics import RateVsSpike, Results
+from ratespike.pipeline.assembly import Simulator
+from ratespike.pipeline.datamodule import Batch, Batches, epoch_seed
 from ratespike.pipeline.optimizers import Optimizer
-from ratespike.simulation import Simulation
 
-Simulate = Callable[[nn.Module, Tensor, Tensor], Simulation]  # (network, images, which image each is) -> spikes
+_SEEDS_OF_A_RANK = 1_000_000_007  # between the seeds of two processes of a job: more than any seed and epoch reach
 
 
 class Classifier(LightningModule):
-    """A network that learns classes by its firing rates.
+    """A network that learns classes by its firing rates and is tested on rates and on spikes.
 
     Args:
         network: rates in its `forward`, spikes in `simulate`.
         optimizer: makes optimizer and schedule.
-        simulate: the simulation with its settings filled in.
+        simulator: the spiking mode.
+        n_steps: length of the simulations in tests.
         comparison: an empty one, filled by each test.
-        classes: number of classes.
         seed: with the epoch's number, the seed of what is random in training (dropout).
         description: plain values kept in each checkpoint, from which `ratespike.load` builds the network again.
+
+    Attributes:
+        results: of the last test in this process; None before one.
+        seconds: spent on training, and in the last test on rates and on spikes.
+        trained_images: how many images the training has seen, in all processes.
     """
 
     def __init__(
         self,
         network: nn.Module,
         optimizer: Optimizer,
-        simulate: Simulate,
-        comparison: Comparison,
-        classes: int,
+        simulator: Simulator,
+        n_steps: int,
+        comparison: RateVsSpike,
         seed: int,
         description: Mapping[str, Any],
     ):
         super().__init__()
-        self.network, self.optimizer, self.simulate = network, optimizer, simulate
-        self.comparison, self.seed, self.description = comparison, seed, description
+        self.network = network
+        self.optimizer = optimizer
+        self.simulator = simulator
+        self.n_steps = n_steps
+        self.comparison = comparison
+        self.seed = seed
+        self.description = description
+        classes = int(description["classes"])
         self.train_accuracy = MulticlassAccuracy(classes, average="micro")
         self.val_accuracy = MulticlassAccuracy(classes, average="micro")
         self.val_loss = MeanMetric(nan_strategy="disable")  # over images, of which processes may have unequal numbers
@@ -57,16 +68,16 @@ class Classifier(LightningModule):
         return self.network(images)  # type: ignore[no-any-return]
 
     def on_train_epoch_start(self) -> None:
-        own = self.seed * 1_000_003 + self.current_epoch  # a resumed epoch draws what it would have drawn
-        torch.manual_seed(own + 1_000_000_007 * self.global_rank)
+        torch.manual_seed(epoch_seed(self.seed, self.current_epoch) + self.global_rank * _SEEDS_OF_A_RANK)
         self.epoch_began = time.perf_counter()
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
         images, labels, _ = batch
-        outputs = self(images)
+        outputs = self(images)  # (images of this process, classes)
         batches = self.trainer.train_dataloader
         assert isinstance(batches, Batches)
-        whole = batches.size(number)
+        whole = batches.size(number)  # images of this batch in all processes
+        # Lightning averages the gradients of the processes, whose parts of a batch may differ in size.
         loss: Tensor = F.cross_entropy(outputs, labels, reduction="sum") / (whole / self.trainer.world_size)
         self.trained_images += whole
         if len(images):  # of the last batch of an epoch a process may have none
@@ -93,7 +104,7 @@ class Classifier(LightningModule):
     def test_step(self, batch: Batch, number: int) -> None:
         images, labels, index = batch
         rates = self._timed("rate", lambda: self(images))
-        spikes = self._timed("spiking", lambda: self.simulate(self.network, images, index))
+        spikes = self._timed("spiking", lambda: self.simulator(self.network, images, index, self.n_steps))
         self.comparison.update(rates, spikes, labels, index)
 
     def on_test_epoch_end(self) -> None:

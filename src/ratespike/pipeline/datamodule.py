@@ -1,4 +1,4 @@
-"""Batches cut from tensors in memory."""
+"""Batches cut from tensors in memory, the same for any number of processes."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,39 +11,65 @@ from ratespike.data import Images, Splits
 Batch = tuple[Tensor, Tensor, Tensor]  # images in [0, 1], labels, which image of the set each is
 
 
-class Batches:
-    """The batches of one epoch; with `seed`, in an order that depends on seed and epoch alone.
+def epoch_seed(seed: int, epoch: int) -> int:
+    """The seed of what is random in an epoch: a resumed epoch draws what it would have drawn.
 
-    Processes that work together have every image once: to train, each has a part of every batch, so that `batch_size` is that
-    of all; without `seed`, to test, each has batches of its own.
+    Example:
+        >>> epoch_seed(2, 5)
+        2000011
+    """
+    return seed * 1_000_003 + epoch
+
+
+class Batches:
+    """The batches of one epoch.
+
+    Processes that work together have every image once. To train, each has a part of every batch, so that `batch_size` is that
+    of all of them; to test, each has batches of its own.
+
+    Args:
+        images: of one split.
+        batch_size: images a batch.
+        seed: draws the order together with the epoch; None, to test, keeps the order of the files.
+        epoch: returns the number of the current epoch.
     """
 
     def __init__(self, images: Images, batch_size: int, seed: int | None = None, epoch: Callable[[], int] = int):
-        self.images, self.batch_size, self.seed, self.epoch = images, batch_size, seed, epoch
+        self.images = images
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = epoch
 
     def __len__(self) -> int:
-        rank, ranks = _ranks()
-        n_images = len(self.images) if self.seed is not None else len(range(rank, len(self.images), ranks))
-        return -(-n_images // self.batch_size)
+        rank, ranks = _rank_and_ranks()
+        n_images = len(self.images)
+        if self.seed is None:
+            n_images = len(range(rank, n_images, ranks))
+        return -(-n_images // self.batch_size)  # rounded up
 
     def size(self, number: int) -> int:
         """How many images a batch has, in all processes."""
         return min(self.batch_size, len(self.images) - number * self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        rank, ranks = _ranks()
-        if self.seed is None:
-            mine = torch.arange(len(self.images))[rank::ranks].split(self.batch_size)
-        else:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch())
-            order = torch.randperm(len(self.images), generator=generator)
-            mine = tuple(batch[rank::ranks] for batch in order.split(self.batch_size))
-        for index in mine:
+        for index in self._indices():
             batch = self.images[index]
             yield batch.pixels.float() / 255, batch.labels, index
 
+    def _indices(self) -> Iterator[Tensor]:
+        """For each batch, which images of the split this process has in it."""
+        rank, ranks = _rank_and_ranks()
+        if self.seed is None:
+            own = torch.arange(len(self.images))[rank::ranks]
+            yield from own.split(self.batch_size)
+            return
+        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch()))
+        order = torch.randperm(len(self.images), generator=generator)
+        for batch in order.split(self.batch_size):
+            yield batch[rank::ranks]
 
-def _ranks() -> tuple[int, int]:
+
+def _rank_and_ranks() -> tuple[int, int]:
     """This process's number among those that work together, and how many they are."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
@@ -55,18 +81,20 @@ class DataModule(LightningDataModule):
 
     def __init__(self, splits: Splits, batch_size: int, seed: int):
         super().__init__()
-        self.splits, self.batch_size, self.seed = splits, batch_size, seed
+        self.splits = splits
+        self.batch_size = batch_size
+        self.seed = seed
 
     def train_dataloader(self) -> Batches:
-        """Shuffled by (seed, epoch)."""
+        """In an order drawn from seed and epoch."""
         return Batches(self.splits.train, self.batch_size, self.seed, self._epoch)
 
     def val_dataloader(self) -> Batches:
-        """In order."""
+        """In the order of the split."""
         return Batches(self.splits.validation, self.batch_size)
 
     def test_dataloader(self) -> Batches:
-        """In order."""
+        """In the order of the files."""
         return Batches(self.splits.test, self.batch_size)
 
     def _epoch(self) -> int:

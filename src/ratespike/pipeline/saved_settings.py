@@ -8,46 +8,35 @@ import yaml
 from hydra.core.config_store import ConfigStore
 
 from ratespike.config.plain_settings import plain_settings
+from ratespike.config.relevance import FREE_IN_EVALUATION, TRAINING_GROUPS
 from ratespike.config.schemas import TrackingConfig
 from ratespike.parameters import ParameterError, flat
 from ratespike.tracking import address
 
 OPTION = "of_run"
-_MAY_CHANGE = ("batch_size", "dir")  # of the data: in an evaluation neither changes a result
-_TRAINING = ("data", "network", "neuron", "optimizer", "seed", "trainer")
+_GROUPS = ("data", "network", "neuron", "synapse", "simulation", "optimizer", "trainer", "tracking")
 _HELP = ("--help", "-h", "--hydra-help", "--version")
-_offered: list[dict[str, Any]] = []  # in this process, one at most
 
 
-def offer_settings(arguments: Sequence[str], root: Path) -> None:
+def offer_settings(arguments: Sequence[str], root: Path) -> dict[str, Any]:
     """Make the settings of the network that `run=` or `checkpoint=` names the option `of_run` of each group.
+
+    Args:
+        arguments: the command line's.
+        root: the repository root.
+
+    Returns:
+        The settings; empty where only help is asked for.
 
     Raises:
         ParameterError: neither or both are named, or there is no such network.
     """
-    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    run, checkpoint = (_unquoted(name, given[name]) if name in given else None for name in ("run", "checkpoint"))
-    if run and checkpoint:
-        raise ParameterError(f"run={run} checkpoint={checkpoint}: give one of them")
-    if run:
-        settings = _of_run(run, given.get("tracking.uri"), root)
-    elif checkpoint:
-        settings = _of_checkpoint(Path(checkpoint))
-    elif any(word in arguments for word in _HELP):
-        settings = {}
-    else:
-        raise ParameterError("give run=<id or name> or checkpoint=<file>; `python train.py` trains a network")
-    _offered[:] = [settings]
+    settings = _named_settings(arguments, root)
     store = ConfigStore.instance()
-    groups = {key: value for key, value in settings.items() if isinstance(value, Mapping)}
-    for group in ("data", "network", "neuron", "synapse", "simulation", "optimizer", "trainer", "tracking"):
-        store.store(group=group, name=OPTION, node=dict(groups.get(group, {})))
-    store.store(name=OPTION, node={key: settings[key] for key in ("seed", "n_steps", "dt") if key in settings})
-
-
-def offered() -> dict[str, Any]:
-    """The settings that `offer_settings` has offered to this process."""
-    (settings,) = _offered
+    for group in _GROUPS:
+        store.store(group=group, name=OPTION, node=dict(settings.get(group, {})))
+    scalars = {key: settings[key] for key in ("seed", "n_steps", "dt") if key in settings}
+    store.store(name=OPTION, node=scalars)
     return settings
 
 
@@ -55,19 +44,46 @@ def refuse_another_training(plain: Mapping[str, Any], trained: Mapping[str, Any]
     """Raise `ParameterError` if a configuration differs from that of a trained network in what its training depends on."""
     from ratespike.pipeline.fingerprint import training_parts
 
-    data = {**trained["data"], **{name: plain["data"][name] for name in _MAY_CHANGE}}
-    trainer = {**plain["trainer"], "max_epochs": trained["trainer"]["max_epochs"]}
-    same = {**trained, "data": data, "trainer": trainer}
-    if training_parts(plain) == training_parts(same):
+    as_trained = _with_values_of(trained, plain, FREE_IN_EVALUATION)
+    if training_parts(plain) == training_parts(as_trained):
         return
-    before = dict(flat(same))
-    changed = [(key, value) for key, value in flat(plain) if key.split(".")[0] in _TRAINING and before.get(key) != value]
-    words = ", ".join(f"{key}={value} (trained with {before.get(key)})" for key, value in changed)
-    raise ParameterError(f"{words}: would change the training; `python train.py` trains another network")
+    before = dict(flat(as_trained))
+    changes = []
+    for key, value in flat(plain):
+        if key.split(".")[0] in TRAINING_GROUPS and before.get(key) != value:
+            changes.append(f"{key}={value} (trained with {before.get(key)})")
+    raise ParameterError(f"{', '.join(changes)}: would change the training; `python train.py` trains another network")
 
 
-def _unquoted(key: str, value: str) -> str:
+def _with_values_of(settings: Mapping[str, Any], other: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """`settings` with the values that `other` has for keys such as `data.dir`."""
+    changed = dict(settings)
+    for key in keys:
+        group, _, name = key.partition(".")
+        changed[group] = {**changed.get(group, {}), name: other[group][name]}
+    return changed
+
+
+def _named_settings(arguments: Sequence[str], root: Path) -> dict[str, Any]:
+    """The settings of the network that the arguments name."""
+    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    run = _unquoted("run", given.get("run"))
+    checkpoint = _unquoted("checkpoint", given.get("checkpoint"))
+    if run and checkpoint:
+        raise ParameterError(f"run={run} checkpoint={checkpoint}: give one of them")
+    if run:
+        return _of_run(run, given.get("tracking.uri"), root)
+    if checkpoint:
+        return _of_checkpoint(Path(checkpoint))
+    if any(word in arguments for word in _HELP):
+        return {}
+    raise ParameterError("give run=<id or name> or checkpoint=<file>; `python train.py` trains a network")
+
+
+def _unquoted(key: str, value: str | None) -> str | None:
     """A value as Hydra reads it; raises `ParameterError` where it cannot."""
+    if value is None:
+        return None
     if value[:1] in "'\"" and value[-1:] == value[:1] and len(value) > 1:
         return value[1:-1]
     if "=" in value:

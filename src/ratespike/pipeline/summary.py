@@ -2,16 +2,19 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.table import Table
 
-from ratespike.metrics import STEPS_SHOWN, Results
+from ratespike.metrics import Metric, Results, names
+from ratespike.metrics.metric import PERCENT
+from ratespike.metrics.names import in_steps
 from ratespike.tracking.runs import Run
 
 
 def quiet() -> None:
-    """Silence what libraries tell about themselves."""
+    """Silence what libraries print about themselves."""
     for name in ("pytorch_lightning", "lightning", "alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("pytorch_lightning", "lightning_fabric", "mlflow", "torch"):
@@ -19,30 +22,23 @@ def quiet() -> None:
 
 
 def summary(results: Results, run: Run, number: int | None, *, is_slice: bool) -> None:
-    """Print the comparison, and where to look next; for a job of a sweep in one line."""
+    """Print a run's results, and where to look next.
+
+    Args:
+        results: on the test images.
+        run: for its name, id and seconds.
+        number: of a job of a sweep, whose results are printed in one line; None for a table.
+        is_slice: whether only some of the test images were used.
+    """
     if number is not None:
         print(f"#{number} {run.name}: {in_words(results)}; run {run.id}", flush=True)
         return
-    final = results.final()
-    title = f"{results.n_images} test images" + (" (a slice: not a result)" if is_slice else "")
+    title = f"{results.n_images} test images"
+    if is_slice:
+        title += " (a slice: not a result)"
     table = Table("", "", title=title, show_header=False, title_justify="left")
-    table.add_row("rate accuracy", percent(results.rate_accuracy))
-    for steps in [n for n in STEPS_SHOWN if n < results.n_steps] + [results.n_steps]:
-        name = "spiking accuracy, 1 step" if steps == 1 else f"spiking accuracy, {steps} steps"
-        table.add_row(name, percent(float(results.spiking_accuracy[steps - 1])))
-    table.add_row("gap (rate - spiking)", f"{100 * final['accuracy_gap']:.2f} points")
-    for name, accuracy in results.of_first_images().items():
-        table.add_row(name.replace("_", " ").replace("/", ": "), percent(accuracy))
-    table.add_row("agreement of rates and spikes", percent(final["agreement"]))
-    for layer, rate in results.firing_rate_hz().items():
-        table.add_row(f"firing rate, {layer}", f"{rate:.1f} Hz")
-    if results.mean_steps < results.n_steps:
-        table.add_row("steps until an early exit, mean", f"{results.mean_steps:.1f}")
-    table.add_row("synaptic operations an image", f"{final['synaptic_operations'] / 1e6:.2f} million")
-    for what, name in (("training", "train/seconds"), ("testing", "test/seconds")):
-        seconds = run.metric(name)
-        if seconds is not None:
-            table.add_row(f"seconds, {what}", f"{seconds:.0f}")
+    for row in _rows(results, run):
+        table.add_row(*row)
     console = Console()
     console.print(table)
     console.print(f"run {run.id} in experiment {run.experiment}; figures and curves: [bold]mlflow ui[/bold]", highlight=False)
@@ -50,14 +46,37 @@ def summary(results: Results, run: Run, number: int | None, *, is_slice: bool) -
 
 
 def in_words(results: Results) -> str:
-    """The comparison in one line."""
-    steps = "1 step" if results.n_steps == 1 else f"{results.n_steps} steps"
+    """The results in one line."""
     return (
-        f"rates {percent(results.rate_accuracy)}, spikes {percent(float(results.spiking_accuracy[-1]))} after {steps}, "
+        f"rates {PERCENT.show(results.rate_accuracy)}, "
+        f"spikes {PERCENT.show(float(results.spiking_accuracy[-1]))} after {in_steps(results.n_steps)}, "
         f"{float(results.synaptic_operations.sum()) / 1e6:.1f} million synaptic operations an image"
     )
 
 
-def percent(fraction: float) -> str:
-    """A fraction as people read it."""
-    return f"{100 * fraction:.2f} %"
+def _rows(results: Results, run: Run) -> Iterator[tuple[str, str]]:
+    """The rows of the table: each metric, and how long training and test took."""
+    for metric in names.metrics():
+        yield from _rows_of(metric, results)
+        if metric is names.ACCURACY_GAP:  # so that all accuracies stand together
+            for name, accuracy in names.of_first_images(results).items():
+                yield name.replace("_", " ").replace("/", ": "), PERCENT.show(accuracy)
+    for what, name in (("training", "train/seconds"), ("testing", "test/seconds")):
+        seconds = run.metric(name)
+        if seconds is not None:
+            yield f"seconds, {what}", f"{seconds:.0f}"
+
+
+def _rows_of(metric: Metric, results: Results) -> Iterator[tuple[str, str]]:
+    """Usually one row; one for each layer or number of steps; none if the metric says nothing of these results."""
+    if metric.over_steps:
+        for steps in [*names.steps_shown(results.n_steps), results.n_steps]:
+            (value,) = metric.values(results.until(steps)).values()
+            yield f"{metric.label}, {in_steps(steps)}", metric.unit.show(value)
+        return
+    for name, value in metric.values(results).items():
+        layer = metric.of_layer(name)
+        if layer is not None:
+            yield f"{metric.label}, {layer}", metric.unit.show(value)
+        elif metric.shown_if is None or metric.shown_if(value, results.n_steps):
+            yield metric.label, metric.unit.show(value)

@@ -1,19 +1,20 @@
 """The test stage of a run: rates against spikes, before and after training, on validation and on test images."""
 
+import os
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
+from torch import Tensor
 
 from ratespike.config.job import Job
 from ratespike.config.schemas import RunConfig
 from ratespike.execution.locks import locks_below
-from ratespike.metrics import STEPS_SHOWN, Results
+from ratespike.metrics import Results, names
 from ratespike.pipeline.classifier import Classifier
 from ratespike.pipeline.datamodule import Batches, DataModule
 from ratespike.pipeline.trainer import use_trainer
@@ -22,106 +23,141 @@ from ratespike.tracking.runs import Run
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What the test stage tells: of the trained network on both sets, of the untrained one on the test images."""
+class StageResults:
+    """What the test stage measures.
+
+    Attributes:
+        test: of the trained network on the test images.
+        validation: of the trained network on the validation images.
+        untrained: of the network before its training on the test images.
+    """
 
     test: Results
     validation: Results
     untrained: Results
 
-    def until(self, n_steps: int) -> "Measured":
-        """What shorter simulations tell."""
-        return Measured(**{name: results.until(n_steps) for name, results in vars(self).items()})
+    def until(self, n_steps: int) -> "StageResults":
+        """The results of simulations that end after `n_steps` steps."""
+        return StageResults(self.test.until(n_steps), self.validation.until(n_steps), self.untrained.until(n_steps))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The same as arrays by name, for a file."""
-        return {f"{part}:{name}": value for part, results in vars(self).items() for name, value in results.arrays().items()}
+        """The same as arrays by name (`test:agreement`), for a file."""
+        arrays = {}
+        for part, results in vars(self).items():
+            for name, values in results.arrays().items():
+                arrays[f"{part}:{name}"] = values
+        return arrays
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Measured":
-        """What `arrays` told."""
-        parts: dict[str, dict[str, np.ndarray]] = {}
-        for name, value in arrays.items():
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "StageResults":
+        """The results whose `arrays` these are."""
+        parts: dict[str, dict[str, np.ndarray]] = {"test": {}, "validation": {}, "untrained": {}}
+        for name, values in arrays.items():
             part, _, rest = name.partition(":")
-            parts.setdefault(part, {})[rest] = value
-        return cls(**{part: Results.from_arrays(values) for part, values in parts.items()})
+            parts[part][rest] = values
+        return cls(
+            test=Results.from_arrays(parts["test"]),
+            validation=Results.from_arrays(parts["validation"]),
+            untrained=Results.from_arrays(parts["untrained"]),
+        )
 
 
 def test(
-    job: Job[RunConfig],
-    run: Run,
-    classifier: Classifier,
-    datamodule: DataModule,
-    untrained: dict[str, torch.Tensor],
-    simulated_steps: int,
-) -> Measured:
-    """Measure the classifier, whose weights are the trained ones, and log what comes out.
+    job: Job[RunConfig], run: Run, classifier: Classifier, datamodule: DataModule, untrained: dict[str, Tensor]
+) -> Results:
+    """Measure the classifier, whose weights are the trained ones, and log the results.
 
-    It simulates `simulated_steps`, of which `n_steps` are logged: the rest is for other jobs of the sweep. In a sweep a
-    simulation of the same network that another run has done, if it was long enough, serves as well.
+    The simulation takes `classifier.n_steps` steps, of which the job's own `n_steps` are logged: a sweep's first job simulates
+    as long as its longest one. In a sweep, a simulation of the same network by another run serves if it was long enough.
+
+    Args:
+        job: its configuration.
+        run: where the results are logged.
+        classifier: with the trained weights.
+        datamodule: validation and test images.
+        untrained: the weights before training.
+
+    Returns:
+        The results on the test images, until the job's `n_steps`.
     """
     n_steps = job.config.n_steps
     with locks_below(job.root).hold(f"simulation {run.tag(shared.SIMULATION_HASH)}"):
-        found = shared.find_simulation(run, n_steps) if job.number is not None else None
+        is_of_multirun = job.number is not None
+        found = shared.find_simulation(run, n_steps) if is_of_multirun else None
         if found is not None:
-            measured = Measured.from_arrays(found)
+            measured = StageResults.from_arrays(found)
         else:
             began = time.perf_counter()
             measured = _measure(job, classifier, datamodule, untrained)
-            shared.keep_simulation(run, simulated_steps, measured.arrays())
-            if simulated_steps == n_steps:
+            shared.keep_simulation(run, classifier.n_steps, measured.arrays())
+            if classifier.n_steps == n_steps:  # else the time is not that of this job's simulation
                 _log_speed(run, classifier, measured.test, time.perf_counter() - began)
     measured = measured.until(n_steps)
     _log(run, measured)
-    return measured
+    return measured.test
 
 
-class _Tell(Callback):
-    """Tells the process that asked for a test, by a file, what came out in those that did it."""
+def _measure(job: Job[RunConfig], classifier: Classifier, datamodule: DataModule, untrained: dict[str, Tensor]) -> StageResults:
+    """Simulate the test images with both sets of weights, and the validation images with the trained ones."""
+    trained = {name: weights.clone() for name, weights in classifier.network.state_dict().items()}
+    classifier.network.load_state_dict(untrained)
+    before = _test_once(job, classifier, datamodule.test_dataloader())
+    classifier.network.load_state_dict(trained)
+    validation = _test_once(job, classifier, datamodule.val_dataloader())
+    test = _test_once(job, classifier, datamodule.test_dataloader())  # the last one: its seconds are the ones logged
+    return StageResults(test=test, validation=validation, untrained=before)
+
+
+def _test_once(job: Job[RunConfig], classifier: Classifier, batches: Batches) -> Results:
+    """The results of one pass over some images, whichever processes do it."""
+    classifier.results = None
+    with tempfile.TemporaryDirectory() as folder:
+        hand_over = _HandOver(Path(folder) / "results.npz")
+        use_trainer(job, [hand_over], lambda trainer: trainer.test(classifier, batches, verbose=False))
+        if classifier.results is None:
+            hand_over.receive(classifier)
+    assert classifier.results is not None
+    return classifier.results
+
+
+class _HandOver(Callback):
+    """Brings the results of a test that spawned processes did to the process that asked for it, in a file.
+
+    Lightning's `ddp_spawn` returns nothing but scalars.
+    """
 
     def __init__(self, path: Path):
         self.path = path
+        self.asking_process = os.getpid()
 
     def on_test_end(self, trainer: Trainer, module: LightningModule) -> None:
-        assert isinstance(module, Classifier) and module.results is not None
-        if trainer.is_global_zero:
+        assert isinstance(module, Classifier)
+        assert module.results is not None
+        if trainer.is_global_zero and os.getpid() != self.asking_process:
             np.savez(self.path, **module.results.arrays(), **module.seconds)  # type: ignore[arg-type]
 
-
-def _measure(
-    job: Job[RunConfig], classifier: Classifier, datamodule: DataModule, untrained: dict[str, torch.Tensor]
-) -> Measured:
-    def results(batches: Batches) -> Results:
-        with tempfile.TemporaryDirectory() as folder:
-            told = _Tell(Path(folder) / "results.npz")
-            use_trainer(job, [told], lambda trainer: trainer.test(classifier, batches, verbose=False))
-            with np.load(told.path) as arrays:
-                classifier.seconds |= {mode: arrays[mode].item() for mode in classifier.seconds}
-                return Results.from_arrays(dict(arrays))
-
-    trained = {name: weights.clone() for name, weights in classifier.network.state_dict().items()}
-    classifier.network.load_state_dict(untrained)
-    before = results(datamodule.test_dataloader())
-    classifier.network.load_state_dict(trained)
-    validation = results(datamodule.val_dataloader())
-    return Measured(test=results(datamodule.test_dataloader()), validation=validation, untrained=before)
+    def receive(self, classifier: Classifier) -> None:
+        """Give the results in the file to the classifier of this process."""
+        with np.load(self.path) as arrays:
+            for mode in classifier.seconds:
+                classifier.seconds[mode] = arrays[mode].item()
+            classifier.results = Results.from_arrays(dict(arrays))
 
 
 def _log_speed(run: Run, classifier: Classifier, results: Results, seconds: float) -> None:
-    speeds = {f"test/{mode}_images_per_second": results.n_images / classifier.seconds[mode] for mode in ("rate", "spiking")}
-    run.metrics({**speeds, "test/seconds": seconds})
-
-
-def _log(run: Run, measured: Measured) -> None:
-    results = measured.test
-    validation = replace(measured.validation, first=0).final()
-    shown = [n for n in STEPS_SHOWN if n < results.n_steps]
     run.metrics(
-        {f"test/{name}": value for name, value in results.final().items()}
-        | {"test/untrained_spiking_accuracy": measured.untrained.final()["spiking_accuracy"]}
-        | {f"test/spiking_accuracy_after/{n}_steps": float(results.spiking_accuracy[n - 1]) for n in shown}
-        | {f"val/{name}": value for name, value in validation.items() if name != "rate_accuracy"}  # which each epoch logs
+        {
+            "test/rate_images_per_second": results.n_images / classifier.seconds["rate"],
+            "test/spiking_images_per_second": results.n_images / classifier.seconds["spiking"],
+            "test/seconds": seconds,
+        }
     )
+
+
+def _log(run: Run, measured: StageResults) -> None:
+    """Log the final metrics of both sets, the curve over the steps, and the table `results/spiking_accuracy.csv`."""
+    results = measured.test
+    run.metrics(_final_metrics(measured))
     run.curve("test/spiking_accuracy_at", results.spiking_accuracy)
     run.table(
         "spiking_accuracy",
@@ -131,3 +167,15 @@ def _log(run: Run, measured: Measured) -> None:
         agreement=results.agreement.tolist(),
         synaptic_operations=results.synaptic_operations.cumsum(0).tolist(),
     )
+
+
+def _final_metrics(measured: StageResults) -> dict[str, float]:
+    """By the names that MLflow shows: `test/...` and `val/...`."""
+    results = measured.test
+    on_test = names.final(results) | names.after_fewer_steps(results) | names.of_first_images(results)
+    metrics = {f"test/{name}": value for name, value in on_test.items()}
+    metrics["test/untrained_spiking_accuracy"] = float(measured.untrained.spiking_accuracy[-1])
+    for name, value in names.final(measured.validation).items():
+        if name != names.RATE_ACCURACY.name:  # each epoch has logged it
+            metrics[f"val/{name}"] = value
+    return metrics

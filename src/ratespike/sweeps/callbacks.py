@@ -1,32 +1,33 @@
-"""A sweep from its first check to its last table; Hydra's sweeper and launcher run the jobs in between.
+"""A multirun from its first check to its last table; Hydra's sweeper and launcher run the jobs in between.
 
-`Sweep` is a Hydra callback, `Evaluations` that of evaluations, which have no parent run in common. What they begin `end`
-closes, since Hydra calls no callback after an interruption.
+`multirun` is a context around Hydra's main function. Inside, Hydra calls one of two callbacks before the first job: `Sweep`
+checks all jobs and opens the parent run that they are shown below; `Evaluations`, whose runs have no parent in common, only
+checks. When the context ends, however it ends, the parent run is concluded: Hydra calls no callback after an interruption.
 """
 
 import hashlib
 import json
 import os
-import re
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from importlib import util
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
-from ratespike.config.schemas import TrainerConfig
-from ratespike.execution import distributed
 from ratespike.execution.devices import remember_gpus
 from ratespike.execution.job_process import INTERRUPTED
 from ratespike.parameters import ParameterError
-from ratespike.pipeline.saved_settings import offered, refuse_another_training
+from ratespike.pipeline.saved_settings import refuse_another_training
+from ratespike.sweeps.errors import JobFailedError, RefusedError, UnfinishedError
 from ratespike.sweeps.objective import Objective, objectives
-from ratespike.sweeps.planning import Check, Plan, check_jobs, plan
+from ratespike.sweeps.planning import SweepPlan, check_multirun, plan
 from ratespike.tracking import address
 
 if TYPE_CHECKING:
@@ -36,10 +37,20 @@ if TYPE_CHECKING:
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use over the network
 os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # and of lines that resemble each other, as those of jobs do, show one
 
+_KNOWN_ERRORS = (HydraException, OmegaConfBaseException, ParameterError, JobFailedError)
+
 
 @dataclass(frozen=True)
-class _Begun:
-    """The sweep of this process: its parent run, tracked, the configuration hashes of its jobs, if known before, its goals."""
+class OpenSweep:
+    """A sweep whose parent run is RUNNING.
+
+    Attributes:
+        parent: the run that the jobs are shown below.
+        root: the repository root.
+        expected: configuration hashes of its jobs; None if they are not known before, as in a search.
+        goals: what a search is after; empty for a sweep.
+        tracked: keeps the parent run's status until it is closed.
+    """
 
     parent: "Run"
     root: Path
@@ -48,27 +59,65 @@ class _Begun:
     tracked: ExitStack
 
 
-_begun: list[_Begun | None] = []  # the multirun of this process, one at most; None is one of evaluations
+@dataclass
+class Multirun:
+    """What a program knows of the multirun that it may be.
+
+    Attributes:
+        trained: the settings of the network that evaluations are of; empty for a training.
+        has_begun: whether its jobs have been checked and may run.
+        sweep: its parent run; None before it begins, and for evaluations.
+    """
+
+    trained: Mapping[str, Any] = field(default_factory=dict)
+    has_begun: bool = False
+    sweep: OpenSweep | None = None
 
 
-class RefusedError(SystemExit):
-    """Why a multirun does not begin; an exit, because of an exception in a callback Hydra makes a warning and goes on."""
+_current: ContextVar[Multirun] = ContextVar("multirun")  # how Hydra's callbacks find the context that they are called in
 
-    def __init__(self, reason: Exception):
-        super().__init__(f"error: {reason}")
-        self.reason = reason
+
+@contextmanager
+def multirun(trained: Mapping[str, Any]) -> Iterator[None]:
+    """Conclude the multirun that Hydra runs inside, if it runs one.
+
+    Args:
+        trained: the settings of the network that evaluations are of; empty for a training.
+
+    Raises:
+        UnfinishedError: jobs have not finished, or the launcher gave up.
+        KeyboardInterrupt: somebody interrupted it; how many jobs had finished is printed.
+    """
+    current = Multirun(trained)
+    token = _current.set(current)
+    try:
+        yield
+    except BaseException as cause:
+        if not current.has_begun:
+            raise
+        reason = _reason(cause)
+        if current.sweep is not None:
+            _conclude(current.sweep, reason)
+        raise reason from cause
+    else:
+        if current.sweep is not None:
+            _conclude(current.sweep, None)
+    finally:
+        _current.reset(token)
 
 
 class Sweep(Callback):
     """Checks all jobs of a sweep before the first one starts, and opens the parent run that they are shown below."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        current = _current.get()
         try:
-            parent = _begin(config, root=_root(config))
+            current.sweep = _open_sweep(config, root=_root(config))
         except Exception as error:
             raise RefusedError(error) from error
+        current.has_begun = True
         with read_write(config), open_dict(config):
-            config.hydra.overrides.task.append(f"tracking.parent={parent}")
+            config.hydra.overrides.task.append(f"tracking.parent={current.sweep.parent.id}")
             if config.objective and not any("max_failure_rate" in given for given in config.hydra.overrides.hydra):
                 config.hydra.sweeper.max_failure_rate = 1.0  # Optuna's: a trial that diverges would end the search for good
 
@@ -77,48 +126,24 @@ class Evaluations(Callback):
     """Checks all evaluations of a multirun before the first one starts."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        current = _current.get()
+
+        def has_same_training(_: "Components", plain: Mapping[str, Any]) -> None:
+            refuse_another_training(plain, current.trained)
+
         try:
             planned = plan(config)
             if not planned.are_all:
                 raise ParameterError("hydra/sweeper: an evaluation has no objective to search for; list the values instead")
-            _checked(config, planned, lambda _, plain: refuse_another_training(plain, offered()), _root(config))
+            check_multirun(config, planned, has_same_training, _root(config))
         except Exception as error:
             raise RefusedError(error) from error
         remember_gpus()
-        _begun.append(None)
+        current.has_begun = True
 
 
-def has_begun() -> bool:
-    """Whether this process has begun a multirun that it has not concluded."""
-    return bool(_begun)
-
-
-def end() -> None:
-    """Conclude the multirun that this process has begun, if it has."""
-    sweep = _begun.pop() if _begun else None
-    if sweep is None:
-        return
-    from ratespike.sweeps.finish import UnfinishedError, conclude
-
-    cause = sys.exc_info()[1]
-    try:
-        with sweep.tracked:
-            n_finished, n_jobs = conclude(sweep.parent, sweep.root, sweep.expected, sweep.goals, ended_early=cause is not None)
-            if isinstance(cause, SystemExit) and cause.code == INTERRUPTED:
-                print(f"interrupted: {n_finished} of {n_jobs} jobs have finished; the same command goes on", file=sys.stderr)
-                raise KeyboardInterrupt  # the parent run is KILLED
-            if isinstance(cause, Exception):
-                raise cause
-            if cause is not None:
-                raise UnfinishedError(str(cause).removeprefix("error: "))
-    except UnfinishedError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-
-
-def _begin(config: DictConfig, root: Path) -> str:
-    """Check the jobs, open the parent run; its id."""
+def _open_sweep(config: DictConfig, root: Path) -> OpenSweep:
+    """Check all jobs, then open the parent run; raises `ParameterError` if a job cannot run."""
     if config.resume is not None:
         raise ParameterError(f"resume={config.resume}: goes on with a single run; the command of a sweep resumes by itself")
     planned = plan(config)
@@ -128,7 +153,7 @@ def _begin(config: DictConfig, root: Path) -> str:
         for goal in goals:
             goal.check(components.neurons)
 
-    configurations = _checked(config, planned, measures_goals, root)
+    configurations = check_multirun(config, planned, measures_goals, root)
 
     from ratespike.pipeline import summary
     from ratespike.pipeline.fingerprint import config_hash
@@ -139,45 +164,62 @@ def _begin(config: DictConfig, root: Path) -> str:
     summary.quiet()
     remember_gpus()
     hashes = tuple(config_hash(configuration) for configuration in configurations)
-    identity = json.dumps(sorted(hashes) if planned.are_all else [hashes[0], *planned.overrides])
-    longest = max(configuration["n_steps"] for configuration in configurations) if planned.are_all else 0
-    sweep = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    context = SweepContext(sweep, planned.swept, longest, config.tracking.experiment)
+    context = SweepContext(
+        sweep=_sweep_hash(planned, hashes),
+        swept=planned.swept,
+        longest=_longest_simulation(planned, configurations),
+        experiment=config.tracking.experiment,
+    )
     parent = open_parent(runs.connect(address.resolve(config.tracking.uri, root)), planned.name, context)
     tracked = ExitStack()
     tracked.enter_context(track(parent, root, system_metrics=False))
-    _begun.append(_Begun(parent, root, hashes if planned.are_all else None, goals, tracked))
-    return parent.id
+    return OpenSweep(parent, root, hashes if planned.are_all else None, goals, tracked)
 
 
-def _checked(config: DictConfig, planned: Plan, further: Check, root: Path) -> list[dict[str, Any]]:
-    """The configurations of the jobs, each of which the launcher can start and can run; raises `ParameterError`."""
-    launcher = config.hydra.launcher
-    _check_is_installed(launcher._target_)
-    address.check(address.resolve(config.tracking.uri, root), exists=False)
-    configurations = check_jobs(config, planned, further, root)
-    _check_ranks(launcher, [TrainerConfig(**configuration["trainer"]) for configuration in configurations])
-    return configurations
+def _sweep_hash(planned: SweepPlan, hashes: tuple[str, ...]) -> str:
+    """The same for the same jobs, so that the same command finds its parent run again; of a search, for the same overrides."""
+    identity = sorted(hashes) if planned.are_all else [hashes[0], *planned.overrides]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
 
-def _check_ranks(launcher: DictConfig, trainers: Sequence[TrainerConfig]) -> None:
-    """Refuse jobs of several processes that nobody would make one job of."""
-    tasks = launcher.get("tasks_per_node") or 1
-    if distributed.n_ranks() > 1:
-        what = f"SLURM has started {distributed.n_ranks()} processes of this sweep"
-        raise ParameterError(f"-m: {what}; start one, and hydra/launcher=submitit_slurm starts those of its jobs")
-    if tasks > 1 and not launcher._target_.endswith("SlurmLauncher"):
-        raise ParameterError(f"hydra.launcher.tasks_per_node={tasks}: only SLURM has such; take trainer.devices={tasks}")
-    if tasks > 1:
-        for trainer in trainers:
-            distributed.check(trainer, tasks)
+def _longest_simulation(planned: SweepPlan, configurations: list[dict[str, Any]]) -> int:
+    """The largest `n_steps` of all jobs, in steps; 0 if the jobs are not known before."""
+    if not planned.are_all:
+        return 0
+    return max(int(configuration["n_steps"]) for configuration in configurations)
 
 
-def _check_is_installed(launcher: str) -> None:
-    """Refuse a launcher whose configuration is ours but whose package is not there."""
-    package = re.fullmatch(r"hydra_plugins\.hydra_(\w+)_launcher\..*", launcher)
-    if package and not util.find_spec(f"hydra_plugins.hydra_{package[1]}_launcher"):
-        raise ParameterError(f"hydra/launcher: {launcher} is not installed; pip install -e '.[{package[1]}]'")
+def _conclude(sweep: OpenSweep, reason: BaseException | None) -> None:
+    """Settle the parent run: FINISHED, KILLED by an interruption, or FAILED with the reason, which is raised again.
+
+    Args:
+        sweep: whose jobs have ended.
+        reason: what ended them early; None if they ran to their end.
+
+    Raises:
+        UnfinishedError: not all jobs have finished.
+    """
+    from ratespike.sweeps.finish import finish
+
+    with sweep.tracked:
+        n_finished, n_jobs = finish(sweep.parent, sweep.root, sweep.expected, sweep.goals, ended_early=reason is not None)
+        if isinstance(reason, KeyboardInterrupt):
+            print(f"interrupted: {n_finished} of {n_jobs} jobs have finished; the same command goes on", file=sys.stderr)
+        if reason is not None:
+            raise reason
+
+
+def _reason(cause: BaseException) -> BaseException:
+    """What ended a multirun that had begun, as an interruption or an error whose message says what to do."""
+    if isinstance(cause, SystemExit) and cause.code == INTERRUPTED:
+        return KeyboardInterrupt()
+    if isinstance(cause, SystemExit):
+        return UnfinishedError(str(cause.code).removeprefix("error: "))
+    if isinstance(cause, (KeyboardInterrupt, *_KNOWN_ERRORS)):
+        return cause
+    first_line = next(iter(str(cause).strip().splitlines()), "")[:300]
+    why = f"{type(cause).__name__}: {first_line}"
+    return UnfinishedError(f"the launcher gave up ({why}); mend that and give the same command again")
 
 
 def _root(config: DictConfig) -> Path:

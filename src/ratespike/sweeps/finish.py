@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from ratespike.analysis import plots, report, terminal
 from ratespike.analysis.statistics import non_dominated
 from ratespike.config.job import Job
 from ratespike.config.schemas import RunConfig
+from ratespike.sweeps.errors import UnfinishedError
 from ratespike.sweeps.objective import Objective, value_of
 from ratespike.tracking import address, runs
 from ratespike.tracking.description import note
@@ -25,11 +27,7 @@ STEPS_COMPARED, ROWS = (5, 10, 20, 30), 40
 _PATIENCE = 30  # seconds, for jobs that are being interrupted
 
 
-class UnfinishedError(Exception):
-    """Some jobs of a sweep did not finish."""
-
-
-def conclude(
+def finish(
     parent: Run, root: Path, expected: tuple[str, ...] | None, goals: Sequence[Objective], *, ended_early: bool
 ) -> tuple[int, int]:
     """Settle the statuses of a sweep's jobs and keep their comparison with the parent.
@@ -53,17 +51,33 @@ def conclude(
         words = _keep_best(parent, finished, goals, len(jobs))
         note(parent, words)
         _keep_comparison(parent)
-        print(re.sub(r"\[(.+?)\]\(\S+\)", r"\1", words))
-    done = {job.data.tags.get(CONFIG_HASH) for job in finished}
-    n_jobs = len(set(expected)) if expected else len(jobs)
-    n_missing = len(set(expected) - done) if expected else n_jobs * (not finished)  # of trials some may fail
-    n_finished = n_jobs - n_missing if expected else len(finished)
+        print(re.sub(r"\[(.+?)\]\(\S+\)", r"\1", words))  # without the links, which the terminal does not show
+    n_finished, n_jobs = _count(jobs, finished, expected)
     parent.metrics({"sweep/jobs": n_jobs, "sweep/finished": n_finished})
-    if n_missing and not ended_early:
-        errors = [f"{job.info.run_name}: {job.data.tags[ERROR]}" for job in jobs if ERROR in job.data.tags]
-        first = f"; {errors[0]}" if errors else ""
-        raise UnfinishedError(f"{n_missing} of {n_jobs} jobs did not finish{first}; the same command tries them again")
+    some_trial_finished = expected is None and bool(finished)  # of a search, whose trials may fail
+    if n_finished < n_jobs and not some_trial_finished and not ended_early:
+        n_missing = n_jobs - n_finished
+        raise UnfinishedError(
+            f"{n_missing} of {n_jobs} jobs did not finish{_first_error(jobs)}; the same command tries them again"
+        )
     return n_finished, n_jobs
+
+
+def _count(jobs: Sequence[Entity], finished: Sequence[Entity], expected: tuple[str, ...] | None) -> tuple[int, int]:
+    """How many jobs have finished, of how many; jobs of the same configuration are one."""
+    if expected is None:
+        return len(finished), len(jobs)
+    wanted = set(expected)
+    done = {job.data.tags.get(CONFIG_HASH) for job in finished}
+    return len(wanted & done), len(wanted)
+
+
+def _first_error(jobs: Sequence[Entity]) -> str:
+    """The error of the first job that has one, for the line that reports the sweep's."""
+    for job in jobs:
+        if ERROR in job.data.tags:
+            return f"; {job.info.run_name}: {job.data.tags[ERROR]}"
+    return ""
 
 
 def _keep_best(parent: Run, finished: list[Entity], goals: Sequence[Objective], n_jobs: int) -> str:
@@ -84,29 +98,44 @@ def _keep_best(parent: Run, finished: list[Entity], goals: Sequence[Objective], 
 
 
 def _keep_front(parent: Run, finished: list[Entity], goals: Sequence[Objective], n_jobs: int) -> str:
-    runs_of = [Run(parent.client, run.info.run_id, parent.experiment) for run in finished]
-    every = np.array([[value_of(run, goal.metric) for goal in goals] for run in runs_of])
-    is_number = np.isfinite(every).all(axis=1)  # a diverged loss is none
-    if not is_number.any():
+    """The best trials of a search and a figure of all of them, kept with the parent; returns the lines to report."""
+    reached, trials = _reached(parent, finished, goals)  # (trials, objectives)
+    if not trials:
         return "No trial has reached a number."
-    values, finished = every[is_number], [run for run, known in zip(finished, is_number, strict=True) if known]
-    upwards = values * [1 if goal.maximize else -1 for goal in goals]
-    best = non_dominated(upwards) if len(goals) > 1 else np.arange(len(finished)) == upwards[:, 0].argmax()
-    if len(goals) == 1:
-        figure = plots.one_objective(values[:, 0], goals[0].metric, goals[0].maximize)
-    else:
-        names = [run.info.run_name if is_best else None for run, is_best in zip(finished, best, strict=True)]
-        figure = plots.pareto_front(values, [(goal.metric, goal.maximize) for goal in goals], names)
-    parent.figure("objectives", figure)
-    lines = [
-        f"- {_linked(run)}: {', '.join(f'{goal.metric} {value:.6g}' for goal, value in zip(goals, own, strict=True))}"
-        for run, own, is_best in zip(finished, values, best, strict=True)
-        if is_best
-    ]
-    first = finished[int(np.lexsort((~best, -upwards[:, 0]))[0])]
-    parent.tags({BEST_RUN: first.info.run_id})
+    sign = np.array([1 if goal.maximize else -1 for goal in goals])
+    upwards = reached * sign
+    is_best = non_dominated(upwards) if len(goals) > 1 else np.arange(len(trials)) == upwards[:, 0].argmax()
+    parent.figure("objectives", _objectives_figure(reached, trials, goals, is_best))
+    lines = []
+    for trial, values, best in zip(trials, reached, is_best, strict=True):
+        if best:
+            words = ", ".join(f"{goal.metric} {value:.6g}" for goal, value in zip(goals, values, strict=True))
+            lines.append(f"- {_linked(trial)}: {words}")
+    highest_first = np.lexsort((~is_best, -upwards[:, 0]))  # in the first objective; of equal ones, one of the front
+    parent.tags({BEST_RUN: trials[int(highest_first[0])].info.run_id})
     words = "Best" if len(goals) == 1 else "No other is better in all objectives than"
-    return "\n".join([f"{len(finished)} of {n_jobs} trials. {words}, on the validation images:", "", *lines])
+    heading = f"{len(trials)} of {n_jobs} trials. {words}, on the validation images:"
+    return "\n".join([heading, "", *lines])
+
+
+def _reached(parent: Run, finished: list[Entity], goals: Sequence[Objective]) -> tuple[np.ndarray, list[Entity]]:
+    """The objectives that trials have reached, shape (trials, objectives), and those trials: a diverged loss is no number."""
+    rows = []
+    trials = []
+    for found in finished:
+        run = Run(parent.client, found.info.run_id, parent.experiment)
+        values = [value_of(run, goal.metric) for goal in goals]
+        if np.isfinite(values).all():
+            rows.append(values)
+            trials.append(found)
+    return np.array(rows), trials
+
+
+def _objectives_figure(reached: np.ndarray, trials: list[Entity], goals: Sequence[Objective], is_best: np.ndarray) -> Figure:
+    if len(goals) == 1:
+        return plots.one_objective(reached[:, 0], goals[0].metric, goals[0].maximize)
+    names = [trial.info.run_name if best else None for trial, best in zip(trials, is_best, strict=True)]
+    return plots.pareto_front(reached, [(goal.metric, goal.maximize) for goal in goals], names)
 
 
 def _linked(run: Entity) -> str:

@@ -13,31 +13,35 @@ from ratespike.config.schemas import Config, RunConfig
 from ratespike.execution import distributed
 from ratespike.execution.devices import leased
 from ratespike.execution.job_process import INTERRUPTED, run_in_own_process
+from ratespike.sweeps.errors import JobFailedError
 from ratespike.sweeps.objective import is_done, reached
 
 _SLURM_KILLS_AFTER = 600  # seconds, at most; KillWait says
-
-
-class JobFailedError(Exception):
-    """A job of a multirun that is no sweep with a parent run, or of a search, has failed; it has said why."""
 
 
 def run_job(task: Callable[[Job[Any]], None], job: Job[Any]) -> list[float] | float | None:
     """One job of a multirun, in a process of its own; whatever happens to it, the others go on.
 
     Returns:
-        What it has reached, if the multirun is a search, whether now or before.
+        The objectives that it has reached, now or before, if the multirun is a search; else None.
 
     Raises:
         JobFailedError: it has failed, and no sweep's conclusion will say so. Hydra raises it when the others have ended.
     """
     is_of_sweep = isinstance(job.config, Config)
-    code = 0 if is_of_sweep and is_done(job) else _in_own_process(task, job)
     is_search = is_of_sweep and job.config.objective is not None
-    value = reached(job) if is_search and code == 0 else None
-    if (is_search and value is None) or (code != 0 and not is_of_sweep):
-        raise JobFailedError(f"job #{job.number} of this multirun has no result; the same command tries it again")
-    return value
+    exit_code = 0
+    if not (is_of_sweep and is_done(job)):
+        exit_code = _in_own_process(task, job)
+    failed = JobFailedError(f"job #{job.number} of this multirun has no result; the same command tries it again")
+    if is_search:
+        value = reached(job) if exit_code == 0 else None
+        if value is None:
+            raise failed
+        return value
+    if exit_code != 0 and not is_of_sweep:
+        raise failed
+    return None
 
 
 def _in_own_process(task: Callable[[Job[Any]], None], job: Job[Any]) -> int:

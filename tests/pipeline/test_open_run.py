@@ -5,16 +5,19 @@ from pathlib import Path
 
 import hydra
 import pytest
+import torch
 from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 from program import CONF
+from torch import nn
 
 from ratespike.config.job import Job
 from ratespike.config.schemas import CompareConfig, Config, check
 from ratespike.parameters import ParameterError
 from ratespike.pipeline import fingerprint
-from ratespike.pipeline.run import _interrupted_run, _open_run
-from ratespike.sweeps.run_job import JobFailedError, run_job
+from ratespike.pipeline.open_run import _interrupted_run, _run_of_sweep, digest
+from ratespike.sweeps.errors import JobFailedError
+from ratespike.sweeps.run_job import run_job
 from ratespike.tracking.runs import Run, connect
 from ratespike.tracking.sweeps import SweepContext, children, open_parent
 
@@ -43,7 +46,7 @@ def job(tmp_path: Path, parent: Run) -> Callable[..., Job[Config]]:
 
 
 def opened(job: Job[Config], client: MlflowClient) -> Run:
-    run = _open_run(job, client, SWEEP)
+    run = _run_of_sweep(job, client, SWEEP)
     assert run is not None
     return run
 
@@ -77,7 +80,7 @@ def test_a_finished_job_is_not_done_again(
     first = opened(job("seed=1"), client)
     client.set_terminated(first.id, "FINISHED")
     monkeypatch.setattr(fingerprint, "_sources", lambda names: "edited")
-    assert _open_run(job("seed=1"), client, SWEEP) is None
+    assert _run_of_sweep(job("seed=1"), client, SWEEP) is None
 
 
 def test_a_failing_job_that_no_sweep_concludes_is_told_by_an_exception(tmp_path: Path) -> None:
@@ -86,3 +89,13 @@ def test_a_failing_job_that_no_sweep_concludes_is_told_by_an_exception(tmp_path:
 
     with pytest.raises(JobFailedError, match="job #3 of this multirun has no result"):
         run_job(fail, Job(CompareConfig(), {}, [], tmp_path, number=3))
+
+
+def test_a_simulation_is_known_by_the_weights_that_it_was_of() -> None:
+    """A checkpoint's file or a run's name may stand for another network later."""
+    network = nn.Sequential(nn.Linear(3, 2), nn.Conv2d(1, 1, 3).to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+    before = digest(network.state_dict())
+    assert digest({name: weights.clone() for name, weights in reversed(network.state_dict().items())}) == before
+    with torch.no_grad():
+        network[0].weight[0, 0] += 1e-6
+    assert digest(network.state_dict()) != before

@@ -1,0 +1,63 @@
+"""Hydra's errors, which take several lines and name its classes, as the one line that a user needs."""
+
+import re
+from pathlib import Path
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ratespike.parameters import ParameterError, nearest
+
+BAD_INPUT = (HydraException, OmegaConfBaseException, ParameterError)
+_ABOUT_CLASSES = re.compile(r"full_key|object_type|reference_type|To append|See http")
+
+
+def explain(error: Exception, root: Path, config_name: str) -> str:
+    """The message of one of `BAD_INPUT` in one line, with the nearest names where a name was not found.
+
+    Args:
+        error: what Hydra, OmegaConf or a check of ours raised.
+        root: the repository root.
+        config_name: of the command's configuration.
+    """
+    text = _in_one_line(error)
+    option = re.search(r"Could not find '([\w/]+)/([^/']+)'", text)
+    if option:
+        return _unknown_option(text, option[1], option[2], root)
+    key = re.search(r"Could not override '([^']+)'", text)
+    if key is None or key[1].startswith("hydra."):
+        return text
+    is_group_of_training = config_name == "config" and (root / "conf" / key[1]).is_dir()
+    if is_group_of_training:
+        return f"{key[1]}: is not among the defaults; give +{key[1]}= with a plus"
+    return _unknown_key(text, key[1], root, config_name)
+
+
+def _in_one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines()]
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        lines.append(str(error.__cause__).splitlines()[0])
+    return " ".join(line for line in lines if line and not _ABOUT_CLASSES.match(line))
+
+
+def _unknown_option(text: str, group: str, option: str, root: Path) -> str:
+    """`neuron=typo`: the group's options are the files of its folder; those of Hydra's plugins stand in Hydra's message."""
+    message, _, available = text.partition(" Available options")
+    options = [path.stem for path in (root / "conf" / group).glob("*.yaml")]
+    if group.startswith("hydra/"):
+        message += ", or its extra is not installed (docs/many_devices.md)"
+        options = available.partition(":")[2].partition(" Config")[0].split()
+    return f"{message}: {nearest(option, options)}"
+
+
+def _unknown_key(text: str, key: str, root: Path, config_name: str) -> str:
+    """`neuron.tau_rcc=1`: the keys that the configuration has by default beside it."""
+    group, _, name = key.rpartition(".")
+    with hydra.initialize_config_dir(str(root / "conf"), version_base="1.3"):
+        config = hydra.compose(config_name)
+    beside = OmegaConf.select(config, group) if group else config
+    if not isinstance(beside, DictConfig):  # no such group either
+        beside = config
+    return f"{text}: {nearest(name, [str(known) for known in beside])}"
