@@ -24,7 +24,7 @@ import torch
 from problem import BATCH, IMAGES, ROOT, STEPS, WEIGHTS, Problem, load
 
 from ratespike import simulate
-from ratespike.metrics import Comparison
+from ratespike.metrics import RateVsSpike
 
 PEER_IMAGES = 200
 TORCH = ("torch", "numpy")  # in the versions of constraints.txt
@@ -115,7 +115,7 @@ def ratespike(problem: Problem, rates: torch.Tensor) -> Run:
     """Spikes with all statistics of `test`; `rates` are the rate mode's outputs, which they are compared with."""
     parts = range(0, len(problem.images), BATCH)
     neurons = simulate(problem.network, problem.images[:1], 1).neurons
-    comparison = Comparison(STEPS, 0.001, 10, neurons)
+    comparison = RateVsSpike(STEPS, 0.001, 10, neurons)
     began = time.perf_counter()
     for first in parts:
         batch = slice(first, first + BATCH)

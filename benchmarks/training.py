@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ratespike.data import MNIST, Splits
-from ratespike.metrics import Comparison
+from ratespike.metrics import RateVsSpike
 from ratespike.neurons import LIF
 from ratespike.pipeline.classifier import Classifier
 from ratespike.pipeline.datamodule import DataModule
@@ -54,7 +54,7 @@ def plain_loop(model: nn.Module, splits: Splits) -> None:
 
 def lightning(model: nn.Module, splits: Splits) -> None:
     """One epoch of the program's training."""
-    comparison = Comparison(1, 0.001, 10, {}, None)
+    comparison = RateVsSpike(1, 0.001, 10, {}, None)
     classifier = Classifier(model, Adam(lr=LEARNING_RATE), partial(simulate, n_steps=1), comparison, 10, 0, {})
     trainer = Trainer(
         max_epochs=1,

@@ -22,7 +22,7 @@ Settings = Mapping[str, Value]
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredRun:
     """A run and what is compared of it."""
 
     record: Record
@@ -43,7 +43,7 @@ class Group:
 
     name: str
     parameters: Settings
-    runs: tuple[Measured, ...]
+    runs: tuple[MeasuredRun, ...]
     estimates: Mapping[str, Estimate]
     is_pareto_best: bool = False
 
@@ -102,7 +102,7 @@ def compare(records: Sequence[Record], steps: Collection[int], read_curve: ReadC
     for settings, runs in zip(all_settings, parts.values(), strict=True):
         own = {name: settings[name] for name in varying if name in settings}
         name = describe({name: own[name] for name in together if name in own}, short) or "all runs"
-        measured = tuple(Measured(record, measures(record, steps, read_curve)) for record in runs)
+        measured = tuple(MeasuredRun(record, measures(record, steps, read_curve)) for record in runs)
         groups.append(Group(name, own, measured, _estimates(measured)))
     ranked = tuple(sorted(_mark_pareto_best(groups), key=_rank))
     return Comparison(ranked, tuple(together), together, short, len(records) - len(kept))
@@ -159,7 +159,7 @@ def _together(varying: Sequence[str], all_settings: Sequence[Settings]) -> dict[
     return {name: tuple(others) for name, *others in by_pattern.values()}
 
 
-def _estimates(runs: Sequence[Measured]) -> dict[str, Estimate]:
+def _estimates(runs: Sequence[MeasuredRun]) -> dict[str, Estimate]:
     names = dict.fromkeys(name for run in runs for name in run.measures)
     return {name: estimate([run.measures[name] for run in runs if name in run.measures]) for name in names}
 

@@ -1,18 +1,22 @@
 """A comparison as tables: the groups for people, the runs for programs."""
 
 import csv
+import functools
 import io
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ratespike.analysis.groups import SEEDS, Comparison, Group
-from ratespike.analysis.runs import after, firing_rates, n_steps
+from ratespike.analysis.groups import SEEDS, Comparison, Group, MeasuredRun
+from ratespike.analysis.runs import SECONDS, layers, n_steps
 from ratespike.analysis.statistics import Estimate
-from ratespike.analysis.values import parse, show
+from ratespike.analysis.values import Value, parse, show
+from ratespike.metrics import Metric, Unit, names
+from ratespike.metrics.names import in_steps
 
-LAYERS_SHOWN = 4  # of more, only the lowest and the highest rate are shown
+LAYERS_SHOWN = 4  # of more, only the lowest and the highest value are shown
 MARK = "★"
+_SECONDS = Unit("", mean_digits=3)
 
 
 @dataclass(frozen=True)
@@ -25,23 +29,64 @@ class Column:
 
 
 def columns(comparison: Comparison, steps: Collection[int]) -> list[Column]:
-    """The columns of the groups' table, with the spiking accuracy after each of `steps` that a run has reached."""
-    last = {n_steps(run.record) for group in comparison.groups for run in group.runs}
-    (ended,) = last if len(last) == 1 else (None,)
-    reached = [step for step in steps if any(after(step) in group.estimates for group in comparison.groups)]
-    at_end = "last step" if ended is None else f"{ended} steps"
-    return [
-        Column("group", lambda group: f"{MARK} {group.name}" if group.is_pareto_best else group.name),
-        Column("runs", lambda group: str(len(group.runs))),
-        _number("rates (%)", "rate_accuracy", scale=100),
-        *(_accuracy_after(step) for step in reached if step != ended),
-        _number(f"spikes, {at_end} (%)", "spiking_accuracy", scale=100),
-        _number("gap (points)", "accuracy_gap", scale=100),
-        *([_number("steps until an early exit", "mean_steps", digits=3)] if _some_exit_early(comparison) else []),
-        Column("firing rate by layer (Hz)", _firing_rates, may_be_left_out=True),
-        _number("synaptic operations an image (million)", "synaptic_operations", scale=1e-6, digits=3),
-        _number("seconds", "seconds", digits=3, may_be_left_out=True),
-    ]
+    """The columns of the groups' table: name, number of runs, each metric that some run has, seconds.
+
+    Args:
+        comparison: of at least one group.
+        steps: after which the spiking accuracy has a column too, as far as a run has reached them.
+    """
+    shown = [Column("group", _marked_name), Column("runs", lambda group: str(len(group.runs)))]
+    for metric in _metrics_shown(comparison):
+        shown.extend(_columns_of(metric, comparison, steps))
+    shown.append(Column(SECONDS, functools.partial(_mean, SECONDS, _SECONDS), may_be_left_out=True))
+    return shown
+
+
+def _columns_of(metric: Metric, comparison: Comparison, steps: Collection[int]) -> Iterator[Column]:
+    """The column of a metric; before it, if its values after fewer steps are shown too, one for each of `steps`."""
+    may_be_left_out = metric.in_groups != "always"
+    if metric.per_layer:
+        yield Column(metric.header, functools.partial(_means_of_layers, metric), may_be_left_out)
+    elif metric.over_steps:
+        ended = _steps_of_all(comparison)
+        for step in steps:
+            name = metric.after(step)
+            if step != ended and any(name in group.estimates for group in comparison.groups):
+                cell = functools.partial(_mean, name, metric.unit)
+                yield Column(metric.header_with(f", {in_steps(step)}"), cell, may_be_left_out=True)
+        at_end = "last step" if ended is None else f"{ended} steps"
+        yield Column(metric.header_with(f", {at_end}"), functools.partial(_mean, metric.name, metric.unit), may_be_left_out)
+    else:
+        yield Column(metric.header, functools.partial(_mean, metric.name, metric.unit), may_be_left_out)
+
+
+def _metrics_shown(comparison: Comparison) -> list[Metric]:
+    """The metrics that have a column, because a run has a value that says something."""
+    runs = _runs(comparison)
+    return [metric for metric in names.metrics() if any(_says_something(metric, run) for run in runs)]
+
+
+def _says_something(metric: Metric, run: MeasuredRun) -> bool:
+    """Whether a run has a value of a metric that is worth a column."""
+    if metric.in_groups == "never":
+        return False
+    if metric.per_layer:
+        return bool(layers(metric, run.measures))
+    value = run.measures.get(metric.name)
+    if value is None or metric.shown_if is None:
+        return value is not None
+    return metric.shown_if(value, n_steps(run.record) or 0)
+
+
+def _runs(comparison: Comparison) -> list[MeasuredRun]:
+    """The runs of all groups."""
+    return [run for group in comparison.groups for run in group.runs]
+
+
+def _steps_of_all(comparison: Comparison) -> int | None:
+    """The number of steps that all runs were simulated for; None if they differ or do not say."""
+    found = {n_steps(run.record) for run in _runs(comparison)}
+    return found.pop() if len(found) == 1 else None
 
 
 def notes(comparison: Comparison) -> list[str]:
@@ -57,74 +102,103 @@ def notes(comparison: Comparison) -> list[str]:
     return lines
 
 
+def directions(comparison: Comparison) -> list[str]:
+    """Of which metrics in the groups' table more is better, and of which less."""
+    shown = _metrics_shown(comparison)
+    more = [metric.column_name for metric in shown if metric.more_is_better]
+    less = [metric.column_name for metric in shown if metric.more_is_better is False]
+    lines = [("higher is better", more), ("lower is better", less)]
+    return [f"{words}: {', '.join(which)}" for words, which in lines if which]
+
+
 def heading(comparison: Comparison) -> str:
     """How much is compared."""
-    n_runs, n_groups = sum(len(group.runs) for group in comparison.groups), len(comparison.groups)
+    n_runs = len(_runs(comparison))
+    n_groups = len(comparison.groups)
     return f"{n_runs} run{'s' * (n_runs > 1)} in {n_groups} group{'s' * (n_groups > 1)} alike but for their seeds"
 
 
 def markdown(comparison: Comparison, steps: Collection[int]) -> str:
-    """All groups as a Markdown table with its notes."""
+    """All groups as a Markdown table with its notes; `steps` as in `columns`."""
     shown = columns(comparison, steps)
-    rows = [[column.title for column in shown], ["---", *["---:"] * (len(shown) - 1)]]
-    rows += [[column.cell(group).replace("|", "\\|") for column in shown] for group in comparison.groups]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return "\n\n".join([f"{heading(comparison)}.", table, "\n".join(f"- {note}" for note in notes(comparison))]) + "\n"
+    lines = [_markdown_row([column.title for column in shown]), _markdown_row(["---", *["---:"] * (len(shown) - 1)])]
+    for group in comparison.groups:
+        lines.append(_markdown_row([column.cell(group).replace("|", "\\|") for column in shown]))
+    bullets = [f"- {note}" for note in [*notes(comparison), *directions(comparison)]]
+    return "\n\n".join([f"{heading(comparison)}.", "\n".join(lines), "\n".join(bullets)]) + "\n"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def runs_csv(comparison: Comparison) -> str:
-    """One line a run, groups in their order: id, name, group, the parameters that vary, what is compared (in full units)."""
-    runs = [(group, run) for group in comparison.groups for run in group.runs]
+    """One line a run, groups in their order: id, name, group, the parameters that vary, seeds, what is compared of it.
+
+    The values are as MLflow keeps them: fractions, Hz, counts, seconds.
+    """
+    runs = _runs(comparison)
     parameters = list(comparison.short)
-    seeds = [name for name in SEEDS if any(name in run.record.parameters for _, run in runs)]
-    measures = sorted({name for _, run in runs for name in run.measures}, key=_natural)
+    seeds = [name for name in SEEDS if any(name in run.record.parameters for run in runs)]
+    measures = sorted({name for run in runs for name in run.measures}, key=_natural)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["run_id", "run_name", "group", *parameters, *seeds, *measures])
-    for group, run in runs:
-        settings = [show(group.parameters[name]) if name in group.parameters else "" for name in parameters]
-        drawn = [show(parse(run.record.parameters.get(name, ""))) for name in seeds]
-        values = [show(run.measures[name]) if name in run.measures else "" for name in measures]
-        table.writerow([run.record.id, run.record.name, group.name, *settings, *drawn, *values])
+    for group in comparison.groups:
+        settings = _cells(group.parameters, parameters)
+        for run in group.runs:
+            own_seeds = {name: parse(run.record.parameters.get(name, "")) for name in seeds}
+            values = [*settings, *_cells(own_seeds, seeds), *_cells(run.measures, measures)]
+            table.writerow([run.record.id, run.record.name, group.name, *values])
     return text.getvalue()
 
 
-def _accuracy_after(step: int) -> Column:
-    return _number(f"spikes, {step} step{'s' * (step > 1)} (%)", after(step), scale=100, may_be_left_out=True)
-
-
-def _some_exit_early(comparison: Comparison) -> bool:
-    runs = [run for group in comparison.groups for run in group.runs]
-    return any(run.measures.get("mean_steps", math.inf) < (n_steps(run.record) or 0) for run in runs)
+def _cells(values: Mapping[str, Value] | Mapping[str, float], wanted: Sequence[str]) -> list[str]:
+    """The wanted values, empty where there is none."""
+    return [show(values[name]) if name in values else "" for name in wanted]
 
 
 def _natural(name: str) -> tuple[str, int, str]:
-    """Step 5 before step 10."""
+    """Key of an order in which step 5 stands before step 10."""
     before, _, rest = name.partition("/")
     digits = rest.split("_")[0]
     return before, int(digits) if digits.isdigit() else 0, rest
 
 
-def _number(title: str, measure: str, scale: float = 1.0, digits: int | None = None, may_be_left_out: bool = False) -> Column:
-    """A column of estimates, with two decimals or so many significant digits."""
-
-    def cell(group: Group) -> str:
-        found = group.estimates.get(measure)
-        return "" if found is None else _plus_minus(found, scale, digits)
-
-    return Column(title, cell, may_be_left_out)
+def _marked_name(group: Group) -> str:
+    return f"{MARK} {group.name}" if group.is_pareto_best else group.name
 
 
-def _plus_minus(found: Estimate, scale: float, digits: int | None) -> str:
-    mean = found.mean * scale
-    decimals = 2 if digits is None else max(0, digits - 1 - (math.floor(math.log10(abs(mean))) if mean else 0))
+def _mean(measure: str, unit: Unit, group: Group) -> str:
+    """The cell of a group: the mean over its runs and the half width of the interval; empty if no run has the measure."""
+    found = group.estimates.get(measure)
+    return "" if found is None else _plus_minus(found, unit)
+
+
+def _plus_minus(found: Estimate, unit: Unit) -> str:
+    mean = found.mean * unit.scale
+    decimals = _decimals(mean, unit)
     half_width = found.half_width
-    return f"{mean:.{decimals}f}" + ("" if half_width is None else f" ± {half_width * scale:.{decimals}f}")
+    if half_width is None:
+        return f"{mean:.{decimals}f}"
+    return f"{mean:.{decimals}f} ± {half_width * unit.scale:.{decimals}f}"
 
 
-def _firing_rates(group: Group) -> str:
-    """Mean rates of the layers in their order; they cannot be averaged, as a run does not tell how large its layers are."""
-    rates: Sequence[float] = [group.estimates[name].mean for name in firing_rates(group.estimates)]
-    if len(rates) > LAYERS_SHOWN:
-        return f"{min(rates):.1f} to {max(rates):.1f}"
-    return ", ".join(f"{rate:.1f}" for rate in rates)
+def _decimals(mean: float, unit: Unit) -> int:
+    """With how many decimals a mean is written."""
+    if unit.mean_digits is None:
+        return unit.decimals
+    before_the_point = 1 + math.floor(math.log10(abs(mean))) if mean else 1
+    return max(0, unit.mean_digits - before_the_point)
+
+
+def _means_of_layers(metric: Metric, group: Group) -> str:
+    """Means of the layers in their order; they cannot be averaged, as a run does not keep how large its layers are."""
+    means = [group.estimates[name].mean * metric.unit.scale for name in layers(metric, group.estimates)]
+    if len(means) > LAYERS_SHOWN:
+        means_shown = [min(means), max(means)]
+        separator = " to "
+    else:
+        means_shown = means
+        separator = ", "
+    return separator.join(f"{mean:.{metric.unit.decimals}f}" for mean in means_shown)

@@ -1,4 +1,8 @@
-"""Metrics with a value at each time step."""
+"""Accumulators with a value for each time step.
+
+Each is a torchmetrics `Metric`: it adds up batches, and over processes, and holds sums and counts only, so that the result does
+not depend on how the images were divided.
+"""
 
 from typing import Any
 
@@ -10,6 +14,10 @@ from torchmetrics import Metric
 
 class MeanAtEveryStep(Metric):
     """Mean over images of a quantity that each image has at each step, such as spikes or synaptic operations.
+
+    Args:
+        n_steps: of the simulations.
+        options: of `torchmetrics.Metric`.
 
     Example:
         >>> metric = MeanAtEveryStep(n_steps=2)
@@ -33,12 +41,16 @@ class MeanAtEveryStep(Metric):
         self.images += values.shape[1]
 
     def compute(self) -> Float[Tensor, " time"]:
-        """The means."""
+        """The means over all images so far."""
         return self.total / self.images
 
 
 class AccuracyAtEveryStep(MeanAtEveryStep):
     """Fraction of images whose prediction is right, at each step: the accuracy of a simulation that ends there.
+
+    Args:
+        n_steps: of the simulations.
+        options: of `torchmetrics.Metric`.
 
     Shape:
         predictions (time, batch), labels (batch,).
@@ -57,6 +69,11 @@ class AccuracyAtEveryStep(MeanAtEveryStep):
 
 class ConfusionAtEveryStep(Metric):
     """How many images of each class were predicted as which, at each step.
+
+    Args:
+        n_steps: of the simulations.
+        classes: number of classes.
+        options: of `torchmetrics.Metric`.
 
     Shape:
         predictions (time, batch), labels (batch,); the counts (time, classes, classes), true classes in rows.
@@ -79,9 +96,10 @@ class ConfusionAtEveryStep(Metric):
     def update(self, predictions: Int[Tensor, "time batch"], labels: Int[Tensor, " batch"]) -> None:
         """Add a batch."""
         n_steps, classes, _ = self.counts.shape
-        cells = labels * classes + predictions + torch.arange(n_steps, device=labels.device).unsqueeze(1) * classes**2
+        steps = torch.arange(n_steps, device=labels.device).unsqueeze(1)  # (time, 1)
+        cells = steps * classes**2 + labels * classes + predictions  # (time, batch), places in the flattened counts
         self.counts += torch.bincount(cells.flatten(), minlength=self.counts.numel()).reshape(self.counts.shape)
 
     def compute(self) -> Int[Tensor, "time classes classes"]:
-        """The counts."""
+        """The counts over all images so far."""
         return self.counts

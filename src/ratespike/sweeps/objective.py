@@ -1,4 +1,7 @@
-"""What a search by Optuna is after: one measure of the validation images, or several."""
+"""What a search by Optuna optimises: one metric of the validation images, or several.
+
+Which metrics there are, and in which direction each is better, stands in `ratespike.metrics.names`.
+"""
 
 import math
 from collections.abc import Collection, Sequence
@@ -6,68 +9,121 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ratespike.config.job import Job
+from ratespike.metrics import Metric, names
 from ratespike.parameters import ParameterError, nearest
 
 if TYPE_CHECKING:
     from ratespike.tracking.runs import Entity, Run
 
-MORE_IS_BETTER = {
-    **dict.fromkeys(("val/spiking_accuracy", "val/rate_accuracy", "val/agreement"), True),
-    **dict.fromkeys(("val/accuracy_gap", "val/synaptic_operations", "val/mean_steps", "val/loss"), False),
-}
-_RATE_OF = "val/firing_rate_hz/"
+VALIDATION = "val/"  # before a metric's name: of the validation images
 _EXAMPLE = "objective=[val/spiking_accuracy,val/synaptic_operations] hydra.sweeper.direction=[maximize,minimize]"
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A metric, and whether more of it is better."""
+    """One thing that a search optimises.
+
+    Attributes:
+        metric: by its name in MLflow.
+        maximize: whether more of it is better.
+    """
 
     metric: str
     maximize: bool
 
     def check(self, layers: Collection[str]) -> None:
-        """Raise `ParameterError` if it is the firing rate of none of the network's neuron layers."""
-        layer = self.metric.removeprefix(_RATE_OF)
-        if layer != self.metric and layer not in layers:
+        """Raise `ParameterError` if it is the value of a layer, such as a firing rate, and the network has no such layer."""
+        name = self.metric.removeprefix(VALIDATION)
+        metric = names.find(name)
+        layer = None if metric is None else metric.of_layer(name)
+        if layer is not None and layer not in layers:
             raise ParameterError(f"objective={self.metric}: the network has no neurons of this name; {nearest(layer, layers)}")
 
 
-def objectives(names: Any, sweeper: Any) -> tuple[Objective, ...]:
+def objectives(wanted: Any, sweeper: Any) -> tuple[Objective, ...]:
     """The objectives of a multirun, none for a sweep.
 
     Args:
-        names: the configuration's `objective`.
-        sweeper: Hydra's configuration of its sweeper.
+        wanted: the configuration's `objective`: a name, a list of names or None.
+        sweeper: Hydra's configuration of its sweeper; that of a search has a `direction`.
 
     Raises:
-        ParameterError: one of them cannot be an objective, or they are not one for each direction.
+        ParameterError: one of them cannot be an objective, they are not one for each direction, or a direction leads to
+            the worst value.
+
+    Example:
+        >>> from omegaconf import OmegaConf
+        >>> objectives("val/agreement", OmegaConf.create({"direction": "maximize"}))
+        (Objective(metric='val/agreement', maximize=True),)
     """
-    metrics = _metrics(names)
+    metrics = _checked(wanted)
     if "direction" not in sweeper:
         if metrics:
             raise ParameterError(f"objective={','.join(metrics)}: only a search has one; add hydra/sweeper=optuna")
         return ()
-    given = sweeper.direction
-    words = [str(getattr(word, "name", word)) for word in ([given] if not _is_list(given) else given)]
+    directions = [str(getattr(word, "name", word)) for word in _as_list(sweeper.direction)]  # words, or optuna's enum
     if not metrics:
         example = "objective=val/spiking_accuracy hydra.sweeper.direction=maximize"
         raise ParameterError(f"hydra/sweeper: a search needs an objective, for example {example}")
-    if len(metrics) != len(words):
+    if len(metrics) != len(directions):
         raise ParameterError(
-            f"objective={','.join(metrics)}: one is wanted for each of hydra.sweeper.direction={','.join(words)}, "
+            f"objective={','.join(metrics)}: one is wanted for each of hydra.sweeper.direction={','.join(directions)}, "
             f"for example {_EXAMPLE}"
         )
-    goals = tuple(Objective(metric, word == "maximize") for metric, word in zip(metrics, words, strict=True))
-    for goal in goals:
-        if goal.maximize != MORE_IS_BETTER.get(goal.metric, goal.maximize):
-            wrong, right = ("maximize", "minimize") if goal.maximize else ("minimize", "maximize")
-            raise ParameterError(f"objective={goal.metric}: hydra.sweeper.direction={wrong} looks for the worst; give {right}")
-    return goals
+    for metric, direction in zip(metrics, directions, strict=True):
+        _check_direction(metric, direction)
+    return tuple(Objective(metric, word == "maximize") for metric, word in zip(metrics, directions, strict=True))
+
+
+def _checked(wanted: Any) -> list[str]:
+    """The names in the configuration's `objective`, each of which is a metric of the validation images."""
+    metrics = [str(name) for name in _as_list(wanted)]
+    for name in metrics:
+        if name.startswith("test/"):
+            instead = VALIDATION + name.removeprefix("test/")
+            raise ParameterError(f"objective={name}: the test images choose nothing; take {instead}")
+        if _metric(name) is None:
+            raise ParameterError(f"objective={name}: no metric of the validation images; {nearest(name, _known())}")
+    return metrics
+
+
+def _metric(objective: str) -> Metric | None:
+    """The metric that an objective is a value of."""
+    if not objective.startswith(VALIDATION):
+        return None
+    return names.find(objective.removeprefix(VALIDATION))
+
+
+def _known() -> list[str]:
+    """What can be an objective."""
+    known = []
+    for metric in names.metrics():
+        layer = "/<layer>" if metric.per_layer else ""
+        known.append(f"{VALIDATION}{metric.name}{layer}")
+    return known
+
+
+def _check_direction(objective: str, direction: str) -> None:
+    """Refuse to look for the worst value of a metric."""
+    metric = _metric(objective)
+    if metric is None or metric.more_is_better is None:
+        return
+    if (direction == "maximize") != metric.more_is_better:
+        right = "maximize" if metric.more_is_better else "minimize"
+        raise ParameterError(f"objective={objective}: hydra.sweeper.direction={direction} looks for the worst; give {right}")
+
+
+def _as_list(value: Any) -> list[Any]:
+    """None, a value or a list of values, as a list."""
+    if value is None:
+        return []
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return list(value)
+    return [value]
 
 
 def is_done(job: Job[Any]) -> bool:
-    """Whether a job of a sweep has finished before, which is said."""
+    """Whether a job of a sweep has finished before; prints in which run."""
     run = _finished(job)
     if run is not None:
         print(f"#{job.number} {run.info.run_name}: finished before, in run {run.info.run_id}", flush=True)
@@ -75,14 +131,18 @@ def is_done(job: Job[Any]) -> bool:
 
 
 def reached(job: Job[Any]) -> list[float] | float | None:
-    """What a finished job of a search has reached, as its run keeps it; None if it has not finished or that is no number."""
+    """The values of the objectives that a job of a search has reached, one or a list.
+
+    Returns:
+        None if the job has not finished, or if a value is no finite number, as the loss of a diverged training.
+    """
     from ratespike.tracking.runs import Run, connect
 
     found = _finished(job)
     if found is None:
         return None
     run = Run(connect(_uri(job)), found.info.run_id, job.config.tracking.experiment)
-    values = [value_of(run, metric) for metric in _metrics(job.config.objective)]
+    values = [value_of(run, metric) for metric in _checked(job.config.objective)]
     if not all(map(math.isfinite, values)):
         return None
     return values[0] if len(values) == 1 else values
@@ -112,20 +172,6 @@ def value_of(run: "Run", metric: str) -> float:
     if len(history) == 1:
         (value,) = history.values()
         return value
-    accuracies = run.history("val/rate_accuracy")
-    return history[max(accuracies, key=lambda epoch: (accuracies[epoch], -epoch))]
-
-
-def _metrics(names: Any) -> list[str]:
-    metrics = [str(name) for name in names] if _is_list(names) else [] if names is None else [str(names)]
-    for name in metrics:
-        if name.startswith("test/"):
-            raise ParameterError(f"objective={name}: the test images choose nothing; take val/{name.removeprefix('test/')}")
-        if name not in MORE_IS_BETTER and not name.startswith(_RATE_OF):
-            known = [*MORE_IS_BETTER, f"{_RATE_OF}<layer>"]
-            raise ParameterError(f"objective={name}: no metric of the validation images; {nearest(name, known)}")
-    return metrics
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
+    accuracies = run.history(f"{VALIDATION}{names.RATE_ACCURACY.name}")
+    kept = max(accuracies, key=lambda epoch: (accuracies[epoch], -epoch))  # the first of the best
+    return history[kept]

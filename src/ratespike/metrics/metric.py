@@ -1,0 +1,124 @@
+"""What a metric is: a name, a label, a unit, a direction, and how its value follows from the results of a test.
+
+Nothing here imports torch, so that `compare.py` and the command line's checks answer without it. The metrics themselves stand
+in `names.py` and in `metrics/added/`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ratespike.metrics.results import Results
+    from ratespike.simulation import Simulation
+
+    Compute = Callable[[Results], float | Mapping[str, float]]
+    OfEachImage = Callable[[Tensor, Simulation, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How people read a quantity that is kept as a plain number.
+
+    Attributes:
+        symbol: stands after a value, and in brackets in the header of a column.
+        scale: what is shown for a kept value of 1.
+        decimals: of the value of one run.
+        mean_digits: significant digits of a mean over runs; None for `decimals` decimals.
+
+    Example:
+        >>> PERCENT.show(0.9875), MILLION.show(3_840_000), Unit("", decimals=1).show(12.34)
+        ('98.75 %', '3.84 million', '12.3')
+    """
+
+    symbol: str
+    scale: float = 1.0
+    decimals: int = 2
+    mean_digits: int | None = None
+
+    def show(self, value: float) -> str:
+        """A kept value as people read it."""
+        return f"{value * self.scale:.{self.decimals}f} {self.symbol}".rstrip()
+
+
+PERCENT = Unit("%", scale=100)
+POINTS = Unit("points", scale=100)
+HERTZ = Unit("Hz", decimals=1)
+MILLION = Unit("million", scale=1e-6, mean_digits=3)
+STEPS = Unit("", decimals=1, mean_digits=3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One quantity that is measured of a network.
+
+    Attributes:
+        name: MLflow logs it as `test/<name>` and `val/<name>`, of a metric per layer as `test/<name>/<layer>`.
+        label: names it in the table of a run.
+        unit: how its values are shown.
+        more_is_better: None if neither direction is; a search may then go in both.
+        compute: the value, of a metric per layer the values by layer; None if each epoch of the training logs it instead.
+        column: names it in the groups' table of a comparison; None for `label`.
+        in_groups: whether it has a column there. In a narrow terminal only those that are there "always" stay.
+        per_layer: whether each neuron layer has a value.
+        over_steps: whether tables show it after fewer steps too, as `test/<name>_after/<steps>_steps`.
+        shown_if: given the value and the number of steps, whether the value is worth a line; None for always.
+        of_each_image: for what `Results` do not hold otherwise. Given the outputs on rates (batch, classes), the simulation
+            and the labels (batch,), the quantity of each image after each step (time, batch). Its mean over the images
+            is `Results.image_means[name]`.
+
+    Example:
+        >>> energy = Metric(
+        ...     name="energy", label="energy an image", unit=Unit("J"), more_is_better=False, compute=lambda results: 2e-3
+        ... )
+        >>> energy.header, energy.header_with(", 5 steps"), energy.after(5)
+        ('energy an image (J)', 'energy an image, 5 steps (J)', 'energy_after/5_steps')
+    """
+
+    name: str
+    label: str
+    unit: Unit
+    more_is_better: bool | None
+    compute: "Compute | None"
+    column: str | None = None
+    in_groups: Literal["always", "where there is room", "never"] = "where there is room"
+    per_layer: bool = False
+    over_steps: bool = False
+    shown_if: Callable[[float, int], bool] | None = None
+    of_each_image: "OfEachImage | None" = None
+
+    @property
+    def column_name(self) -> str:
+        """Of its column in the groups' table, without the unit."""
+        name = self.label if self.column is None else self.column
+        return f"{name} by layer" if self.per_layer else name
+
+    @property
+    def header(self) -> str:
+        """Of its column in the groups' table, with the unit."""
+        return self.header_with("")
+
+    def header_with(self, detail: str) -> str:
+        """The header of a column that shows the metric under a condition, such as `, 5 steps`."""
+        unit = f" ({self.unit.symbol})" if self.unit.symbol else ""
+        return f"{self.column_name}{detail}{unit}"
+
+    def after(self, steps: int) -> str:
+        """The name under which the value after so many steps is kept."""
+        return f"{self.name}_after/{steps}_steps"
+
+    def of_layer(self, name: str) -> str | None:
+        """The layer whose value a name stands for; None if it is no name of this metric, or this metric has no layers."""
+        prefix = f"{self.name}/"
+        return name.removeprefix(prefix) if self.per_layer and name.startswith(prefix) else None
+
+    def values(self, results: "Results") -> dict[str, float]:
+        """The value by name, of a metric per layer one for each layer; nothing for a metric that a training logs."""
+        if self.compute is None:
+            return {}
+        value = self.compute(results)
+        if isinstance(value, Mapping):
+            return {f"{self.name}/{layer}": own for layer, own in value.items()}
+        return {self.name: value}

@@ -1,0 +1,101 @@
+"""What a test measured of rates against spikes, as plain numbers and arrays over the steps.
+
+Everything that is logged, printed or drawn of a test follows from it (see `names.py`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a test measured, over all its images: fractions, and arrays over the steps 1 ... n_steps.
+
+    Attributes:
+        rate_accuracy: of the rate mode.
+        spiking_accuracy: after each step.
+        agreement: fraction of images whose rate and spiking predictions agree, after each step.
+        spikes_per_neuron: by neuron layer, mean number of spikes a neuron fires in each step.
+        synaptic_operations: per image, in each step.
+        confusion: images by true class (rows) and by class predicted from spikes, after each step.
+        running: fraction of images that are still simulated in each step.
+        dt: the step, seconds.
+        first: of how many first images the accuracies are reported too; 0 for none.
+        first_rate_accuracy: of the first images alone.
+        first_spiking_accuracy: of the first images alone, after each step.
+        image_means: by metric that defines `of_each_image`, the mean over images after each step.
+    """
+
+    rate_accuracy: float
+    spiking_accuracy: Float[Tensor, " time"]
+    agreement: Float[Tensor, " time"]
+    spikes_per_neuron: dict[str, Float[Tensor, " time"]]
+    synaptic_operations: Float[Tensor, " time"]
+    confusion: Int[Tensor, "time classes classes"]
+    running: Float[Tensor, " time"]
+    dt: float
+    first: int
+    first_rate_accuracy: float
+    first_spiking_accuracy: Float[Tensor, " time"]
+    image_means: dict[str, Float[Tensor, " time"]] = field(default_factory=dict)
+
+    @property
+    def n_steps(self) -> int:
+        """How many steps were simulated."""
+        return len(self.spiking_accuracy)
+
+    @property
+    def n_images(self) -> int:
+        """How many images were tested."""
+        return int(self.confusion[-1].sum())
+
+    @property
+    def mean_steps(self) -> float:
+        """For how many steps an image was simulated, the mean."""
+        return float(self.running.sum())
+
+    def firing_rate_hz(self) -> dict[str, float]:
+        """By neuron layer, spikes per neuron and second, over the steps that images were simulated for."""
+        seconds = self.mean_steps * self.dt
+        return {layer: float(spikes.sum()) / seconds for layer, spikes in self.spikes_per_neuron.items()}
+
+    def until(self, n_steps: int) -> "Results":
+        """The results of a simulation of only the first `n_steps` steps."""
+        shorter: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                shorter[name] = value[:n_steps]
+            elif isinstance(value, dict):
+                shorter[name] = {key: values[:n_steps] for key, values in value.items()}
+        return replace(self, **shorter)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The same as arrays by name, for a file; entries of a dictionary as `<attribute>/<key>`."""
+        arrays = {}
+        for name, value in vars(self).items():
+            if isinstance(value, dict):
+                for key, values in value.items():
+                    arrays[f"{name}/{key}"] = values.numpy()
+            else:
+                arrays[name] = np.asarray(value)
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Results":
+        """The results of which `arrays` were made; other arrays among them are ignored."""
+        known = {item.name for item in fields(cls)}
+        values: dict[str, Any] = {"spikes_per_neuron": {}}  # a network may have no neuron layer
+        for name, array in arrays.items():
+            attribute, _, key = name.partition("/")
+            value = torch.from_numpy(array) if array.ndim else array.item()
+            if attribute in known and key:
+                values.setdefault(attribute, {})[key] = value
+            elif attribute in known:
+                values[attribute] = value
+        return cls(**values)
