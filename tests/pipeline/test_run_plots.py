@@ -1,28 +1,81 @@
-import numpy as np
+import sys
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from ratespike.metrics import Results
 from ratespike.pipeline import plots
+
+N_STEPS = 30
+OUTPUTS = torch.from_numpy(np.random.default_rng(0).normal(size=(N_STEPS, 5, 10)))
+RESULTS = Results(
+    rate_accuracy=0.95,
+    spiking_accuracy=torch.linspace(0.1, 0.9, N_STEPS, dtype=torch.float64),
+    agreement=torch.linspace(0, 1, N_STEPS, dtype=torch.float64),
+    spikes_per_neuron={"neuron1": torch.full((N_STEPS,), 0.005), "neuron2": torch.full((N_STEPS,), 0.02)},
+    synaptic_operations=torch.ones(N_STEPS),
+    confusion=torch.tensor([[8, 2], [0, 9]]).repeat(N_STEPS, 1, 1),
+    running=torch.ones(N_STEPS),
+    dt=0.001,
+    first=0,
+    first_rate_accuracy=0.0,
+    first_spiking_accuracy=torch.zeros(0),
+)
+
+
+def figures(results: Results = RESULTS) -> dict[str, Figure]:
+    return plots.run_figures(torch.zeros(5, 1, 8, 8), torch.arange(5), OUTPUTS, results)
+
+
+def test_the_figures_of_a_run() -> None:
+    assert set(figures()) == {"outputs_over_time", "accuracy_over_steps", "firing_rates", "confusion_matrix"}
 
 
 def test_outputs_over_time_shows_each_image_beside_each_output() -> None:
-    outputs = np.random.default_rng(0).normal(size=(30, 5, 10))
-    figure = plots.outputs_over_time(np.zeros((5, 1, 8, 8)), np.arange(5), outputs, dt=0.001)
-    pictures, curves = figure.axes[0::2], figure.axes[1::2]
-    assert len(pictures) == 5 and all(len(axes.lines) == 10 for axes in curves)
-    assert np.array_equal(curves[2].lines[7].get_ydata(), outputs[:, 2, 7])
+    figure = figures()["outputs_over_time"]
+    pictures = figure.axes[0::2]
+    curves = figure.axes[1::2]
+    assert len(pictures) == 5
+    assert [len(axes.lines) for axes in curves] == [10] * 5
+    assert np.array_equal(curves[2].lines[7].get_ydata(), OUTPUTS[:, 2, 7])
+    assert curves[2].lines[2].get_linewidth() > curves[2].lines[7].get_linewidth(), "the label's line is not the thick one"
+    assert curves[2].get_title() == f"label 2, predicted {int(OUTPUTS[-1, 2].argmax())}"
+    assert curves[0].lines[0].get_xdata()[-1] == pytest.approx(30), "milliseconds"
     assert len(figure.legends[0].get_texts()) == 10
 
 
 def test_accuracy_over_steps_draws_the_rate_accuracy_as_a_line() -> None:
-    figure = plots.accuracy_over_steps(np.linspace(0.1, 0.9, 30), 0.95, np.linspace(0, 1, 30))
-    rates, spikes, _ = figure.axes[0].lines
-    assert np.allclose(rates.get_ydata(), 95) and np.allclose(spikes.get_ydata(), 100 * np.linspace(0.1, 0.9, 30))
+    rates, spikes, agreement = figures()["accuracy_over_steps"].axes[0].lines
+    assert np.allclose(rates.get_ydata(), 95)
+    assert np.allclose(spikes.get_ydata(), 100 * np.linspace(0.1, 0.9, N_STEPS))
+    assert np.allclose(agreement.get_ydata(), 100 * np.linspace(0, 1, N_STEPS))
 
 
-def test_firing_rates_names_each_layer() -> None:
-    axes = plots.firing_rates({"neuron1": 5.0, "neuron2": 20.0}).axes[0]
-    assert [bar.get_width() for bar in axes.patches] == [5.0, 20.0]
+def test_firing_rates_have_a_bar_for_each_layer() -> None:
+    axes = figures()["firing_rates"].axes[0]
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([5, 20])
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["neuron1", "neuron2"]
 
 
-def test_confusion_matrix_writes_each_count() -> None:
-    axes = plots.confusion_matrix(np.array([[8, 2], [0, 9]])).axes[0]
-    assert {text.get_text(): text.get_position() for text in axes.texts} == {"8": (0, 0), "2": (1, 0), "9": (1, 1)}
+def test_confusion_matrix_writes_each_count_but_zeros() -> None:
+    texts = figures()["confusion_matrix"].axes[0].texts
+    places = {text.get_text(): text.get_position() for text in texts}
+    assert places == {"8": (0, 0), "2": (1, 0), "9": (1, 1)}
+
+
+def test_a_network_without_neurons_has_figures_too() -> None:
+    assert len(figures(replace(RESULTS, spikes_per_neuron={}))) == 4
+
+
+def test_a_file_in_the_folder_is_a_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "from matplotlib.figure import Figure\n\ndef draw(data):\n    return Figure(figsize=(data.results.n_steps, 1))\n"
+    (tmp_path / "wide.py").write_text(source)
+    monkeypatch.setattr(plots, "__path__", [*plots.__path__, str(tmp_path)])
+    try:
+        assert figures()["wide"].get_figwidth() == N_STEPS
+    finally:
+        sys.modules.pop("ratespike.pipeline.plots.wide", None)

@@ -14,12 +14,13 @@ from ratespike.config.job import Job
 from ratespike.config.naming import asked_for
 from ratespike.config.schemas import EvaluateConfig, RunConfig
 from ratespike.metrics import Results
-from ratespike.pipeline import plots, summary
+from ratespike.pipeline import summary
 from ratespike.pipeline.assembly import Components, build_classifier
 from ratespike.pipeline.checkpoint import Checkpoint, load_weights, read_checkpoint
 from ratespike.pipeline.datamodule import DataModule
 from ratespike.pipeline.fit_stage import fit
 from ratespike.pipeline.open_run import open_run
+from ratespike.pipeline.plots import run_figures
 from ratespike.pipeline.saved_settings import refuse_another_training
 from ratespike.pipeline.test_stage import test
 from ratespike.tracking import address, runs
@@ -99,12 +100,5 @@ def _keep_figures(run: Run, components: Components, results: Results) -> None:
     images = shown.pixels.float() / 255
     image_index = torch.arange(len(shown))
     outputs = components.simulator(components.network.cpu(), images, image_index, results.n_steps).outputs
-    accuracy, agreement = results.spiking_accuracy.numpy(), results.agreement.numpy()
-    figures = {
-        "outputs_over_time": plots.outputs_over_time(images.numpy(), shown.labels.numpy(), outputs.numpy(), results.dt),
-        "accuracy_over_steps": plots.accuracy_over_steps(accuracy, results.rate_accuracy, agreement),
-        "firing_rates": plots.firing_rates(results.firing_rate_hz()),
-        "confusion_matrix": plots.confusion_matrix(results.confusion[-1].numpy()),
-    }
-    for name, figure in figures.items():
+    for name, figure in run_figures(images, shown.labels, outputs, results).items():
         run.figure(name, figure)

@@ -1,0 +1,57 @@
+"""The figures of one run: one file each, found by itself.
+
+The file's name is the figure's, which is kept as `figures/<name>.png`; its function `draw` makes it. Nothing is read or written
+here. How to add one: docs/adding_a_figure.md.
+"""
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ratespike.metrics import Results
+
+
+@dataclass(frozen=True)
+class PlotData:
+    """What the figures of a run show.
+
+    Attributes:
+        images: a few of the test images, in [0, 1].
+        labels: their classes.
+        outputs: what the network reads out of its spikes for them, after each step.
+        results: of all test images.
+    """
+
+    images: Float[Tensor, "images channels height width"]
+    labels: Int[Tensor, " images"]
+    outputs: Float[Tensor, "time images classes"]
+    results: Results
+
+
+def run_figures(
+    images: Float[Tensor, "images channels height width"],
+    labels: Int[Tensor, " images"],
+    outputs: Float[Tensor, "time images classes"],
+    results: Results,
+) -> dict[str, Figure]:
+    """Draw all figures of a run.
+
+    Args:
+        images: the test images that are shown, in [0, 1].
+        labels: their classes.
+        outputs: of the simulation of these images.
+        results: of all test images.
+
+    Returns:
+        The figures by name.
+    """
+    data = PlotData(images, labels, outputs, results)
+    figures = {}
+    for file in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{file.name}")
+        figures[file.name] = module.draw(data)
+    return figures
