@@ -1,11 +1,13 @@
 import copy
 
+import grimp
 import hydra
 import pytest
 from omegaconf import OmegaConf
 from program import CONF
 
 from ratespike.config.schemas import check
+from ratespike.pipeline import fingerprint
 from ratespike.pipeline.fingerprint import config_hash, simulation_hash, training_hash
 
 
@@ -67,3 +69,37 @@ def test_two_integrate_and_fire_neurons_that_differ_in_their_reset_train_alike()
     other = copy.deepcopy(zero)
     other["neuron"]["threshold"] = 2
     assert training_hash(other) != training_hash(zero)
+
+
+def upstream(module: str) -> set[str]:
+    """The modules of the library and of the pipeline that a module runs through."""
+    graph = grimp.build_graph("ratespike")
+    outside = tuple(f"ratespike.{storey}" for storey in ("cli", "sweeps", "tracking", "analysis", "execution", "config"))
+    return {name for name in graph.find_upstream_modules(module) | {module} if not name.startswith(outside)}
+
+
+def covered(names: tuple[str, ...]) -> set[str]:
+    """The modules whose sources a hash covers."""
+    modules = set()
+    for name in names:
+        place = fingerprint._PACKAGE / name
+        for path in place.rglob("*.py") if place.is_dir() else [place]:
+            assert path.is_file(), f"{path} is not there: was it renamed?"
+            modules.add(
+                ".".join(("ratespike", *path.relative_to(fingerprint._PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+            )
+    return modules
+
+
+def test_the_hashes_cover_every_module_that_a_training_and_a_test_run_through() -> None:
+    """A module that is renamed or added does not drop out of a hash: an edit of it would not train anew."""
+    found = upstream("ratespike.pipeline.classifier") - {"ratespike"}
+    assert "ratespike.neurons.lif" in found and "ratespike.pipeline.datamodule" in found
+    assert found - covered(fingerprint._SIMULATION_SOURCES) == set()
+    only_tests = {name for name in found if name.startswith(("ratespike.simulation", "ratespike.metrics"))}
+    assert found - only_tests - covered(fingerprint._TRAINING_SOURCES) == set()
+
+
+def test_a_source_that_is_gone_is_an_error() -> None:
+    with pytest.raises(FileNotFoundError):
+        fingerprint._sources(("network.py", "renamed.py"))
