@@ -20,7 +20,8 @@ from ratespike.compiled.options import KERNEL
 from ratespike.compiled.simd import lanes_of, store
 from ratespike.compiled.simd import load as load_row
 from ratespike.simulation.event_driven import workspace
-from ratespike.simulation.segments import fan_out, split_into_segments
+from ratespike.simulation.fan_out import fan_out
+from ratespike.simulation.segments import split_into_segments
 
 IMAGES = 400
 KERNELS = ("first_layer", "neuron_layer", "output_layer")

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from ratespike import simulate
 from ratespike.neurons import LIF, State
-from ratespike.simulation.segments import stages
+from ratespike.simulation.segments import split_into_segments
 
 TEST_IMAGES = 10_000
 REPETITIONS = 5
@@ -120,10 +120,10 @@ def rate(hz: int) -> dict[str, float]:
 def _phases(network: nn.Sequential, image: torch.Tensor) -> dict[str, State]:
     """Neurons of constant currents somewhere in their firing cycles."""
     start = {}
-    for stage in stages(network):
-        image = stage.input(image)
-        if isinstance(stage.ending, LIF):
-            start[stage.name] = stage.ending.steady_state(image, torch.rand_like(image), 0.001)
+    for segment in split_into_segments(network):
+        image = segment.input(image)
+        if isinstance(segment.ending, LIF):
+            start[segment.name] = segment.ending.steady_state(image, torch.rand_like(image), 0.001)
     return start
 
 

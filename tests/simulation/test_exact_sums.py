@@ -52,6 +52,7 @@ def test_a_weighted_sum_is_the_current_of_the_layers(layers: list[nn.Module]) ->
     "layers",
     [
         [nn.Conv2d(2, 4, 3), nn.AvgPool2d(2)],
+        [nn.Conv2d(2, 4, 3), nn.AvgPool2d(2), nn.Flatten()],
         [nn.AvgPool2d(2, padding=1, count_include_pad=False), nn.Conv2d(2, 4, 3)],
         [nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect")],
         [nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 1)],

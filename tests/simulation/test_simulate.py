@@ -7,7 +7,7 @@ from torch import nn
 from ratespike import simulate
 from ratespike.neurons import LIF, SpikingRectifiedLinear
 from ratespike.parameters import ParameterError
-from ratespike.simulation.segments import weights_met
+from ratespike.simulation.fan_out import weights_met
 from ratespike.synapses import LowPass, NoFilter
 
 

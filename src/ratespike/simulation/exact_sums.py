@@ -24,25 +24,40 @@ def on_grid(
 ) -> tuple[Float[Tensor, "outputs ..."], Float[Tensor, " outputs"]]:
     """Round weights and bias so that sums of them are exact in a dtype of this machine epsilon.
 
-    That is, up to |bias| + the root of the summed squares of the weights: far more than an output gets if few of its sources
-    spike at a time. A greater sum is rounded, as all are without the grid.
+    Each output has a grid of its own: the multiples of a power of two, `unit`. A sum is exact as long as it is at most
+    `2 / eps` units, which is as much as |bias| + the root of the summed squares of the weights: far more than an output gets
+    if few of its sources spike at a time. A greater sum is rounded, as all are without the grid.
+
+    Args:
+        weight: of a convolution or dense layer, in any dtype.
+        bias: in the same dtype.
+        eps: of the dtype in which the sums will be computed, such as `torch.finfo(torch.float32).eps`.
+
+    Returns:
+        Weight and bias, rounded, in their own dtype.
 
     Example:
         >>> on_grid(torch.tensor([[0.1, 0.7]]), torch.tensor([1.0]), eps=2**-3)
         (tensor([[0.1250, 0.7500]]), tensor([1.]))
     """
-    reach = bias.abs() + weight.flatten(1).norm(dim=1)
-    unit = eps / 2 * torch.exp2(torch.where(reach > 0, reach, 1).log2().ceil())
-    units = unit.reshape(-1, *[1] * (weight.dim() - 1))
-    return (weight / units).round() * units, (bias / unit).round() * unit
+    largest_sum = bias.abs() + weight.flatten(1).norm(dim=1)  # (outputs,)
+    exponent = torch.where(largest_sum > 0, largest_sum, 1).log2().ceil()
+    unit = eps / 2 * torch.exp2(exponent)
+    unit_of_weights = unit.reshape(-1, *[1] * (weight.dim() - 1))  # (outputs, 1, ...)
+    rounded_weight = (weight / unit_of_weights).round() * unit_of_weights
+    rounded_bias = (bias / unit).round() * unit
+    return rounded_weight, rounded_bias
 
 
 @dataclass(frozen=True)
 class WeightedSum:
-    """Average poolings and one weight layer in front of a neuron: from spike counts, or an image, to the neuron's current.
+    """What stands in front of a neuron as one weighted sum: from spike counts, or an image, to the neuron's current.
+
+    An average pooling only adds up; its divisor, the height of a spike and the neuron's gain are in the weights. So every
+    term of a sum is a whole number times a weight.
 
     Attributes:
-        layers: in their order.
+        layers: average poolings, then one weight layer; flattenings anywhere.
         weight: of the weight layer, times all that is constant.
         bias: the current where nothing spikes.
     """
@@ -52,19 +67,22 @@ class WeightedSum:
     bias: Tensor
 
     def __call__(self, signal: Tensor) -> Tensor:
+        """The currents of a batch of spike counts or images."""
         for layer in self.layers:
             if isinstance(layer, nn.AvgPool2d):
                 signal = F.avg_pool2d(signal, layer.kernel_size, layer.stride, layer.padding, divisor_override=1)
             elif isinstance(layer, nn.Conv2d):
-                stride, padding, dilation, groups = layer.stride, layer.padding, layer.dilation, layer.groups
-                signal = F.conv2d(signal, self.weight, self.bias, stride, padding, dilation, groups)
+                signal = F.conv2d(signal, self.weight, self.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+            elif isinstance(layer, nn.Linear):
+                signal = F.linear(signal, self.weight, self.bias)
             else:
-                signal = F.linear(signal, self.weight, self.bias) if isinstance(layer, nn.Linear) else layer(signal)
+                signal = layer(signal)
         return signal
 
-    def to(self, dtype: torch.dtype) -> "WeightedSum":
-        """The same in another precision."""
-        return WeightedSum(self.layers, self.weight.to(dtype), self.bias.to(dtype))
+    def exact_in(self, dtype: torch.dtype) -> "WeightedSum":
+        """The same with weights and bias in `dtype`, rounded so that sums over spike counts are exact in it."""
+        weight, bias = on_grid(self.weight, self.bias, torch.finfo(dtype).eps)
+        return WeightedSum(self.layers, weight.to(dtype), bias.to(dtype))
 
 
 def weighted_sum(segment: Segment, height: float) -> WeightedSum | None:
@@ -72,22 +90,54 @@ def weighted_sum(segment: Segment, height: float) -> WeightedSum | None:
 
     Args:
         segment: of a network.
-        height: what one spike counts.
+        height: what one spike counts; 1 for an image.
+
+    Example:
+        >>> from ratespike.neurons import LIF
+        >>> total = weighted_sum(Segment((nn.AvgPool2d(2), nn.Flatten(), nn.Linear(1, 1)), LIF(), "neuron"), height=1000)
+        >>> total is None, weighted_sum(Segment((nn.ReLU(),), LIF(), "neuron"), height=1000)
+        (False, None)
     """
     layers = tuple(layer for layer in segment.layers if not isinstance(layer, nn.Dropout | nn.Identity))
-    pools = [layer for layer in layers if isinstance(layer, nn.AvgPool2d)]
-    weighted = [layer for layer in layers if isinstance(layer, nn.Conv2d | nn.Linear)]
-    rest = [layer for layer in layers if not isinstance(layer, nn.AvgPool2d | nn.Conv2d | nn.Linear | nn.Flatten)]
-    if not isinstance(segment.ending, Neuron) or len(weighted) != 1 or rest or isinstance(layers[-1], nn.AvgPool2d):
+    weight_layer = _only_weight_layer(layers)
+    if weight_layer is None or not isinstance(segment.ending, Neuron):
         return None
-    if any(pool.ceil_mode or pool.divisor_override or not pool.count_include_pad for pool in pools):
-        return None
-    if isinstance(weighted[0], nn.Conv2d) and weighted[0].padding_mode != "zeros":
-        return None
-    for pool in pools:
-        height /= math.prod((pool.kernel_size,) * 2 if isinstance(pool.kernel_size, int) else pool.kernel_size)
     gain, bias = segment.ending.gain_and_bias()
-    weight = weighted[0].weight.double() * (gain * height)
-    without = weight.new_zeros(len(weight))
-    constant = (without if weighted[0].bias is None else weighted[0].bias.double() * gain) + bias
-    return WeightedSum(layers, weight, constant)
+    for layer in layers:
+        if isinstance(layer, nn.AvgPool2d):
+            height /= _cells(layer)
+    weight = weight_layer.weight.double() * (gain * height)
+    if weight_layer.bias is None:
+        current_at_rest = weight.new_full((len(weight),), bias)
+    else:
+        current_at_rest = weight_layer.bias.double() * gain + bias
+    return WeightedSum(layers, weight, current_at_rest)
+
+
+def _only_weight_layer(layers: tuple[nn.Module, ...]) -> nn.Conv2d | nn.Linear | None:
+    """The weight layer, if there is one, only average poolings are in front of it, and nothing is behind it.
+
+    Flattenings may be anywhere.
+    """
+    found: nn.Conv2d | nn.Linear | None = None
+    for layer in layers:
+        if isinstance(layer, nn.Flatten):
+            continue
+        if found is not None:
+            return None
+        if isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros"):
+            found = layer
+        elif not (isinstance(layer, nn.AvgPool2d) and _divides_by_its_cells(layer)):
+            return None
+    return found
+
+
+def _divides_by_its_cells(pool: nn.AvgPool2d) -> bool:
+    """Whether each mean is the sum divided by the number of cells, at the border too."""
+    return pool.count_include_pad and not pool.ceil_mode and not pool.divisor_override
+
+
+def _cells(pool: nn.AvgPool2d) -> int:
+    """How many values a pooling averages."""
+    size = pool.kernel_size
+    return size * size if isinstance(size, int) else math.prod(size)

@@ -11,10 +11,11 @@ from ratespike.simulation.event_driven.connection import Shape, UnsupportedError
 from ratespike.simulation.event_driven.neurons import longest_rest
 from ratespike.simulation.event_driven.plan import NeuronLayer, Plan, make_plan
 from ratespike.simulation.event_driven.workspace import BLOCK_IMAGES, GivenStart, Result, UniformStart, Workspace
-from ratespike.simulation.reference import slices
+from ratespike.simulation.fan_out import fan_out
 from ratespike.simulation.result import Simulation
-from ratespike.simulation.segments import Segment, fan_out
+from ratespike.simulation.segments import Segment
 from ratespike.simulation.settings import Settings
+from ratespike.simulation.slices import slices
 from ratespike.simulation.start import initial_state, steady_currents
 
 _DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
