@@ -4,12 +4,14 @@ import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from program import CONF, ROOT
 
+from ratespike.config.schemas import check
 from ratespike.sweeps.hydra_internals import BASIC_SWEEPER, jobs_of_basic_sweeper
 
 
 def test_the_basic_sweeper_is_the_one_that_a_multirun_takes_by_default() -> None:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", return_hydra_config=True)
+        check(hydra.compose("config"))
     assert config.hydra.sweeper._target_ == BASIC_SWEEPER
 
 

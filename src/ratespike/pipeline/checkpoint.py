@@ -1,4 +1,8 @@
-"""A trained network back from a run or a checkpoint."""
+"""A checkpoint file: its content, read without running any code in it, and the trained network that it holds.
+
+Lightning writes the file during training. It holds the network's weights and, under `ratespike`, what it takes to build that
+network again: the configuration, the shape of an image, the number of classes.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -10,22 +10,27 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from ratespike.parameters import check_parameters, parameter
 
-SCHEDULES = ("constant", "one_cycle")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer(ABC):
-    """An optimizer before it knows its parameters.
+    """An optimizer before it knows its parameters. A class below this one is an option of `optimizer.type`.
 
     Attributes:
         lr: learning rate; with `one_cycle` its peak.
         weight_decay: as the optimizer of that name in `torch.optim` understands it.
         schedule: `constant`, or `one_cycle` over the whole training (Smith and Topin 2018, arXiv:1708.07120).
+
+    Raises:
+        ParameterError: a value out of range.
+
+    Example:
+        >>> AdamW(lr=0.01).optimizer(nn.Linear(2, 1).parameters()).defaults["weight_decay"]
+        0.01
     """
 
     lr: float = parameter(1e-3, above=0)
     weight_decay: float = parameter(0.0, at_least=0)
-    schedule: str = parameter("constant", choices=SCHEDULES)
+    schedule: str = parameter("constant", choices=("constant", "one_cycle"))
 
     def __post_init__(self) -> None:
         check_parameters(self)
@@ -36,7 +41,9 @@ class Optimizer(ABC):
 
     def scheduler(self, optimizer: optim.Optimizer, total_steps: int) -> LRScheduler | None:
         """The schedule, to be advanced at each of `total_steps` batches; None if the rate is constant."""
-        return OneCycleLR(optimizer, max_lr=self.lr, total_steps=total_steps) if self.schedule == "one_cycle" else None
+        if self.schedule == "constant":
+            return None
+        return OneCycleLR(optimizer, max_lr=self.lr, total_steps=total_steps)
 
     def _common(self) -> dict[str, Any]:
         return {"lr": self.lr, "weight_decay": self.weight_decay}
