@@ -1,7 +1,10 @@
-"""The spiking mode: `simulate(network, images, n_steps)`."""
+"""The spiking mode: `simulate(network, images, n_steps)`.
+
+`simulate` checks its arguments, cuts the network into segments, has an engine run them and makes answers of the outputs. There
+are two engines with the same spikes: the reference in PyTorch, and an event-driven one for CPUs.
+"""
 
 import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,12 +14,20 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ratespike.neurons import Neuron
-from ratespike.parameters import ParameterError, nearest
+from ratespike.parameters import ParameterError
 from ratespike.simulation import reference
+from ratespike.simulation.checks import (
+    check_has_classes,
+    check_layer_names,
+    check_ranges,
+    check_tensors,
+    check_word,
+    warn_of_long_steps,
+)
 from ratespike.simulation.early_exit import EarlyExit
 from ratespike.simulation.readout import READOUTS, Answers
 from ratespike.simulation.result import Simulation
-from ratespike.simulation.segments import Segment, evaluation_mode, split_into_segments
+from ratespike.simulation.segments import Segment, evaluation_mode, neurons_by_name, split_into_segments
 from ratespike.simulation.settings import Settings, Start
 from ratespike.simulation.start import STARTS
 from ratespike.synapses import LowPass, Synapse
@@ -75,6 +86,9 @@ def simulate(
         seed: of a random start and of random neurons.
         image_index: which image each row is, so that nothing random depends on the batching; by default 0, 1, 2, ...
 
+    Returns:
+        The answer, the spikes and the operations of each step (see `Simulation`).
+
     Raises:
         ParameterError: an argument that cannot be; images or weights that are NaN or infinite.
         ValueError: a network that cannot be simulated.
@@ -89,41 +103,38 @@ def simulate(
         >>> result.outputs.shape, result.spike_counts["1"].shape
         (torch.Size([30, 2, 3]), torch.Size([30, 2]))
     """
-    if n_steps < 1:
-        raise ParameterError(f"n_steps={n_steps}: must be a whole number at least 1")
-    if not dt > 0:
-        raise ParameterError(f"dt={dt}: must be a number above 0 (s)")
-    if not burn_in >= 0:
-        raise ParameterError(f"burn_in={burn_in}: must be a number at least 0 (s)")
-    if early_exit is not None and not early_exit > 0:
-        raise ParameterError(f"early_exit={early_exit}: must be a number above 0, or none")
-    _check_choice("engine", engine, ENGINES)
-    _check_choice("readout", readout, READOUTS)
+    check_ranges(n_steps, dt, burn_in, early_exit)
+    check_word("engine", engine, ENGINES)
+    check_word("readout", readout, READOUTS)
     if isinstance(start, str):
-        _check_choice("start", start, STARTS)
+        check_word("start", start, STARTS)
     segments = split_into_segments(network)
-    neurons = {segment.name: segment.ending for segment in segments if isinstance(segment.ending, Neuron)}
-    for name in (*record, *(() if isinstance(start, str) else start)):
-        if name not in neurons:
-            raise ParameterError(f"no neuron layer {name}: {nearest(name, neurons)}")
-    _check_numbers(network, images)
-    _warn_of_long_steps(neurons, dt)
+    neurons = neurons_by_name(segments)
+    check_layer_names(record, neurons)
+    if not isinstance(start, str):
+        check_layer_names(start, neurons)
+    check_tensors(network, images)
+    warn_of_long_steps(neurons, dt)
+
     if image_index is None:
         image_index = torch.arange(len(images), device=images.device)
     answers_of = partial(Answers, readout, synapse=synapse, dt=dt, burn_in=burn_in, scale=_output_scale(segments))
-    leave = None if early_exit is None else EarlyExit(early_exit, answers_of)
+    stop_early = None if early_exit is None else EarlyExit(early_exit, answers_of)
+    settings = Settings(n_steps, dt, start, tuple(record), seed, stop_early)
     with evaluation_mode(network):
         if early_exit is not None:
-            _check_has_classes(network(images[:1]), early_exit)
-        result = _run(engine, segments, images, image_index, Settings(n_steps, dt, start, tuple(record), seed, leave))
+            check_has_classes(network(images[:1]), early_exit)
+        result = _run(engine, segments, images, image_index, settings)
     answers = answers_of().extend(result.outputs)
-    if leave is None:
-        return replace(result, outputs=answers)
-    return replace(result, outputs=answers).stopped(leave.steps(answers))
+    result = replace(result, outputs=answers)
+    if stop_early is not None:
+        result = result.stopped(stop_early.steps(answers))
+    return result
 
 
 def _run(engine: str, segments: list[Segment], images: Tensor, image_index: Tensor, settings: Settings) -> Simulation:
-    if engine.startswith("torch") or (engine == "auto" and (images.device.type != "cpu" or settings.record)):
+    """The simulation with the network's unfiltered outputs, by the engine of this name."""
+    if _is_for_reference(engine, images, settings):
         return reference.run(segments, images, image_index, settings, compiled=engine == "torch_compiled")
     from ratespike.simulation import event_driven  # imports Numba
 
@@ -136,33 +147,11 @@ def _run(engine: str, segments: list[Segment], images: Tensor, image_index: Tens
         return reference.run(segments, images, image_index, settings)
 
 
-def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise ParameterError(f"{name}={value}: {nearest(value, known)}")
-
-
-def _check_has_classes(outputs: Tensor, early_exit: float) -> None:
-    if outputs.dim() != 2 or outputs.shape[1] < 2:
-        shape = tuple(outputs.shape[1:])
-        raise ParameterError(
-            f"early_exit={early_exit}: needs two classes or more to tell a lead, but an answer has the shape {shape}"
-        )
-
-
-def _check_numbers(network: nn.Module, images: Tensor) -> None:
-    """A spiking neuron would hide a NaN: it stays silent."""
-    for name, tensor in (("images", images), *network.named_parameters()):
-        if tensor.dtype != images.dtype:
-            raise ParameterError(f"images are {images.dtype}, but {name} is {tensor.dtype}: convert one with .to(dtype)")
-        if not bool(tensor.sum().isfinite()) and not bool(tensor.isfinite().all()):  # a sum is quick, but may overflow
-            raise ParameterError(f"{name}: {int((~tensor.isfinite()).sum())} of {tensor.numel()} values are NaN or infinite")
-
-
-def _warn_of_long_steps(neurons: dict[str, Neuron], dt: float) -> None:
-    for name, neuron in neurons.items():
-        reason = neuron.step_warning(dt)
-        if reason is not None:
-            warnings.warn(f"{name}: spikes will be fewer than its rate says: {reason}", stacklevel=4)
+def _is_for_reference(engine: str, images: Tensor, settings: Settings) -> bool:
+    """Whether the reference engine was asked for, or the event-driven one need not be tried."""
+    if engine == "auto":
+        return images.device.type != "cpu" or len(settings.record) > 0
+    return engine in ("torch", "torch_compiled")
 
 
 def _output_scale(segments: list[Segment]) -> float:

@@ -17,23 +17,32 @@ class EarlyExit:
     """When an image is done: after every `CHECK_EVERY` steps its answer is looked at.
 
     Attributes:
-        margin: by which the largest answer must lead the second.
-        answers: makes the read-out.
+        margin: by which the largest answer must lead the second, in the read-out's unit.
+        answers: makes the read-out of a simulation that begins.
     """
 
     margin: float
     answers: Callable[[], Answers]
 
     def done(self, answers: Float[Tensor, "*time batch classes"]) -> Bool[Tensor, "*time batch"]:
-        """Which answers are clear."""
+        """Which answers are clear.
+
+        Args:
+            answers: of two classes at least.
+        """
         first, second = answers.topk(2, dim=-1).values.unbind(-1)
         return first - second >= self.margin
 
     def steps(self, answers: Float[Tensor, "time batch classes"]) -> Int[Tensor, " batch"]:
-        """How many steps each image takes: the first check that finds it clear, or all steps."""
+        """How many steps each image takes: those until the first check that finds it clear, or all.
+
+        Args:
+            answers: after each step of a simulation without early exit.
+        """
         n_steps, batch, _ = answers.shape
-        checks = torch.arange(CHECK_EVERY, n_steps, CHECK_EVERY, device=answers.device)
-        if not len(checks):
+        checks = torch.arange(CHECK_EVERY, n_steps, CHECK_EVERY, device=answers.device)  # the steps done at each check
+        if len(checks) == 0:
             return torch.full((batch,), n_steps, device=answers.device)
-        done = self.done(answers[checks - 1])
-        return torch.where(done.any(0), checks[done.int().argmax(0)], n_steps)
+        done = self.done(answers[checks - 1])  # (checks, batch)
+        first_clear = done.int().argmax(0)  # 0 too if there is none
+        return torch.where(done.any(0), checks[first_clear], n_steps)

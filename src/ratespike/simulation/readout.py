@@ -37,36 +37,46 @@ class Answers:
     """
 
     def __init__(self, readout: str, *, synapse: Synapse, dt: float, burn_in: float, scale: float):
-        self.readout, self.synapse, self.dt, self.scale = readout, synapse, dt, scale
-        self.skipped = round(burn_in / dt) if readout == "mean_after_burn_in" else 0
+        self.readout = readout
+        self.synapse = synapse
+        self.dt = dt
+        self.scale = scale
         self.steps = 0
-        self.state: tuple[Tensor, ...] | None = None  # of the filter, or the sum so far and that of the burn-in
+        self.burn_in_steps = round(burn_in / dt) if readout == "mean_after_burn_in" else 0
+        # of `last`: the filter's state; of the others: the outputs' sum, and the sum of those of the burn-in
+        self.state: tuple[Tensor, ...] | None = None
 
     def extend(self, outputs: Float[Tensor, "time batch classes"]) -> Float[Tensor, "time batch classes"]:
         """The answers after each of the steps that follow; `outputs` are those of the last layer, unfiltered."""
-        step = self._filtered if self.readout == "last" else self._summed
-        return torch.stack([step(output) for output in outputs])
+        answer_after = self._filtered if self.readout == "last" else self._from_sums
+        return torch.stack([answer_after(output) for output in outputs])
 
     def keep(self, images: Tensor) -> None:
-        """Go on with these images only: numbers, or a mask."""
-        self.state = tuple(values[images] for values in self.state or ())
+        """Go on with these images only: their rows, or a mask of all rows."""
+        if self.state is not None:
+            self.state = tuple(values[images] for values in self.state)
 
-    def _filtered(self, output: Tensor) -> Tensor:
+    def _filtered(self, output: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
+        """The answer of `last` after one more step."""
         if self.state is None:
             self.state = self.synapse.initial_state(output)
         value, self.state = self.synapse.step(output, self.state, self.dt)
         return value
 
-    def _summed(self, output: Tensor) -> Tensor:
+    def _from_sums(self, output: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
+        """The answer of a mean or of the spike count after one more step."""
         output = at_least_float32(output)
-        nothing = torch.zeros_like(output)
-        total, skipped = self.state or (nothing, nothing)
-        self.steps, total = self.steps + 1, total + output
-        if self.steps == self.skipped:
-            skipped = total
-        self.state = total, skipped
+        if self.state is None:
+            self.state = (torch.zeros_like(output), torch.zeros_like(output))
+        total, of_burn_in = self.state
+        total = total + output
+        self.steps += 1
+        if self.steps == self.burn_in_steps:
+            of_burn_in = total
+        self.state = (total, of_burn_in)
+
         if self.readout == "spike_count":
             return total * (self.dt / self.scale)
-        if self.steps > self.skipped:
-            return (total - skipped) / (self.steps - self.skipped)
-        return total / self.steps
+        if self.steps <= self.burn_in_steps:
+            return total / self.steps
+        return (total - of_burn_in) / (self.steps - self.burn_in_steps)

@@ -1,6 +1,6 @@
-"""The result of a simulation: outputs, spike counts and operations of each step."""
+"""The result of a simulation: the answers, the spikes and the operations of each step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -24,6 +24,14 @@ class Simulation:
             neuron without a membrane has none.
         stopped_after: with `early_exit`, how many steps each image was simulated for, shape (batch,). From then on its answer
             stays as it is, and nothing is counted or recorded.
+
+    Example:
+        >>> from torch import nn
+        >>> from ratespike import simulate
+        >>> from ratespike.neurons import LIF
+        >>> result = simulate(nn.Sequential(LIF(max_rate=100)), torch.ones(2, 4), n_steps=50, start="zero")
+        >>> result.spike_counts["0"].sum(0), result.firing_rates_hz()
+        (tensor([20., 20.]), {'0': 100.0})
     """
 
     outputs: Float[Tensor, "time batch classes"]
@@ -54,44 +62,61 @@ class Simulation:
 
     def firing_rates_hz(self) -> dict[str, float]:
         """By neuron layer, spikes per neuron and second, averaged over images and the steps that they were simulated for."""
-        seconds = self.dt * self.steps.sum().double()
-        return {
-            name: float(counts.double().sum() / (self.neurons[name] * seconds)) for name, counts in self.spike_counts.items()
-        }
+        seconds = self.dt * self.steps.sum().double()  # of all images together
+        rates: dict[str, float] = {}
+        for name, counts in self.spike_counts.items():
+            rates[name] = float(counts.double().sum() / (self.neurons[name] * seconds))
+        return rates
 
     def first(self, n_images: int) -> "Simulation":
         """The same for the first images only."""
+        shorter = self._with_each_statistic(lambda values: values[:, :n_images])
         return replace(
-            self,
+            shorter,
             outputs=self.outputs[:, :n_images],
-            spike_counts={name: counts[:, :n_images] for name, counts in self.spike_counts.items()},
-            synaptic_operations=self.synaptic_operations[:, :n_images],
-            recordings={name: spikes[:, :n_images] for name, spikes in self.recordings.items()},
-            voltages={name: voltages[:, :n_images] for name, voltages in self.voltages.items()},
             stopped_after=None if self.stopped_after is None else self.stopped_after[:n_images],
         )
 
     def stopped(self, steps: Int[Tensor, " batch"]) -> "Simulation":
-        """The same, each image's simulation ended after its number of steps."""
-        time = torch.arange(self.n_steps, device=steps.device).unsqueeze(1)
-        running, images = time < steps, torch.arange(len(steps), device=steps.device)
+        """The same, each image's simulation ended after its number of steps.
 
-        def silent(values: Tensor) -> Tensor:
-            return values * running.reshape(*running.shape, *[1] * (values.dim() - 2)).to(values.dtype)
+        Args:
+            steps: from 1 to `n_steps`.
+        """
+        time = torch.arange(self.n_steps, device=steps.device).unsqueeze(1)  # (time, 1)
+        images = torch.arange(len(steps), device=steps.device)
+        running = time < steps  # (time, batch)
+
+        def until_stopped(values: Float[Tensor, "time batch *shape"]) -> Float[Tensor, "time batch *shape"]:
+            mask = running.reshape(*running.shape, *[1] * (values.dim() - 2))
+            return values * mask.to(values.dtype)
+
+        last_running = torch.minimum(time, steps - 1)  # (time, batch): the step whose answer holds
+        return replace(
+            self._with_each_statistic(until_stopped), outputs=self.outputs[last_running, images], stopped_after=steps
+        )
+
+    def _with_each_statistic(self, change: Callable[[Tensor], Tensor]) -> "Simulation":
+        """The same with all tensors changed that count or record: each of them has the shape (time, batch, ...)."""
+
+        def changed(by_layer: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: change(values) for name, values in by_layer.items()}
 
         return replace(
             self,
-            outputs=self.outputs[torch.minimum(time, steps - 1), images],
-            spike_counts={name: silent(counts) for name, counts in self.spike_counts.items()},
-            synaptic_operations=silent(self.synaptic_operations),
-            recordings={name: silent(spikes) for name, spikes in self.recordings.items()},
-            voltages={name: silent(voltages) for name, voltages in self.voltages.items()},
-            stopped_after=steps,
+            spike_counts=changed(self.spike_counts),
+            synaptic_operations=change(self.synaptic_operations),
+            recordings=changed(self.recordings),
+            voltages=changed(self.voltages),
         )
 
 
 def concatenate(parts: Sequence[Simulation]) -> Simulation:
-    """One simulation of all the parts' images."""
+    """One simulation of all the images of simulations without early exit.
+
+    Args:
+        parts: one at least, of the same network, with the same settings.
+    """
     return replace(
         parts[0],
         outputs=torch.cat([part.outputs for part in parts], dim=1),
@@ -103,4 +128,8 @@ def concatenate(parts: Sequence[Simulation]) -> Simulation:
 
 
 def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
+    """By layer, the parts' tensors of shape (time, batch, ...) behind each other along the batch."""
+    joined: dict[str, Tensor] = {}
+    for name in parts[0]:
+        joined[name] = torch.cat([part[name] for part in parts], dim=1)
+    return joined

@@ -68,7 +68,17 @@ def _given_state(neuron: Neuron, name: str, given: State, current: Tensor) -> St
 
 
 def steady_currents(segments: list[Segment], images: Tensor) -> Iterator[Tensor]:
-    """The current of each neuron layer in one pass on rates: exact for the first layer, an estimate for the others."""
+    """The current of each neuron layer in one pass on rates: exact for the first layer, an estimate for the others.
+
+    The others are an estimate because in a simulation they get spikes, whose mean alone is the rate.
+
+    Args:
+        segments: a network.
+        images: what it takes.
+
+    Yields:
+        In the network's order, shape (batch, ...), in float32 at least.
+    """
     signal = images
     for segment in segments:
         signal = segment.input(signal.to(images.dtype))
