@@ -1,3 +1,5 @@
+"""Ranges of parameters, and objects built from configuration, with two classes made for the purpose."""
+
 from dataclasses import dataclass
 
 import pytest
@@ -21,7 +23,10 @@ class Circle(Shape):
 
 def test_build_makes_the_named_class() -> None:
     circle = build(Shape, {"type": "Circle", "radius": 2, "colour": "blue"}, "shape")
-    assert isinstance(circle, Circle) and circle.radius == 2 and circle.colour == "blue" and circle.sides is None
+    assert isinstance(circle, Circle)
+    assert circle.radius == 2
+    assert circle.colour == "blue"
+    assert circle.sides is None
 
 
 @pytest.mark.parametrize(
@@ -42,10 +47,10 @@ def test_build_makes_the_named_class() -> None:
         ),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line(config: dict[str, object], message: str) -> None:
+def test_a_wrong_configuration_is_reported_in_one_line(config: dict[str, object], message: str) -> None:
     with pytest.raises(ParameterError, match=message) as caught:
         build(Shape, config, "shape")
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value), "the error takes more than one line"
 
 
 def test_kinds_finds_subclasses() -> None:

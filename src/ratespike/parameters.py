@@ -25,7 +25,21 @@ class ParameterError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """What a parameter may be. Numbers are finite and inside the bounds; `choices` lists the allowed words."""
+    """What a parameter may be. Numbers are finite and inside the bounds; `choices` lists the allowed words.
+
+    Attributes:
+        above: numbers are greater than this; None: no such bound, here and below.
+        at_least: numbers are this or greater.
+        below: numbers are less than this.
+        at_most: numbers are this or less.
+        choices: the allowed words; empty: any.
+        unit: of a number, such as `s`; empty for one without.
+
+    Example:
+        >>> positive = Range(above=0, unit="s")
+        >>> positive.allows(0.02), positive.allows(0), positive.allows(float("inf"))
+        (True, False, False)
+    """
 
     above: float | None = None
     at_least: float | None = None
@@ -35,7 +49,7 @@ class Range:
     unit: str = ""
 
     def allows(self, value: Any) -> bool:
-        """Whether `value`, of the right type already, lies in the range."""
+        """Whether `value`, whose type is right already, lies in the range."""
         if self.choices and value not in self.choices:
             return False
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -53,8 +67,13 @@ class Range:
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         bounds = {"above": self.above, "at least": self.at_least, "below": self.below, "at most": self.at_most}
-        limits = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
-        return " ".join(part for part in (kind, limits, f"({self.unit})" if self.unit else "") if part)
+        limits = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
+        words = kind
+        if limits:
+            words += " " + " and ".join(limits)
+        if self.unit:
+            words += f" ({self.unit})"
+        return words
 
 
 def parameter(default: Any = dataclasses.MISSING, *, training: bool = True, **limits: Any) -> Any:
@@ -82,20 +101,32 @@ def training_values(instance: Any) -> dict[str, Any]:
         >>> training_values(LIF(max_rate=200, min_voltage=-1)) == training_values(LIF(max_rate=200))
         True
     """
-    kept = [field.name for field in dataclasses.fields(instance) if field.init and field.metadata.get("training", True)]
-    return {"type": type(instance).__name__, **{name: getattr(instance, name) for name in kept}}
+    values: dict[str, Any] = {"type": type(instance).__name__}
+    for field in dataclasses.fields(instance):
+        if field.init and field.metadata.get("training", True):
+            values[field.name] = getattr(instance, field.name)
+    return values
 
 
 _KINDS = {float: "a number", int: "a whole number", str: "a word", bool: "true or false"}
 
 
 def check_parameters(instance: Any) -> None:
-    """Check each field of a dataclass that was declared with `parameter`.
+    """Check each field of a dataclass object that was declared with `parameter`; other fields may have any value.
 
     Raises:
         ParameterError: naming the parameter, its value and what is allowed.
+
+    Example:
+        >>> from ratespike.synapses import LowPass
+        >>> synapse = LowPass(tau=0.1)
+        >>> synapse.tau = -1
+        >>> check_parameters(synapse)
+        Traceback (most recent call last):
+            ...
+        ratespike.parameters.ParameterError: tau=-1: must be a number above 0 (s); the default is 0.1
     """
-    hints = _hints(type(instance))
+    hints = typing.get_type_hints(type(instance))
     for field in dataclasses.fields(instance):
         limits = field.metadata.get("range")
         if limits is None:
@@ -104,39 +135,59 @@ def check_parameters(instance: Any) -> None:
         allowed = _plain_types(hints[field.name])
         if value is None and type(None) in allowed:
             continue
-        if not any(_is(value, kind) for kind in allowed) or not limits.allows(value):
-            words = " or ".join(limits.describe(_KINDS[kind]) if kind in _KINDS else "null" for kind in allowed)
+        if not any(_is_a(value, kind) for kind in allowed) or not limits.allows(value):
+            words = _in_words(allowed, limits)
             raise ParameterError(f"{field.name}={value}: must be {words}{_default_hint(field)}")
 
 
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
 def _plain_types(hint: Any) -> tuple[type, ...]:
-    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    """The types that a type hint allows: of `int | None`, these two."""
+    if isinstance(hint, types.UnionType):
+        return typing.get_args(hint)
+    return (hint,)
 
 
-def _is(value: Any, kind: type) -> bool:
+def _is_a(value: Any, kind: type) -> bool:
+    """Whether a value has a type as a person understands it: 1 is a number, but True is no whole number."""
     if isinstance(value, bool) and kind is not bool:
         return False
-    return isinstance(value, int | float) if kind is float else isinstance(value, kind)
+    if kind is float:
+        return isinstance(value, int | float)
+    return isinstance(value, kind)
+
+
+def _in_words(allowed: tuple[type, ...], limits: Range) -> str:
+    """What a parameter of these types may be, such as `a whole number at least 1 or null`."""
+    alternatives = []
+    for kind in allowed:
+        alternatives.append(limits.describe(_KINDS[kind]) if kind in _KINDS else "null")
+    return " or ".join(alternatives)
 
 
 def _default_hint(field: Any) -> str:
-    return "" if field.default in (dataclasses.MISSING, None) else f"; the default is {field.default}"
+    """What to add to an error line where the parameter has a default."""
+    if field.default in (dataclasses.MISSING, None):
+        return ""
+    return f"; the default is {field.default}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`known`, the names most like `word` first, as a hint for an error line."""
+    """The known names as a hint for an error line, before them those that are most like `word`.
+
+    Example:
+        >>> nearest("trch", ["event_driven", "torch"])
+        'did you mean torch? known: event_driven, torch'
+    """
     known = sorted(known)
     close = difflib.get_close_matches(str(word), known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(close)}? " if close else ""
-    return f"{hint}known: {', '.join(known)}"
+    all_names = f"known: {', '.join(known)}"
+    if not close:
+        return all_names
+    return f"did you mean {' or '.join(close)}? {all_names}"
 
 
 def is_name(key: object) -> bool:
-    """Whether a key can name a layer or a parameter: words that mean nothing more to whoever reads a configuration.
+    """Whether a key can name a layer or a parameter: a word without a meaning of its own in a configuration file.
 
     Example:
         >>> is_name("conv1"), is_name("_target_"), is_name("defaults")
@@ -147,6 +198,10 @@ def is_name(key: object) -> bool:
 
 def flat(config: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The values of nested mappings by their names with dots.
+
+    Args:
+        config: mappings in mappings.
+        prefix: in front of each name.
 
     Example:
         >>> dict(flat({"neuron": {"type": "LIF", "tau_rc": 0.02}, "n_steps": 30}))
@@ -160,8 +215,18 @@ def flat(config: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def kinds(base: type) -> dict[str, type]:
-    """The concrete classes below `base` (and itself if it is concrete), by name."""
-    found: dict[str, type] = {} if inspect.isabstract(base) or ABC in base.__bases__ else {base.__name__: base}
+    """The concrete classes below `base` (and itself if it is concrete), by name.
+
+    A class is abstract if it has abstract methods or names `ABC` as a base.
+
+    Example:
+        >>> from ratespike.synapses import Synapse
+        >>> "LowPass" in kinds(Synapse), "Synapse" in kinds(Synapse)
+        (True, False)
+    """
+    found: dict[str, type] = {}
+    if not inspect.isabstract(base) and ABC not in base.__bases__:
+        found[base.__name__] = base
     for child in typing.cast(list[type], base.__subclasses__()):
         found.update(kinds(child))
     return found
@@ -177,6 +242,15 @@ def build(base: type[T], config: Mapping[str, Any], where: str) -> T:
 
     Raises:
         ParameterError: unknown type, unknown or missing parameter, value out of range.
+
+    Example:
+        >>> from ratespike.synapses import Synapse
+        >>> build(Synapse, {"type": "LowPass", "tau": 0.05}, "synapse")
+        LowPass(tau=0.05)
+        >>> build(Synapse, {"type": "LowPass", "tau": -1}, "synapse")
+        Traceback (most recent call last):
+            ...
+        ratespike.parameters.ParameterError: synapse.tau=-1: must be a number above 0 (s); the default is 0.1
     """
     options = {str(key): value for key, value in config.items()}
     known = kinds(base)
@@ -184,13 +258,14 @@ def build(base: type[T], config: Mapping[str, Any], where: str) -> T:
     if name not in known:
         raise ParameterError(f"{where}.type={name}: {nearest(str(name), known)}")
     cls = known[name]
-    names = {field.name for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
+    parameters = {field.name for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
     for key in options:
-        if key not in names:
-            raise ParameterError(f"{where}.{key}: {name} has no such parameter; {nearest(key, names)}")
+        if key not in parameters:
+            raise ParameterError(f"{where}.{key}: {name} has no such parameter; {nearest(key, parameters)}")
     try:
         return typing.cast(T, cls(**options))
     except ParameterError as error:
         raise ParameterError(f"{where}.{error}") from None
-    except TypeError as error:
-        raise ParameterError(f"{where}: {name} {str(error).split('() ')[-1]}") from None
+    except TypeError as error:  # "LIF.__init__() missing 1 required keyword-only argument: ..."
+        what_is_missing = str(error).split("() ")[-1]
+        raise ParameterError(f"{where}: {name} {what_is_missing}") from None
