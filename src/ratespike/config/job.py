@@ -1,5 +1,6 @@
 """One run of a command, as the user asked for it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,6 +20,7 @@ class Job(Generic[C]):
         number: of a job among those of a multirun, from 0; None for a single run.
         max_concurrent_jobs: how many jobs of the multirun this host runs at the same time; None if a scheduler gives
             each its devices.
+        send_stage: sends a stage to the other processes of this job, where there are any (see `execution.distributed`).
     """
 
     config: C
@@ -27,3 +29,4 @@ class Job(Generic[C]):
     root: Path
     number: int | None = None
     max_concurrent_jobs: int | None = None
+    send_stage: Callable[[Callable[[], object]], None] | None = None
