@@ -1,3 +1,5 @@
+"""Networks from their specification: names, shapes, initial weights, and errors that name the key."""
+
 import pytest
 import torch
 from torch import nn
@@ -11,7 +13,8 @@ NEURON = {"type": "LIF"}
 
 def test_layers_become_named_modules(conv_network: nn.Sequential) -> None:
     assert [name for name, _ in conv_network.named_children()][:3] == ["conv1", "neuron1", "pool1"]
-    assert isinstance(conv_network.neuron1, LIF) and isinstance(conv_network.neuron2, SpikingRectifiedLinear)
+    assert isinstance(conv_network.neuron1, LIF), "the network's neuron"
+    assert isinstance(conv_network.neuron2, SpikingRectifiedLinear), "a layer's own neuron"
     assert conv_network(torch.rand(3, 1, 13, 13)).shape == (3, 10)
     assert all(module.training for module in conv_network.modules())
 

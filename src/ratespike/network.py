@@ -1,4 +1,9 @@
-"""Typed layer specifications, as a YAML file gives them, made into a plain `nn.Sequential`."""
+"""Typed layer specifications, as a YAML file gives them, made into a plain `nn.Sequential`.
+
+Each class below `Layer` is one type of layer: its fields are the keys in the YAML file, and `module` makes the PyTorch module
+for the shape that arrives. A specification gives what a layer puts out (filters, units); what it takes (channels, features)
+follows from the layer before.
+"""
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
@@ -13,29 +18,57 @@ from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError, build, check_parameters, is_name, nearest, parameter, training_values
 from ratespike.synapses import Synapse
 
-Shape = tuple[int, ...]
+Shape = tuple[int, ...]  # of one image or one layer's output, without batch: (channels, height, width) or (features,)
 INITIALISATIONS = ("pytorch", "glorot_uniform")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer(ABC):
-    """One line of a network's specification."""
+    """One line of a network's specification.
+
+    Raises:
+        ParameterError: a parameter out of range.
+    """
 
     def __post_init__(self) -> None:
         check_parameters(self)
 
     def training_values(self, neuron: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What of this layer changes a training; None for one that rates pass as if it were not there."""
+        """What of this layer changes a training; None for one that rates pass as if it were not there.
+
+        Args:
+            neuron: the specification of neuron layers that have none of their own.
+        """
         return training_values(self)
 
     @abstractmethod
     def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
-        """The module for inputs of `shape` (without batch); `neuron` is the one of layers that name none."""
+        """The PyTorch module.
+
+        Args:
+            shape: of its inputs, without batch.
+            neuron: the specification of neuron layers that have none of their own.
+
+        Raises:
+            ParameterError: the layer does not fit inputs of this shape.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conv(Layer):
-    """Convolution over height and width."""
+    """Convolution over height and width.
+
+    Attributes:
+        filters: how many channels the output has.
+        kernel: height and width of the kernel.
+        stride: step of the kernel, in pixels.
+        padding: rows and columns of zeros around the image.
+        groups: into how many groups the channels are split; each is convolved by itself.
+
+    Example:
+        >>> Conv(filters=32, kernel=3).module((1, 28, 28), neuron={})
+        Conv2d(1, 32, kernel_size=(3, 3), stride=(1, 1))
+    """
 
     filters: int = parameter(at_least=1)
     kernel: int = parameter(at_least=1)
@@ -54,7 +87,11 @@ class Conv(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class AveragePool(Layer):
-    """Mean over squares of `size`; what is left over at the border is dropped."""
+    """Mean over squares; what is left over at the border is dropped.
+
+    Attributes:
+        size: height and width of a square, in pixels.
+    """
 
     size: int = parameter(2, at_least=1)
 
@@ -67,18 +104,28 @@ class AveragePool(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Dense(Layer):
-    """Fully connected; an image is flattened before."""
+    """Fully connected; an image is flattened before.
+
+    Attributes:
+        units: how many features the output has.
+    """
 
     units: int = parameter(at_least=1)
 
     def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
         linear = nn.Linear(torch.Size(shape).numel(), self.units)
-        return linear if len(shape) == 1 else nn.Sequential(OrderedDict(flatten=nn.Flatten(), linear=linear))
+        if len(shape) == 1:
+            return linear
+        return nn.Sequential(OrderedDict(flatten=nn.Flatten(), linear=linear))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dropout(Layer):
-    """Zeroes activations with probability `p` in training."""
+    """Zeroes activations at random in training.
+
+    Attributes:
+        p: the probability with which each is zeroed.
+    """
 
     p: float = parameter(0.5, at_least=0, below=1)
 
@@ -88,7 +135,11 @@ class Dropout(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Neurons(Layer):
-    """A layer of neurons: the network's, or, with `neuron`, its own."""
+    """A layer of neurons.
+
+    Attributes:
+        neuron: their specification, such as `{type: LIF, tau_rc: 0.02}`; None: the network's.
+    """
 
     neuron: Mapping[str, Any] | None = field(default=None)
 
@@ -96,12 +147,17 @@ class Neurons(Layer):
         return self.module((), neuron).training_values()
 
     def module(self, shape: Shape, neuron: Mapping[str, Any]) -> Neuron:
-        return build(Neuron, neuron if self.neuron is None else self.neuron, "neuron")  # type: ignore[type-abstract]
+        specification = neuron if self.neuron is None else self.neuron
+        return build(Neuron, specification, "neuron")  # type: ignore[type-abstract]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filter(Layer):
-    """A synaptic filter behind a neuron layer."""
+    """A synaptic filter behind a neuron layer.
+
+    Attributes:
+        synapse: its specification, such as `{type: LowPass, tau: 0.005}`.
+    """
 
     synapse: Mapping[str, Any] = field(default_factory=dict)
 
@@ -127,7 +183,11 @@ def build_network(
         neuron: the specification of neuron layers that have none of their own.
         input_shape: channels, height, width of an image.
         classes: how many outputs the network must have.
-        initialisation: `pytorch`, each layer's default; `glorot_uniform`, with zero biases.
+        initialisation: `pytorch`, each layer's default; `glorot_uniform`, with zero biases (X. Glorot and Y. Bengio 2010,
+            "Understanding the difficulty of training deep feedforward neural networks").
+
+    Returns:
+        The network in training mode, its weights drawn from PyTorch's global generator.
 
     Raises:
         ParameterError: an unknown layer type or parameter, a value out of range, layers that do not fit.
@@ -146,31 +206,50 @@ def build_network(
     network = nn.Sequential()
     shape = tuple(input_shape)
     for name, specification in layers.items():
-        where = f"network.layers.{name}"
-        if not is_name(name):
-            raise ParameterError(f"{where}: a layer's name begins with a letter or a digit, and is not `defaults`")
-        layer = build(Layer, specification, where)  # type: ignore[type-abstract]
-        try:
-            module = layer.module(shape, neuron)
-        except ParameterError as error:
-            inherited = isinstance(layer, Neurons) and layer.neuron is None
-            raise ParameterError(str(error) if inherited else f"{where}.{error}") from None
+        module = _module(name, specification, shape, neuron)
         network.add_module(name, module)
-        if not isinstance(module, Neuron | Synapse):  # which keep the shape
-            with torch.no_grad():
-                shape = tuple(module.eval()(torch.zeros(1, *shape)).shape[1:])
-            module.train()
+        shape = _output_shape(module, shape)
     if shape != (classes,):
         raise ParameterError(f"network.layers: the output has shape {shape}, but the data have {classes} classes")
     if initialisation == "glorot_uniform":
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        _initialise_glorot_uniform(network)
     return network
 
 
+def _module(name: str, specification: Mapping[str, Any], shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
+    """The module of one line of the specification; an error names the key that the user wrote."""
+    where = f"network.layers.{name}"
+    if not is_name(name):
+        raise ParameterError(f"{where}: a layer's name begins with a letter or a digit, and is not `defaults`")
+    layer = build(Layer, specification, where)  # type: ignore[type-abstract]
+    try:
+        return layer.module(shape, neuron)
+    except ParameterError as error:
+        if isinstance(layer, Neurons) and layer.neuron is None:  # the network's neuron is wrong, which has a key of its own
+            raise
+        raise ParameterError(f"{where}.{error}") from None
+
+
+def _output_shape(module: nn.Module, shape: Shape) -> Shape:
+    """The shape that leaves a module for inputs of `shape`, both without batch; found by trying."""
+    if isinstance(module, Neuron | Synapse):
+        return shape
+    with torch.no_grad():
+        output = module.eval()(torch.zeros(1, *shape))
+    module.train()
+    return tuple(output.shape[1:])
+
+
+def _initialise_glorot_uniform(network: nn.Module) -> None:
+    """Draw all weights anew from the uniform distribution of Glorot and Bengio (see `build_network`); biases are 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+
 def _image_shape(shape: Shape) -> tuple[int, int, int]:
+    """Channels, height and width; raises `ParameterError` for features."""
     if len(shape) != 3:
         raise ParameterError(f"type: needs an image (channels, height, width), but what arrives has shape {shape}")
     return shape  # type: ignore[return-value]
