@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ratespike.config.job import Job
-from ratespike.config.schemas import Config, RunConfig, SimulationConfig, TrainerConfig
+from ratespike.config.schemas import Config, RunConfig, TrainerConfig
 from ratespike.data import DataSet, Splits
 from ratespike.network import build_network
 from ratespike.parameters import ParameterError, build
 from ratespike.pipeline.optimizers import Optimizer
-from ratespike.simulation import Simulation, simulate
+from ratespike.pipeline.simulator import Simulator
+from ratespike.simulation import simulate
 from ratespike.synapses import Synapse
 from ratespike.tracking import address
 
@@ -22,38 +23,6 @@ if TYPE_CHECKING:
     from ratespike.pipeline.classifier import Classifier
 
 STRATEGIES = ("auto", "ddp_spawn")
-
-
-@dataclass(frozen=True)
-class Simulator:
-    """The spiking mode with the settings of a configuration.
-
-    Attributes:
-        settings: start, read-out, engine, seed.
-        dt: length of a step, seconds.
-        synapse: the filter behind the network's output.
-    """
-
-    settings: SimulationConfig
-    dt: float
-    synapse: Synapse
-
-    def __call__(self, network: nn.Module, images: Tensor, image_index: Tensor, n_steps: int) -> Simulation:
-        """Simulate images (batch, channels, height, width), whose numbers in their set are `image_index` (batch,)."""
-        return simulate(
-            network,
-            images,
-            n_steps,
-            self.dt,
-            synapse=self.synapse,
-            start=self.settings.start,
-            readout=self.settings.readout,
-            burn_in=self.settings.burn_in,
-            early_exit=self.settings.early_exit,
-            engine=self.settings.engine,
-            seed=self.settings.seed,
-            image_index=image_index,
-        )
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from ratespike.metrics import RateVsSpike, Results
-from ratespike.pipeline.assembly import Simulator
 from ratespike.pipeline.datamodule import Batch, Batches, epoch_seed
 from ratespike.pipeline.optimizers import Optimizer
+from ratespike.pipeline.simulator import Simulator
 
 _SEEDS_OF_A_RANK = 1_000_000_007  # between the seeds of two processes of a job: more than any seed and epoch reach
 

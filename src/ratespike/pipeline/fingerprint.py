@@ -18,7 +18,7 @@ _TRAINING_SOURCES = (
     *("pipeline/assembly.py", "pipeline/classifier.py", "pipeline/datamodule.py", "pipeline/optimizers.py"),
     *("pipeline/fit_stage.py", "pipeline/trainer.py"),
 )
-_SIMULATION_SOURCES = (*_TRAINING_SOURCES, "metrics", "simulation")
+_SIMULATION_SOURCES = (*_TRAINING_SOURCES, "metrics", "pipeline/simulator.py", "simulation")
 
 
 def config_hash(plain: Mapping[str, Any]) -> str:

@@ -1,0 +1,41 @@
+"""The spiking mode as a configuration sets it."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from ratespike.config.schemas import SimulationConfig
+from ratespike.simulation import Simulation, simulate
+from ratespike.synapses import Synapse
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """The spiking mode with the settings of a configuration.
+
+    Attributes:
+        settings: start, read-out, engine, seed.
+        dt: length of a step, seconds.
+        synapse: the filter behind the network's output.
+    """
+
+    settings: SimulationConfig
+    dt: float
+    synapse: Synapse
+
+    def __call__(self, network: nn.Module, images: Tensor, image_index: Tensor, n_steps: int) -> Simulation:
+        """Simulate images (batch, channels, height, width), whose numbers in their set are `image_index` (batch,)."""
+        return simulate(
+            network,
+            images,
+            n_steps,
+            self.dt,
+            synapse=self.synapse,
+            start=self.settings.start,
+            readout=self.settings.readout,
+            burn_in=self.settings.burn_in,
+            early_exit=self.settings.early_exit,
+            engine=self.settings.engine,
+            seed=self.settings.seed,
+            image_index=image_index,
+        )
