@@ -1,29 +1,35 @@
-"""Runs that differ in nothing but their seeds are a group; groups are named by the parameters that vary."""
+"""Runs that differ in nothing but their seeds are a group; groups are named by the parameters that vary.
+
+A group's measures are means over its runs with confidence intervals. Groups are ranked by their spiking accuracy, and those
+are marked that no other group beats in accuracy and synaptic operations together.
+"""
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ratespike.analysis.runs import ReadCurve, Record, measures
 from ratespike.analysis.statistics import Estimate, estimate, pareto_best
-from ratespike.analysis.values import Value, describe, order, parse
+from ratespike.analysis.values import Value, describe, parse
+from ratespike.analysis.varying import Settings, together, varying
 from ratespike.config.naming import short_names
+from ratespike.config.relevance import SEEDS, distinguishes_groups
+from ratespike.metrics.names import SPIKING_ACCURACY, SYNAPTIC_OPERATIONS
 
-SEEDS = ("seed", "data.split_seed", "simulation.seed")
-IRRELEVANT = (  # no result depends on them; nor on `tracking`
-    *("resume", "objective"),
-    *("trainer.devices", "trainer.accelerator", "trainer.strategy"),
-)
-NAMED_BY = 4  # if more parameters vary, one stands for those that vary one to one with it
-
-Settings = Mapping[str, Value]
+Key = frozenset[tuple[str, Value]]  # settings that can be looked up
 
 
 @dataclass(frozen=True)
 class MeasuredRun:
-    """A run and what is compared of it."""
+    """A run and what is compared of it.
+
+    Attributes:
+        record: the run.
+        measures: by name, see `ratespike.analysis.runs.measures`.
+    """
 
     record: Record
     measures: Mapping[str, float]
@@ -47,6 +53,11 @@ class Group:
     estimates: Mapping[str, Estimate]
     is_pareto_best: bool = False
 
+    @property
+    def rank(self) -> tuple[float, str]:
+        """Key of the order in which groups are shown: the highest mean spiking accuracy first."""
+        return -self.estimates[SPIKING_ACCURACY.name].mean, self.name
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -66,10 +77,15 @@ class Comparison:
     short: Mapping[str, str]
     repeats: int
 
+    @property
+    def runs(self) -> list[MeasuredRun]:
+        """The runs of all groups."""
+        return [run for group in self.groups for run in group.runs]
+
     def foremost(self, limit: int) -> tuple[Group, ...]:
         """At most so many groups, the Pareto-best before the others; the highest spiking accuracy first."""
         chosen = sorted(self.groups, key=lambda group: not group.is_pareto_best)[:limit]
-        return tuple(sorted(chosen, key=_rank))
+        return tuple(sorted(chosen, key=lambda group: group.rank))
 
 
 def compare(records: Sequence[Record], steps: Collection[int], read_curve: ReadCurve) -> Comparison:
@@ -78,7 +94,7 @@ def compare(records: Sequence[Record], steps: Collection[int], read_curve: ReadC
     Args:
         records: at least one.
         steps: of the simulation, after which the spiking accuracy is compared.
-        read_curve: asked for runs that have no metric for one of the steps.
+        read_curve: called for runs that have no metric for one of the steps.
 
     Example:
         >>> def run(name, tau_rc, seed, accuracy):
@@ -90,89 +106,70 @@ def compare(records: Sequence[Record], steps: Collection[int], read_curve: ReadC
         tau_rc=0.02 2 0.975
         tau_rc=0.05 1 0.95
     """
-    kept = _distinct_runs(records)
-    parts: dict[frozenset[tuple[str, Value]], list[Record]] = {}
-    for record, settings in kept:
-        parts.setdefault(frozenset(settings.items()), []).append(record)
-    all_settings = [dict(part) for part in parts]
-    varying = _varying(all_settings)
-    together = _together(varying, all_settings)
-    short = short_names(varying, {name for settings in all_settings for name in settings})
+    alike = _by_settings(records)
+    all_settings = [dict(key) for key in alike]
+    names = varying(all_settings)
+    naming = together(names, all_settings)
+    short = short_names(names, set().union(*all_settings))
+
     groups = []
-    for settings, runs in zip(all_settings, parts.values(), strict=True):
-        own = {name: settings[name] for name in varying if name in settings}
-        name = describe({name: own[name] for name in together if name in own}, short) or "all runs"
-        measured = tuple(MeasuredRun(record, measures(record, steps, read_curve)) for record in runs)
-        groups.append(Group(name, own, measured, _estimates(measured)))
-    ranked = tuple(sorted(_mark_pareto_best(groups), key=_rank))
-    return Comparison(ranked, tuple(together), together, short, len(records) - len(kept))
+    for settings, kept in zip(all_settings, alike.values(), strict=True):
+        runs = tuple(MeasuredRun(record, measures(record, steps, read_curve)) for record in kept)
+        name = describe(_chosen(settings, naming), short) or "all runs"
+        groups.append(Group(name, _chosen(settings, names), runs, _estimates(runs)))
+    ranked = sorted(_with_pareto_best(groups), key=lambda group: group.rank)
+    n_kept = sum(len(kept) for kept in alike.values())
+    return Comparison(tuple(ranked), tuple(naming), naming, short, repeats=len(records) - n_kept)
 
 
-def _settings(record: Record) -> dict[str, Value]:
-    return {
-        name: parse(value)
-        for name, value in record.parameters.items()
-        if name not in SEEDS and name not in IRRELEVANT and not name.startswith("tracking.")
-    }
+def _by_settings(records: Sequence[Record]) -> dict[Key, list[Record]]:
+    """The runs by the settings that tell groups apart; of several with the same seeds too, one, as they are not independent.
 
-
-def _distinct_runs(records: Iterable[Record]) -> list[tuple[Record, Settings]]:
-    """One run for each combination of parameters and seeds, as a repeated one is not independent; best one that trained."""
-    found: dict[frozenset[tuple[str, Value]], tuple[Record, Settings]] = {}
+    It is the last of those that trained, whose seconds are those of a whole run; if none did, the last.
+    """
+    names = set().union(*(record.parameters for record in records))
+    distinguishing = set(filter(distinguishes_groups, names))
+    found: dict[tuple[Key, Key], Record] = {}
     for record in sorted(records, key=lambda record: ("train/seconds" in record.metrics, record.started)):
-        seeds = ((name, parse(record.parameters[name])) for name in SEEDS if name in record.parameters)
-        settings = _settings(record)
-        found[frozenset((*settings.items(), *seeds))] = record, settings
-    return list(found.values())
+        settings = _values(record, distinguishing)
+        seeds = _values(record, SEEDS)
+        found[settings, seeds] = record
+    alike: dict[Key, list[Record]] = {}
+    for (settings, _), record in found.items():
+        alike.setdefault(settings, []).append(record)
+    return alike
 
 
-def _varying(all_settings: Sequence[Settings]) -> list[str]:
-    """The parameters with several values, and as many of those that only some runs have as tell the groups apart."""
-    seen: dict[str, set[Value]] = {}
-    count: dict[str, int] = {}
-    for settings in all_settings:
-        for name, value in settings.items():
-            seen.setdefault(name, set()).add(value)
-            count[name] = count.get(name, 0) + 1
-    varying = [name for name in seen if len(seen[name]) > 1]
-    distinct = _distinct(varying, all_settings)
-    for name in sorted((name for name in seen if count[name] < len(all_settings) and len(seen[name]) == 1), key=order):
-        if distinct < len(all_settings) and _distinct([*varying, name], all_settings) > distinct:
-            varying.append(name)
-            distinct = _distinct(varying, all_settings)
-    return sorted(varying, key=order)
+def _values(record: Record, names: Collection[str]) -> Key:
+    """The parameters of these names that a run has, with their values."""
+    return frozenset((name, parse(value)) for name, value in record.parameters.items() if name in names)
 
 
-def _distinct(names: Sequence[str], all_settings: Sequence[Settings]) -> int:
-    return len({tuple(settings.get(name) for name in names) for settings in all_settings})
-
-
-def _together(varying: Sequence[str], all_settings: Sequence[Settings]) -> dict[str, tuple[str, ...]]:
-    """The names that stand in the groups' names, each with those that it stands for."""
-    if len(varying) <= NAMED_BY:
-        return {name: () for name in varying}
-    by_pattern: dict[tuple[int, ...], list[str]] = {}
-    for name in varying:
-        first: dict[Value | None, int] = {}
-        pattern = tuple(first.setdefault(settings.get(name), len(first)) for settings in all_settings)
-        by_pattern.setdefault(pattern, []).append(name)
-    return {name: tuple(others) for name, *others in by_pattern.values()}
+def _chosen(settings: Settings, names: Iterable[str]) -> dict[str, Value]:
+    """The settings of these names, as far as there are some."""
+    return {name: settings[name] for name in names if name in settings}
 
 
 def _estimates(runs: Sequence[MeasuredRun]) -> dict[str, Estimate]:
-    names = dict.fromkeys(name for run in runs for name in run.measures)
-    return {name: estimate([run.measures[name] for run in runs if name in run.measures]) for name in names}
+    """By measure, the mean over the runs that have it."""
+    values: dict[str, list[float]] = {}
+    for run in runs:
+        for name, value in run.measures.items():
+            values.setdefault(name, []).append(value)
+    return {name: estimate(own) for name, own in values.items()}
 
 
-def _mark_pareto_best(groups: Sequence[Group]) -> list[Group]:
-    """Among those whose synaptic operations are known."""
-    known = [group for group in groups if "synaptic_operations" in group.estimates]
-    accuracy, operations = (
-        np.array([group.estimates[name].mean for group in known]) for name in ("spiking_accuracy", "synaptic_operations")
-    )
-    best = {id(group) for group, is_best in zip(known, pareto_best(accuracy, operations), strict=True) if is_best}
-    return [dataclasses.replace(group, is_pareto_best=id(group) in best) for group in groups]
+def _with_pareto_best(groups: Sequence[Group]) -> Iterator[Group]:
+    """The groups, those marked that no other beats; only groups whose synaptic operations are known take part."""
+    known = [group for group in groups if SYNAPTIC_OPERATIONS.name in group.estimates]
+    accuracy = means(known, SPIKING_ACCURACY.name)
+    operations = means(known, SYNAPTIC_OPERATIONS.name)
+    best = iter(pareto_best(accuracy, operations))
+    for group in groups:
+        takes_part = SYNAPTIC_OPERATIONS.name in group.estimates
+        yield dataclasses.replace(group, is_pareto_best=takes_part and bool(next(best)))
 
 
-def _rank(group: Group) -> tuple[float, str]:
-    return -group.estimates["spiking_accuracy"].mean, group.name
+def means(groups: Iterable[Group], measure: str) -> NDArray[np.float64]:
+    """The mean of a measure of each group, shape (groups,)."""
+    return np.array([group.estimates[measure].mean for group in groups])

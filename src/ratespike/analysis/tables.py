@@ -7,10 +7,11 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ratespike.analysis.groups import SEEDS, Comparison, Group, MeasuredRun
+from ratespike.analysis.groups import Comparison, Group, MeasuredRun
 from ratespike.analysis.runs import SECONDS, layers, n_steps
 from ratespike.analysis.statistics import Estimate
 from ratespike.analysis.values import Value, parse, show
+from ratespike.config.relevance import SEEDS
 from ratespike.metrics import Metric, Unit, names
 from ratespike.metrics.names import in_steps
 
@@ -62,7 +63,7 @@ def _columns_of(metric: Metric, comparison: Comparison, steps: Collection[int]) 
 
 def _metrics_shown(comparison: Comparison) -> list[Metric]:
     """The metrics that have a column, because a run has a value that says something."""
-    runs = _runs(comparison)
+    runs = comparison.runs
     return [metric for metric in names.metrics() if any(_says_something(metric, run) for run in runs)]
 
 
@@ -78,14 +79,9 @@ def _says_something(metric: Metric, run: MeasuredRun) -> bool:
     return metric.shown_if(value, n_steps(run.record) or 0)
 
 
-def _runs(comparison: Comparison) -> list[MeasuredRun]:
-    """The runs of all groups."""
-    return [run for group in comparison.groups for run in group.runs]
-
-
 def _steps_of_all(comparison: Comparison) -> int | None:
     """The number of steps that all runs were simulated for; None if they differ or do not say."""
-    found = {n_steps(run.record) for run in _runs(comparison)}
+    found = {n_steps(run.record) for run in comparison.runs}
     return found.pop() if len(found) == 1 else None
 
 
@@ -113,7 +109,7 @@ def directions(comparison: Comparison) -> list[str]:
 
 def heading(comparison: Comparison) -> str:
     """How much is compared."""
-    n_runs = len(_runs(comparison))
+    n_runs = len(comparison.runs)
     n_groups = len(comparison.groups)
     return f"{n_runs} run{'s' * (n_runs > 1)} in {n_groups} group{'s' * (n_groups > 1)} alike but for their seeds"
 
@@ -137,7 +133,7 @@ def runs_csv(comparison: Comparison) -> str:
 
     The values are as MLflow keeps them: fractions, Hz, counts, seconds.
     """
-    runs = _runs(comparison)
+    runs = comparison.runs
     parameters = list(comparison.short)
     seeds = [name for name in SEEDS if any(name in run.record.parameters for run in runs)]
     measures = sorted({name for run in runs for name in run.measures}, key=_natural)
