@@ -98,8 +98,6 @@ def test_the_hashes_cover_every_module_that_a_training_and_a_test_run_through() 
     assert found - covered(fingerprint._SIMULATION_SOURCES) == set()
     of_tests = ("ratespike.simulation", "ratespike.metrics", "ratespike.pipeline.simulator")
     only_tests = {name for name in found if name.startswith(of_tests)}
-        name for name in found if name.startswith(("ratespike.simulation", "ratespike.metrics", "ratespike.pipeline.simulator"))
-    }
     assert found - only_tests - covered(fingerprint._TRAINING_SOURCES) == set()
 
 
