@@ -1,4 +1,7 @@
-"""Synaptic filters. In rate mode a filter is the identity (its gain at frequency zero is 1); in time it smooths spikes."""
+"""Synaptic filters. In rate mode a filter is the identity (its gain at frequency zero is 1); in time it smooths spikes.
+
+Like a neuron, a filter keeps no state in the module: `step` takes the state and returns the next one.
+"""
 
 import math
 from abc import ABC, abstractmethod
@@ -17,7 +20,10 @@ from ratespike.parameters import check_parameters, parameter
 class Synapse(nn.Module, ABC):
     """A linear filter over time, as a module that stands behind a neuron, or at the read-out.
 
-    Half-precision signals are filtered in float32, in which they come out: a decay of 0.99 is none in bfloat16.
+    Half-precision signals are filtered in float32 and come out in float32: in bfloat16 a decay of 0.999 would be 1.
+
+    Raises:
+        ParameterError: a parameter out of range.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Synapse":
@@ -30,13 +36,26 @@ class Synapse(nn.Module, ABC):
 
     @abstractmethod
     def initial_state(self, signal: Float[Tensor, "..."]) -> tuple[Tensor, ...]:
-        """The state of a filter at rest, for signals of this shape."""
+        """The state of a filter at rest.
+
+        Args:
+            signal: for its shape, dtype and device.
+        """
 
     @abstractmethod
     def step(
         self, signal: Float[Tensor, "..."], state: tuple[Tensor, ...], dt: float
     ) -> tuple[Float[Tensor, "..."], tuple[Tensor, ...]]:
-        """Advance by `dt` seconds; returns the filtered signal, which sees this step's input, and the next state."""
+        """Advance by `dt` seconds.
+
+        Args:
+            signal: in this step, any shape.
+            state: that of `initial_state`, or what the step before returned.
+            dt: length of the step, seconds.
+
+        Returns:
+            The filtered signal, which contains this step's signal already, and the next state.
+        """
 
     def forward(self, rates: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """The rate mode: a steady signal passes unchanged."""
@@ -50,7 +69,12 @@ class Synapse(nn.Module, ABC):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class NoFilter(Synapse):
-    """No filter: each step's signal as it is."""
+    """No filter: each step's signal as it is.
+
+    Example:
+        >>> NoFilter().step(torch.ones(1), (), dt=0.001)
+        (tensor([1.]), ())
+    """
 
     def initial_state(self, signal: Float[Tensor, "..."]) -> tuple[Tensor, ...]:
         return ()
@@ -116,7 +140,7 @@ class Alpha(Synapse):
     def step(
         self, signal: Float[Tensor, "..."], state: tuple[Tensor, ...], dt: float
     ) -> tuple[Float[Tensor, "..."], tuple[Tensor, ...]]:
-        first, filtered = state
+        first, filtered = state  # the outputs of the two low-passes
         decay = math.exp(-dt / self.tau)
         passed_on = decay * dt / self.tau
         filtered = decay * filtered + passed_on * first + (1 - decay - passed_on) * signal

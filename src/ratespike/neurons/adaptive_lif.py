@@ -1,4 +1,4 @@
-"""The LIF neuron that tires."""
+"""The adaptive LIF neuron, which tires: each spike makes the next one come later."""
 
 from dataclasses import dataclass
 
@@ -81,6 +81,9 @@ def adaptive_lif_rate(
         inc_n: adaptation per Hz.
         sigma: smoothness, in units of current; 0 for the hard rate.
 
+    Returns:
+        The rates, of the current's shape, differentiable by it; NaN where the current is.
+
     Example:
         >>> rate = adaptive_lif_rate(torch.tensor([2.0]), tau_rc=0.02, tau_ref=0.002, inc_n=0.01)
         >>> rate, lif_rate(2 - 0.01 * rate, tau_rc=0.02, tau_ref=0.002)
@@ -93,21 +96,28 @@ def adaptive_lif_rate(
 
 
 def _settled_rate(current: Tensor, tau_rc: float, tau_ref: float, inc_n: float, sigma: float) -> tuple[Tensor, Tensor]:
-    """The rate, and the slope of the LIF rate there."""
+    """The rate r with `r = lif_rate(J - inc_n * r)`, and the slope of `lif_rate` there.
+
+    `r - lif_rate(J - inc_n * r)`, the error of a guess r, grows with r; so there is one solution, and it lies between 0 and
+    the rate without adaptation. Each guess replaces one end of this bracket.
+    """
     high = lif_rate(current, tau_rc, tau_ref, sigma)
-    low, rate = torch.zeros_like(high), high
+    low = torch.zeros_like(high)
+    rate = high
     rounding = 8 * torch.finfo(high.dtype).eps * high
     last_error = torch.full_like(high, torch.inf)
     for _ in range(_ITERATIONS):
         effective = current - inc_n * rate
         target = lif_rate(effective, tau_rc, tau_ref, sigma)
-        damping = 1 + inc_n * lif_slope(effective, target, tau_rc, sigma)
+        damping = 1 + inc_n * lif_slope(effective, target, tau_rc, sigma)  # the error's slope
         error = rate - target
-        low, high = torch.where(error < 0, rate, low), torch.where(error >= 0, rate, high)
+        low = torch.where(error < 0, rate, low)
+        high = torch.where(error >= 0, rate, high)
         newton = rate - error / damping
+        solved = error.abs() <= rounding * damping
         stuck = (error.abs() > last_error / 2) & (error.abs() > rounding * damping)
         rate = torch.where(stuck | (newton < low) | (newton > high), (low + high) / 2, newton)
-        if bool((error.abs() <= rounding * damping).all()):
+        if bool(solved.all()):
             break
         last_error = error.abs()
     return rate, lif_slope(effective, target, tau_rc, sigma)

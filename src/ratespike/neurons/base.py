@@ -1,4 +1,7 @@
-"""What a neuron is: its rate, its step and the state between steps, from one set of parameters."""
+"""What a neuron is: its rate, its step and the state between steps, from one set of parameters.
+
+One class holds both modes, so that what is trained (the rate) and what is run (the step) cannot have different parameters.
+"""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
@@ -43,10 +46,14 @@ class Neuron(nn.Module, ABC):
         self.check()
 
     def check(self) -> None:  # not every neuron has parameters that depend on each other
-        """Check what holds between parameters; raises `ParameterError`."""
+        """Check what holds between parameters, whose own ranges have been checked before.
+
+        Raises:
+            ParameterError: a combination with which the neuron cannot work.
+        """
 
     def training_values(self) -> dict[str, Any]:
-        """What of this neuron changes a training: its rate mode's parameters; neurons with equal ones train the same."""
+        """The class and the parameters that change a training, those of the rate mode; with equal ones trainings are equal."""
         return training_values(self)
 
     @property
@@ -56,18 +63,25 @@ class Neuron(nn.Module, ABC):
 
     @abstractmethod
     def gain_and_bias(self) -> tuple[float, float]:
-        """What turns an input into a current."""
+        """The gain and the bias in `J = gain * x + bias`, which turn an input into a current."""
 
     @abstractmethod
     def firing_rate(self, current: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """The steady firing rate for a constant current, in Hz, differentiable."""
+        """The steady firing rate for a constant current, in Hz, differentiable.
+
+        Args:
+            current: any shape, in float32 at least.
+
+        Returns:
+            The rates, of the same shape and dtype; negative where a neuron fires negative spikes.
+        """
 
     def firing_rate_in_steps(self, current: Float[Tensor, "..."], dt: float) -> Float[Tensor, "..."]:
-        """The firing rate that the spiking mode really has in steps of `dt` seconds, where that can differ, in Hz."""
+        """The firing rate that the spiking mode has in steps of `dt` seconds, in Hz; it can be lower than `firing_rate`."""
         return self.firing_rate(current)
 
     def step_warning(self, dt: float) -> str | None:
-        """Why steps of `dt` seconds are too long for this neuron to fire at its rate; None if they are not."""
+        """The reason why steps of `dt` seconds are too long for this neuron to fire at its rate; None if they are not."""
         return None
 
     def initial_state(self, voltage: Float[Tensor, "..."]) -> State:
@@ -79,7 +93,7 @@ class Neuron(nn.Module, ABC):
 
         Args:
             current: constant.
-            phase: what part of its firing cycle has passed, in [0, 1); any shape that is the current's.
+            phase: what part of its firing cycle has passed, in [0, 1), of the current's shape.
             dt: the step that follows, seconds.
         """
         return self.initial_state(phase)
@@ -87,10 +101,21 @@ class Neuron(nn.Module, ABC):
     def step(self, current: Float[Tensor, "..."], state: State, dt: float) -> tuple[Float[Tensor, "..."], State]:
         """Advance by `dt` seconds.
 
+        Args:
+            current: in this step, any shape, in float32 at least.
+            state: each value of the current's shape; it is left as it is.
+            dt: length of the step, seconds.
+
         Returns:
             The number of spikes each neuron fired in the step, in the current's dtype, and the next state.
+
+        Example:
+            >>> from ratespike.neurons import SpikingRectifiedLinear
+            >>> neuron = SpikingRectifiedLinear()
+            >>> neuron.step(torch.tensor([1500.0]), neuron.initial_state(torch.tensor([0.75])), dt=0.001)
+            (tensor([2.]), {'voltage': tensor([0.2500])})
         """
-        voltage = torch.add(state["voltage"], self.firing_rate(current), alpha=dt)
+        voltage = torch.add(state["voltage"], self.firing_rate(current), alpha=dt)  # voltage + rate * dt
         spikes = voltage.floor()
         return spikes, {"voltage": voltage - spikes}
 
@@ -104,8 +129,12 @@ class Neuron(nn.Module, ABC):
         return (self.firing_rate(self.current(x)) * self.scale).to(x.dtype)
 
     def extra_repr(self) -> str:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return ", ".join(f"{name}={value}" for name, value in values.items() if not isinstance(value, nn.Module))
+        shown = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, nn.Module):  # which PyTorch shows below
+                shown.append(f"{field.name}={value}")
+        return ", ".join(shown)
 
     __repr__ = nn.Module.__repr__
 
@@ -114,13 +143,20 @@ class Neuron(nn.Module, ABC):
 class TunedNeuron(Neuron):
     """A neuron whose gain and bias follow from two numbers that a person can read off an f-I curve.
 
-    It starts to fire at `x = intercept` and fires at `max_rate` when `x = 1`.
+    It starts to fire at `x = intercept` and fires at `max_rate` when `x = 1`. Source: Nengo 4.1,
+    `NeuronType.gain_bias`.
 
     Attributes:
         max_rate: firing rate at `x = 1`, in Hz.
         intercept: the input `x` at which firing starts, below 1.
         amplitude: activation per Hz; 1 / max_rate if not given, so that the activation at `x = 1` is 1.
-        threshold_current: the current at `x = intercept`.
+        threshold_current: of the class, the current at which firing starts: that at `x = intercept`.
+
+    Example:
+        >>> from ratespike.neurons import LIF
+        >>> neuron = LIF(max_rate=200, intercept=-0.5)
+        >>> neuron.firing_rate(neuron.current(torch.tensor([-0.5, 1.0])))
+        tensor([  0., 200.])
     """
 
     threshold_current: ClassVar[float] = 0.0
@@ -132,6 +168,9 @@ class TunedNeuron(Neuron):
     @abstractmethod
     def current_for(self, rate: float) -> float:
         """The constant current that makes the neuron fire at `rate` Hz: the inverse of the (hard) firing rate.
+
+        Args:
+            rate: above 0, in Hz.
 
         Raises:
             ParameterError: the neuron cannot fire at this rate.
@@ -152,7 +191,16 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def check_reachable(rate: float, tau_ref: float, name: str = "max_rate") -> None:
-    """A neuron that rests `tau_ref` seconds after a spike cannot reach 1 / tau_ref; raises `ParameterError`."""
+    """Check that a neuron that rests after each spike can fire at a rate.
+
+    Args:
+        rate: in Hz.
+        tau_ref: how long it rests, seconds; it fires less often than `1 / tau_ref`.
+        name: of the rate, for the error line.
+
+    Raises:
+        ParameterError: the rate is too high, or not above 0.
+    """
     if rate * tau_ref >= 1:
         raise ParameterError(
             f"{name}={rate:g}: must be below 1/tau_ref = {1 / tau_ref:g} Hz; try a shorter tau_ref ({tau_ref:g} s)"

@@ -20,7 +20,10 @@ class SpikesFromRates(Neuron, ABC):
     """A neuron that has the rate mode of another one and spikes of its own.
 
     Attributes:
-        neuron: whose rate; from YAML a mapping such as `{type: Sigmoid, max_rate: 300}`.
+        neuron: the other one; from YAML a mapping such as `{type: Sigmoid, max_rate: 300}`.
+
+    Raises:
+        ParameterError: `neuron` is no neuron, or a mapping of which none can be made.
     """
 
     neuron: Neuron
@@ -101,7 +104,12 @@ class StochasticSpiking(SpikesFromRates):
         return self.count(rate.abs() * dt, uniform) * rate.sign(), state
 
     def count(self, mean: Float[Tensor, "..."], uniform: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """How many spikes a step has that has `mean` of them on average."""
+        """How many spikes a step has, drawn so that it has `mean` of them on average.
+
+        Args:
+            mean: at least 0, of the current's shape.
+            uniform: numbers from [0, 1), of the same shape.
+        """
         whole = mean.floor()
         return whole + (uniform < mean - whole)
 
@@ -145,12 +153,15 @@ def poisson_quantile(mean: Float[Tensor, "..."], uniform: Float[Tensor, "..."]) 
         tensor([0., 1., 4.])
     """
     small = mean.double().clamp(max=_NORMAL_FROM)  # in float32 exp(-mean) would vanish from 88 on
-    count, probability = torch.zeros_like(small), torch.exp(-small)
-    reached = probability.clone()
-    while bool((more := uniform >= reached).any()):
+    count = torch.zeros_like(small)
+    probability = torch.exp(-small)  # of this count
+    reached = probability.clone()  # the distribution function at this count
+    more = uniform >= reached
+    while bool(more.any()):
         count += more
         probability *= small / count.clamp(min=1)
         reached = torch.where(more, reached + probability, reached)
+        more = uniform >= reached
     z = torch.special.ndtri(uniform.double().clamp(min=2.0**-25))
     normal = (mean + mean.sqrt() * z + (z * z - 1) / 6 + 0.5).floor()
     return torch.where(mean < _NORMAL_FROM, count, normal).to(mean.dtype)

@@ -47,7 +47,10 @@ class IntegrateAndFire(TunedNeuron):
 
     def firing_rate_in_steps(self, current: Float[Tensor, "..."], dt: float) -> Float[Tensor, "..."]:
         rate = self.firing_rate(current)
-        return rate.clamp(max=1 / dt) if self.reset == "subtract" else 1 / (dt * (1 / (rate * dt)).ceil())
+        if self.reset == "subtract":
+            return rate.clamp(max=1 / dt)
+        steps_to_threshold = (1 / (rate * dt)).ceil()
+        return 1 / (dt * steps_to_threshold)
 
     def step_warning(self, dt: float) -> str | None:
         if self.max_rate * dt <= 1:
@@ -67,5 +70,8 @@ class IntegrateAndFire(TunedNeuron):
     def step(self, current: Float[Tensor, "..."], state: State, dt: float) -> tuple[Float[Tensor, "..."], State]:
         voltage = state["voltage"] + current * dt
         spikes = (voltage >= self.threshold).to(current.dtype)
-        voltage = voltage - spikes * (self.threshold if self.reset == "subtract" else voltage)
-        return spikes, {"voltage": voltage if self.min_voltage is None else voltage.clamp(min=self.min_voltage)}
+        taken_by_reset = self.threshold if self.reset == "subtract" else voltage
+        voltage = voltage - spikes * taken_by_reset
+        if self.min_voltage is not None:
+            voltage = voltage.clamp(min=self.min_voltage)
+        return spikes, {"voltage": voltage}

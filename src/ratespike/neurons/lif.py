@@ -44,8 +44,9 @@ def lif_step(
         (tensor([True]), tensor([0.]), tensor([0.0022]))
     """
     refractory_time = refractory_time - dt
-    free = (dt - refractory_time).clamp_(0, dt)
-    voltage = torch.lerp(voltage, current, torch.expm1(free.mul_(-1 / tau_rc)).neg_())
+    free = (dt - refractory_time).clamp_(0, dt)  # the part of the step outside the refractory time
+    charged = torch.expm1(free.mul_(-1 / tau_rc)).neg_()  # 1 - exp(-free / tau_rc)
+    voltage = torch.lerp(voltage, current, charged)
     spiked = voltage > 1
     if torch.compiler.is_compiling():  # fused into one pass: cheaper everywhere than a break for finding the few
         rest = _rest(current, voltage, refractory_time, dt, tau_rc, tau_ref)
@@ -58,7 +59,11 @@ def lif_step(
 
 
 def _rest(current: Tensor, voltage: Tensor, refractory_time: Tensor, dt: float, tau_rc: float, tau_ref: float) -> Tensor:
-    """The refractory time of neurons that spike in this step, counted from its begin."""
+    """What `lif_step` returns as refractory time of neurons that spike in this step.
+
+    In a step a voltage above 1 has passed the threshold at a moment that follows from the exponential approach to the
+    current; from that moment the neuron rests for `tau_ref`. The time is counted from the begin of the step.
+    """
     relative_overshoot = (voltage - 1) / (current - 1)
     spike_time = dt + tau_rc * torch.log1p(-relative_overshoot.clamp(max=1))
     began = refractory_time.clamp(min=0)  # for a tiny tau_rc rounding puts the spike before it
@@ -139,6 +144,7 @@ class LIF(TunedNeuron):
     min_voltage: float = parameter(0.0, at_most=0, training=False)
 
     def check(self) -> None:
+        """Refuse a `max_rate` that the refractory time forbids, and a `tau_rc` so short that the gain vanishes."""
         check_reachable(self.max_rate, self.tau_ref)
         if self.gain_and_bias()[0] < _LEAST_GAIN:
             shortest = (1 / self.max_rate - self.tau_ref) / math.log(1 / _LEAST_GAIN)
@@ -155,6 +161,7 @@ class LIF(TunedNeuron):
         return lif_rate(current, self.tau_rc, self.tau_ref, self.sigma)
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """The rate mode, with rate and derivative in one pass (see `lif_activation`)."""
         if type(self).firing_rate is not LIF.firing_rate:  # a LIF with a rate of its own
             return super().forward(x)
         gain, bias = self.gain_and_bias()
@@ -178,6 +185,7 @@ class LIF(TunedNeuron):
         return {"voltage": voltage, "refractory_time": refractory_time}
 
     def step(self, current: Float[Tensor, "..."], state: State, dt: float) -> tuple[Float[Tensor, "..."], State]:
+        """Advance by `dt` seconds with `lif_step`: at most one spike a neuron."""
         spiked, voltage, refractory_time = lif_step(
             current,
             state["voltage"],

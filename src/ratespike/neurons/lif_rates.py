@@ -1,4 +1,8 @@
-"""The LIF neuron's rate as pure functions: hard, soft, its slope, its inverse, and what is left of it in time steps."""
+"""The LIF neuron's rate as pure functions: hard, soft, its slope, its inverse, and what is left of it in time steps.
+
+The rate at a current J depends on z, the distance `J - 1` to threshold: `r = 1 / (tau_ref + tau_rc * log1p(1 / z))`. The hard
+rate has `z = max(J - 1, 0)`; the soft one a smooth function that is nearly the same, `z = sigma * softplus((J - 1) / sigma)`.
+"""
 
 import math
 from typing import Any
@@ -20,13 +24,7 @@ class _Rate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, current: Tensor, tau_rc: float, tau_ref: float, sigma: float) -> Tensor:
         above = current - 1
-        if sigma > 0:
-            x = above / sigma
-            tail = -x - math.log(sigma)  # of log1p(1 / z) where z is exp(x)
-            log_term = torch.where(x < -_far(x), tail, torch.log1p(1 / (F.softplus(x, threshold=_far(x)) * sigma)))
-            rate = 1 / (tau_ref + tau_rc * log_term)
-        else:
-            rate = 1 / (tau_ref + tau_rc * torch.log1p(1 / above.clamp(min=0)))
+        rate = 1 / (tau_ref + tau_rc * _log_term(above, sigma))
         ctx.save_for_backward(above, rate)
         ctx.constants = tau_rc, sigma
         return rate
@@ -45,6 +43,7 @@ class _CompiledRate(torch.autograd.Function):
     def forward(  # type: ignore[override]
         ctx: Any, x: Tensor, gain: float, bias: float, scale: float, tau_rc: float, tau_ref: float, sigma: float
     ) -> Tensor:
+        """The activation; its derivative by x is computed along with it and kept for `backward`."""
         from ratespike.compiled.lif_rate import rate_and_slope  # imports Numba
 
         activation, slope = rate_and_slope(x, gain, bias, scale, tau_rc, tau_ref, sigma, SLOPE_CLAMP)
@@ -87,21 +86,31 @@ def lif_activation(
     return activation.to(x.dtype)
 
 
+def _log_term(above: Tensor, sigma: float) -> Tensor:
+    """`log1p(1 / z)`, from the distance to threshold: the charging time in units of `tau_rc`."""
+    if sigma == 0:
+        return torch.log1p(1 / above.clamp(min=0))
+    x = above / sigma
+    z = F.softplus(x, threshold=_far(x)) * sigma
+    far_below = -x - math.log(sigma)  # there z is sigma * exp(x), which may underflow, and the term is -log(z)
+    return torch.where(x < -_far(x), far_below, torch.log1p(1 / z))
+
+
 def _far(x: Tensor) -> float:
     """Beyond it `softplus(x)` is `x`, and `softplus(-x)` is `exp(-x)`, to the precision of the dtype."""
     return 40.0 if x.dtype == torch.float64 else 20.0
 
 
 def _slope(above: Tensor, rate: Tensor, tau_rc: float, sigma: float) -> Tensor:
-    """d(rate)/d(current), from the distance to threshold and the rate there."""
-    if sigma > 0:
+    """d(rate)/d(current), from the distance to threshold and the rate there: `r**2 * tau_rc / (z * (z + 1)) * dz/dJ`."""
+    if sigma == 0:
+        z = above.clamp(min=SLOPE_CLAMP)
+        slope = rate / z * (rate / (z + 1)) * tau_rc
+    else:
         x = above / sigma
-        soft = F.softplus(x, threshold=_far(x))
+        soft = F.softplus(x, threshold=_far(x))  # z / sigma
         relative = torch.where(x < -_far(x), torch.ones_like(x), torch.sigmoid(x) / soft)  # d(log z)/dx
         slope = rate * rate * (tau_rc / sigma) * relative / (soft * sigma + 1)
-    else:
-        above = above.clamp(min=SLOPE_CLAMP)
-        slope = rate / above * (rate / (above + 1)) * tau_rc
     return slope.nan_to_num_(nan=0.0, posinf=0.0)
 
 
@@ -122,6 +131,9 @@ def lif_rate(current: Float[Tensor, "..."], tau_rc: float, tau_ref: float, sigma
         tau_ref: refractory time, seconds.
         sigma: smoothness, in units of current; 0 for the hard rate.
 
+    Returns:
+        The rates in Hz, of the current's shape and dtype.
+
     Example:
         >>> lif_rate(torch.tensor([0.5, 2.0]), tau_rc=0.02, tau_ref=0.002)
         tensor([ 0.0000, 63.0400])
@@ -134,7 +146,14 @@ def lif_slope(
 ) -> Float[Tensor, "..."]:
     """The derivative of `lif_rate` by the current, in Hz, from the current and the rate there.
 
-    `dr/dJ = r**2 * tau_rc / (z * (z + 1)) * dz/dJ`, with `z` the hard or soft distance to threshold.
+    `dr/dJ = r**2 * tau_rc / (z * (z + 1)) * dz/dJ`, with `z` the hard or soft distance to threshold. It is finite (see
+    `lif_rate`).
+
+    Args:
+        current: threshold 1, any shape.
+        rate: `lif_rate(current, ...)`.
+        tau_rc: membrane time constant, seconds.
+        sigma: smoothness, in units of current; 0 for the hard rate.
 
     Example:
         >>> current = torch.tensor([0.5, 2.0])
@@ -192,7 +211,8 @@ def lif_rate_in_steps(current: Float[Tensor, "..."], tau_rc: float, tau_ref: flo
         return exact
     charging = (tau_rc * torch.log1p(1 / (current - 1).clamp(min=0).double())) / dt  # in steps
     resting = tau_ref / dt
-    rate, unknown = exact.double(), exact > 0
+    rate = exact.double()
+    unknown = exact > 0
     for spikes in range(1, _MOST_CYCLES + 1):
         elapsed = charging + (spikes - 1) * (charging + resting)
         steps = elapsed.floor() + 1  # a voltage of exactly 1 does not fire yet

@@ -66,5 +66,5 @@ class SpikingLeakyReLU(SpikingRectifiedLinear):
 
     def step(self, current: Float[Tensor, "..."], state: State, dt: float) -> tuple[Float[Tensor, "..."], State]:
         voltage = state["voltage"] + self.firing_rate(current) * dt
-        spikes = voltage.trunc()
+        spikes = voltage.trunc()  # towards 0: negative ones from -1 on
         return spikes, {"voltage": voltage - spikes}

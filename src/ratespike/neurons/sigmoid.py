@@ -1,4 +1,4 @@
-"""The sigmoid neuron."""
+"""The sigmoid neuron, whose rate is the logistic function of its current."""
 
 import math
 from dataclasses import dataclass
@@ -39,6 +39,7 @@ class Sigmoid(TunedNeuron):
     tau_ref: float = parameter(0.0025, above=0, unit="s")
 
     def check(self) -> None:
+        """Refuse a `max_rate` that is not between the rate at the intercept and the greatest rate."""
         check_reachable(self.max_rate, self.tau_ref)
         if self.max_rate * self.tau_ref <= 0.5:
             half = 0.5 / self.tau_ref
