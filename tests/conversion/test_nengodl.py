@@ -62,15 +62,16 @@ def test_outputs_are_nengodls_one_step_earlier(
 
 def test_rate_outputs_are_nengodls(loaded: tuple[nn.Sequential, Any], reference: Mapping[str, Any]) -> None:
     config = OmegaConf.to_container(OmegaConf.load(ROOT / "conf/data/mnist.yaml"))
-    images = build(DataSet, config, "data").load(ROOT).test.pixels[:100]  # type: ignore[arg-type, type-abstract]
+    test_images = build(DataSet, config, "data").load(ROOT).test  # type: ignore[arg-type, type-abstract]
     with torch.no_grad():
-        rates = loaded[0](images.float() / 255)
+        rates = loaded[0](test_images[:100].as_inputs())
     assert np.abs(rates.numpy() - reference["rate_logits_first100"]).max() < 1e-4
 
 
 def test_gain_and_bias_are_read_back(loaded: tuple[nn.Sequential, Any], reference: Mapping[str, Any]) -> None:
     gain, bias = loaded[0].neuron1.gain_and_bias()
-    assert np.float32(gain) == reference["gain"] and np.float32(bias) == reference["bias"]
+    assert np.float32(gain) == reference["gain"]
+    assert np.float32(bias) == reference["bias"]
     other, _ = load_nengodl({**reference, "gain": 1.5, "bias": 0.7}, LAYERS, (1, 28, 28))
     assert other.neuron1.gain_and_bias() == pytest.approx((1.5, 0.7), rel=1e-12)
 

@@ -1,4 +1,8 @@
-"""A network trained in NengoDL or Keras, here: the same weights, neurons and start."""
+"""A network trained in NengoDL or Keras, here: the same weights, neurons and start.
+
+Two orders meet: Keras keeps images as (height, width, channels) and kernels as (height, width, in, out), PyTorch has channels
+first. All that is reordered is reordered here.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,7 +67,8 @@ def load_nengodl(
     classes = len(_array(arrays, f"{weighted[-1]}_bias"))
     network = build_network(layers, _neuron(arrays), image_shape, classes).eval()
     start: dict[str, State] = {}
-    signal, neuron_layers = torch.zeros(1, *image_shape), 0
+    signal = torch.zeros(1, *image_shape)  # carries the shapes from layer to layer
+    neuron_layers = 0
     for name, module in network.named_children():
         if name in weighted:
             _copy_weights(module, name, arrays, signal.shape[1:])
@@ -77,33 +82,39 @@ def load_nengodl(
 
 
 def _neuron(arrays: Arrays) -> dict[str, Any]:
-    """The LIF of these constants: its max_rate and intercept are read back from gain and bias."""
-    names = ("tau_rc", "tau_ref", "amplitude", "min_voltage")
-    neuron: dict[str, Any] = {"amplitude": 0.01, "tau_rc": 0.02, "tau_ref": 0.002}
-    neuron |= {name: float(arrays[name]) for name in names if name in arrays}
+    """The specification of the LIF of these constants: its max_rate and intercept are read back from gain and bias."""
+    neuron: dict[str, Any] = {"type": "LIF", "amplitude": 0.01, "tau_rc": 0.02, "tau_ref": 0.002}
+    for name in ("tau_rc", "tau_ref", "amplitude", "min_voltage"):
+        if name in arrays:
+            neuron[name] = float(arrays[name])
     if "gain" in arrays and "bias" in arrays:
-        gain, bias = float(arrays["gain"]), float(arrays["bias"])
-        current = torch.tensor(gain + bias, dtype=torch.float64)
-        max_rate = float(lif_rate(current, neuron["tau_rc"], neuron["tau_ref"]))
-        neuron |= {"max_rate": max_rate, "intercept": (1 - bias) / gain}
-    return {"type": "LIF", **neuron}
+        gain = float(arrays["gain"])
+        bias = float(arrays["bias"])
+        current_at_one = torch.tensor(gain + bias, dtype=torch.float64)
+        neuron["max_rate"] = float(lif_rate(current_at_one, neuron["tau_rc"], neuron["tau_ref"]))
+        neuron["intercept"] = (1 - bias) / gain
+    return neuron
 
 
 @torch.no_grad()
 def _copy_weights(module: nn.Module, name: str, arrays: Arrays, input_shape: torch.Size) -> None:
+    """Copy kernel and bias of the layer `name` into its module, whose inputs have `input_shape` (without batch)."""
     layer = next(child for child in module.modules() if isinstance(child, nn.Conv2d | nn.Linear))
     kernel = torch.tensor(_array(arrays, f"{name}_kernel"))
-    if isinstance(layer, nn.Linear) and len(input_shape) == 3 and kernel.dim() == 2:
-        channels, height, width = input_shape
+    if kernel.dim() == 4:
+        kernel = kernel.permute(3, 2, 0, 1)  # (height, width, in, out) to (out, in, height, width)
+    elif isinstance(layer, nn.Linear) and len(input_shape) == 3 and kernel.dim() == 2:
+        channels, height, width = input_shape  # of the image that is flattened in front of the layer
         _check_size(kernel[:, 0], height * width * channels, f"{name}_kernel")
         kernel = kernel.reshape(height, width, channels, -1).permute(3, 2, 0, 1).flatten(1)
     else:
-        kernel = kernel.permute(3, 2, 0, 1) if kernel.dim() == 4 else kernel.T
+        kernel = kernel.T
     _copy(layer.weight, kernel, f"{name}_kernel")
     _copy(layer.bias, torch.tensor(_array(arrays, f"{name}_bias")), f"{name}_bias")
 
 
 def _copy(parameter: Tensor | None, value: Tensor, name: str) -> None:
+    """Overwrite a module's parameter; `name` is that of the array that the value is from."""
     assert parameter is not None
     if value.shape != parameter.shape:
         raise ParameterError(
@@ -113,6 +124,7 @@ def _copy(parameter: Tensor | None, value: Tensor, name: str) -> None:
 
 
 def _channels_first(array: NDArray[Any], shape: torch.Size, name: str) -> Tensor:
+    """Values in the order height, width, channel, as a tensor of `shape`, which is (channels, height, width) or (features,)."""
     values = torch.tensor(array, dtype=torch.float32)
     _check_size(values, shape.numel(), name)
     channels, *place = shape
@@ -125,6 +137,7 @@ def _check_size(values: Tensor, size: int, name: str) -> None:
 
 
 def _read(path: str | Path) -> Arrays:
+    """The arrays of an .npz file, by name."""
     try:
         with np.load(path) as file:
             return dict(file)
@@ -133,6 +146,7 @@ def _read(path: str | Path) -> Arrays:
 
 
 def _array(arrays: Arrays, name: str) -> NDArray[Any]:
+    """The array of this name; raises `ParameterError` if there is none."""
     if name not in arrays:
         raise ParameterError(f"no array {name}: {nearest(name, arrays)}")
     return np.asarray(arrays[name])
