@@ -1,6 +1,10 @@
-"""Makes docs/neurons.md and its pictures from the neurons themselves: `python docs/gallery.py`."""
+"""Makes docs/neurons.md and its pictures from the neurons themselves.
+
+python docs/gallery.py [option ...]      draws the pictures of these options of the group `neuron`; of all, if none is named
+"""
 
 import inspect
+import sys
 import warnings
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -12,6 +16,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+import ratespike.neurons
 from ratespike import simulate
 from ratespike.config.schemas import check
 from ratespike.neurons import Neuron
@@ -60,12 +65,18 @@ def _section(option: str, config: dict[str, Any]) -> str:
 
 {emphasised}
 
-`ratespike.neurons.{type(neuron).__name__}`
+`{_importable_name(type(neuron))}`
 
 | parameter | value | allowed |
 | --- | --- | --- |
 {rows}
 """
+
+
+def _importable_name(neuron: type[Neuron]) -> str:
+    """The name to import a neuron by: short for those that `ratespike.neurons` lists, of its own module for the others."""
+    listed = getattr(ratespike.neurons, neuron.__name__, None) is neuron
+    return f"{'ratespike.neurons' if listed else neuron.__module__}.{neuron.__name__}"
 
 
 def _parameters(neuron: Neuron) -> list[tuple[str, str, str]]:
@@ -103,17 +114,17 @@ def _spikes(neuron: Neuron, x: Tensor, n_steps: int) -> Tensor:
     return simulate(nn.Sequential(neuron), x[None], n_steps, start="steady_phase", record=["0"]).recordings["0"][:, 0]
 
 
-def main() -> None:
-    """Write the page and its pictures."""
+def main(drawn: list[str]) -> None:
+    """Write the page, and the pictures of the options in `drawn`, or of all if it is empty."""
     warnings.simplefilter("ignore", UserWarning)  # a rate above what steps allow is what the picture shows
     options = neurons()
     (DOCS / "images" / "neurons").mkdir(parents=True, exist_ok=True)
     (DOCS / "neurons.md").write_text(page(options))
-    for option, config in options.items():
-        figure = picture(config)
+    for option in drawn or options:
+        figure = picture(options[option])
         figure.savefig(DOCS / "images" / "neurons" / f"{option}.png", dpi=90)
         plt.close(figure)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
