@@ -1,4 +1,4 @@
-"""Sums that do not depend on their order."""
+"""Sums that do not depend on their order: the grid of the weights, and which layers have one weighted sum."""
 
 import pytest
 import torch
@@ -25,10 +25,15 @@ def test_sums_of_weights_on_the_grid_are_exact_in_any_order() -> None:
 
 
 def test_the_grid_is_as_fine_as_float32_numbers_of_the_size_of_a_sum() -> None:
-    weight, bias = random(5, 2000), 3 * random(5)
-    rounded = on_grid(weight, bias, torch.finfo(torch.float32).eps)
-    assert (rounded[0] - weight).abs().max() <= torch.finfo(torch.float32).eps * 2000**0.5 / 2
-    assert torch.equal(on_grid(torch.zeros(2, 3), torch.zeros(2), 2**-23)[0], torch.zeros(2, 3))
+    weight = random(5, 2000)
+    rounded, _ = on_grid(weight, 3 * random(5), torch.finfo(torch.float32).eps)
+    assert (rounded - weight).abs().max() <= torch.finfo(torch.float32).eps * 2000**0.5 / 2
+
+
+def test_an_output_without_weights_stays_zero() -> None:
+    weight, bias = on_grid(torch.zeros(2, 3), torch.zeros(2), 2**-23)
+    assert torch.equal(weight, torch.zeros(2, 3))
+    assert torch.equal(bias, torch.zeros(2))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +49,7 @@ def test_a_weighted_sum_is_the_current_of_the_layers(layers: list[nn.Module]) ->
     segment = split_into_segments(nn.Sequential(*layers, LIF(max_rate=150, intercept=-0.2), nn.Identity()).double())[0]
     counts = random(3, 2, 9, 9).round().abs()
     total = weighted_sum(segment, height=10)
-    assert total is not None
+    assert total is not None, "these layers have a weighted sum"
     assert torch.allclose(total(counts), segment.input(10 * counts), rtol=1e-12, atol=1e-12)
 
 
@@ -59,5 +64,5 @@ def test_a_weighted_sum_is_the_current_of_the_layers(layers: list[nn.Module]) ->
     ],
     ids=repr,
 )
-def test_other_layers_have_none(layers: list[nn.Module]) -> None:
+def test_other_layers_have_no_weighted_sum(layers: list[nn.Module]) -> None:
     assert weighted_sum(split_into_segments(nn.Sequential(*layers, LIF()))[0], height=1) is None

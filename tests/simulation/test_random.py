@@ -1,3 +1,7 @@
+"""Philox against its known answers, and uniform numbers that depend on what they are for alone."""
+
+import itertools
+
 import pytest
 import torch
 
@@ -13,23 +17,43 @@ KNOWN = [
 
 @pytest.mark.parametrize(("counter", "key", "expected"), KNOWN)
 def test_philox_gives_its_known_answers(counter: str, key: str, expected: str) -> None:
-    words = [torch.tensor(int(word, 16)) for word in counter.split()]
-    first, second = (int(word, 16) for word in key.split())
-    result = philox((words[0], words[1], words[2], words[3]), (first, second))
-    assert [f"{int(word):08x}" for word in result] == expected.split()
+    a, b, c, d = (torch.tensor(word) for word in from_hexadecimal(counter))
+    key_a, key_b = from_hexadecimal(key)
+    result = philox((a, b, c, d), (key_a, key_b))
+    assert [int(word) for word in result] == from_hexadecimal(expected)
+
+
+def from_hexadecimal(words: str) -> list[int]:
+    return [int(word, 16) for word in words.split()]
 
 
 def test_uniform_numbers_are_uniform_and_independent() -> None:
     numbers = uniform(3, torch.arange(100), 1, 1001).double()
-    assert numbers.shape == (100, 1001) and numbers.min() >= 0 and numbers.max() < 1
+    assert numbers.shape == (100, 1001)
+    assert numbers.min() >= 0
+    assert numbers.max() < 1
     assert float(numbers.mean()) == pytest.approx(0.5, abs=5 / (12 * numbers.numel()) ** 0.5)
-    rows, columns = torch.corrcoef(numbers).fill_diagonal_(0), torch.corrcoef(numbers.T).fill_diagonal_(0)
-    assert rows.abs().max() < 6 / 1001**0.5 and columns.abs().max() < 7 / 100**0.5
+    between_images = torch.corrcoef(numbers).fill_diagonal_(0)
+    between_neurons = torch.corrcoef(numbers.T).fill_diagonal_(0)
+    assert between_images.abs().max() < 6 / 1001**0.5
+    assert between_neurons.abs().max() < 7 / 100**0.5
 
 
 def test_uniform_numbers_depend_on_each_of_seed_image_layer_and_purpose() -> None:
     image = torch.tensor([5])
-    draws = [uniform(0, image, 0, 64), uniform(1, image, 0, 64), uniform(2**40, image, 0, 64)]
-    draws += [uniform(0, image + 1, 0, 64), uniform(0, image, 1, 64), uniform(0, image, 0, 64, purpose=1)]
-    assert len({tuple(draw.flatten().tolist()) for draw in draws}) == len(draws)
-    assert torch.equal(uniform(0, torch.tensor([7, 5]), 0, 64)[1:], draws[0])
+    draws = {
+        "first": uniform(0, image, 0, 64),
+        "seed": uniform(1, image, 0, 64),
+        "seed of more than 32 bits": uniform(2**40, image, 0, 64),
+        "image": uniform(0, image + 1, 0, 64),
+        "layer": uniform(0, image, 1, 64),
+        "purpose": uniform(0, image, 0, 64, purpose=1),
+    }
+    for (one, numbers), (other, others) in itertools.combinations(draws.items(), 2):
+        assert not torch.equal(numbers, others), f"{one} and {other} are the same numbers"
+
+
+def test_uniform_numbers_do_not_depend_on_the_batch() -> None:
+    alone = uniform(0, torch.tensor([5]), 0, 64)
+    second_of_two = uniform(0, torch.tensor([7, 5]), 0, 64)[1:]
+    assert torch.equal(second_of_two, alone)

@@ -1,3 +1,5 @@
+"""`simulate` on the reference engine: what it depends on, what it counts, and what it refuses."""
+
 import math
 
 import pytest
@@ -7,7 +9,6 @@ from torch import nn
 from ratespike import simulate
 from ratespike.neurons import LIF, SpikingRectifiedLinear
 from ratespike.parameters import ParameterError
-from ratespike.simulation.fan_out import weights_met
 from ratespike.synapses import LowPass, NoFilter
 
 
@@ -25,11 +26,13 @@ def test_spikes_do_not_depend_on_batch_or_order(
 ) -> None:
     whole = simulate(conv_network, images, 10, record=LAYERS)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(2))[:n_images]
-    parts = [simulate(conv_network, images[index], 10, record=LAYERS, image_index=index) for index in order.split(batch_size)]
+    parts = []
+    for index in order.split(batch_size):
+        parts.append(simulate(conv_network, images[index], 10, record=LAYERS, image_index=index))
     for layer in LAYERS:
         spikes = torch.cat([part.recordings[layer] for part in parts], dim=1)
-        assert spikes.sum() > 20
-        assert torch.equal(spikes, whole.recordings[layer][:, order])
+        assert spikes.sum() > 20, f"{layer} hardly spikes: nothing would be compared"
+        assert torch.equal(spikes, whole.recordings[layer][:, order]), layer
 
 
 def test_the_network_is_left_as_it_was(conv_network: nn.Sequential, images: torch.Tensor) -> None:
@@ -37,13 +40,16 @@ def test_the_network_is_left_as_it_was(conv_network: nn.Sequential, images: torc
     conv_network.conv1.eval()
     first = simulate(conv_network, images[:8], 5)
     second = simulate(conv_network, images[:8], 5)
-    assert torch.equal(first.outputs, second.outputs)  # no state left over, and dropout does nothing
-    assert all(torch.equal(value, conv_network.state_dict()[key]) for key, value in before.items())
-    assert conv_network.drop1.training and not conv_network.conv1.training
+    assert torch.equal(first.outputs, second.outputs), "a state is left over, or dropout does something"
+    for name, value in conv_network.state_dict().items():
+        assert torch.equal(value, before[name]), f"{name} has changed"
+    assert conv_network.drop1.training, "what was in training mode is no longer"
+    assert not conv_network.conv1.training, "what was in eval mode is no longer"
 
 
 def test_a_short_simulation_is_the_beginning_of_a_long_one(conv_network: nn.Sequential, images: torch.Tensor) -> None:
-    long, short = simulate(conv_network, images[:8], 12), simulate(conv_network, images[:8], 5)
+    long = simulate(conv_network, images[:8], 12)
+    short = simulate(conv_network, images[:8], 5)
     assert torch.equal(long.outputs[:5], short.outputs)
     assert torch.equal(long.synaptic_operations[:5], short.synaptic_operations)
 
@@ -51,10 +57,11 @@ def test_a_short_simulation_is_the_beginning_of_a_long_one(conv_network: nn.Sequ
 @pytest.mark.parametrize("neuron", [LIF(max_rate=150, intercept=-0.2), SpikingRectifiedLinear(max_rate=300)])
 @pytest.mark.parametrize("start", ["zero", "uniform"])
 def test_spikes_approach_the_rates(neuron: nn.Module, start: str) -> None:
-    """With a constant current a count is the rate times the time, give or take a spike and one that the start segments off."""
+    """With a constant current a count is the rate times the time, give or take one spike and one that the start cuts off."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(5, 50), neuron, nn.Linear(50, 3)).double()
-    images, n_steps = torch.rand(8, 5).double(), 1000
+    images = torch.rand(8, 5).double()
+    n_steps = 1000
     result = simulate(network, images, n_steps, start=start, synapse=NoFilter())
     bound = 2 * network[2].weight.abs().sum(1) / (neuron.max_rate * n_steps * 0.001)
     assert ((result.outputs.mean(0) - network(images)).abs() < bound).all()
@@ -88,16 +95,11 @@ def test_synaptic_operations_count_each_connection(conv_network: nn.Sequential, 
     assert torch.equal(result.synaptic_operations, expected)
 
 
-def test_cells_that_pooling_drops_meet_no_weight() -> None:
-    met = weights_met((nn.AvgPool2d(2), nn.Flatten(), nn.Linear(2 * 2 * 2, 7)), torch.Size([2, 5, 5]), torch.device("cpu"))
-    assert torch.equal(met[:, :4, :4], torch.full((2, 4, 4), 7.0, dtype=torch.float64))
-    assert not met[:, 4].any() and not met[:, :, 4].any()
-
-
 def test_output_filter_is_the_low_pass_of_the_unfiltered_outputs(conv_network: nn.Sequential, images: torch.Tensor) -> None:
     raw = simulate(conv_network, images[:4], 15, synapse=NoFilter()).outputs
     filtered = simulate(conv_network, images[:4], 15, synapse=LowPass(tau=0.01)).outputs
-    decay, expected = math.exp(-0.1), torch.zeros(4, 10)
+    decay = math.exp(-0.1)
+    expected = torch.zeros(4, 10)
     for step in range(15):
         expected = decay * expected + (1 - decay) * raw[step]
         assert torch.allclose(filtered[step], expected, atol=1e-6)
@@ -150,10 +152,9 @@ def test_compiled_steps_make_the_spikes_of_the_reference() -> None:
     front = [nn.Linear(20, 70), LIF(max_rate=150, intercept=-0.2), nn.Linear(70, 33), LIF(max_rate=150, intercept=-0.2)]
     network = nn.Sequential(*front, nn.Linear(33, 3)).double()
     images = torch.rand(5, 20, generator=torch.Generator().manual_seed(1)).double()
-    compiled, reference = (
-        simulate(network, images, 60, record=("1", "3"), engine=engine) for engine in ("torch_compiled", "torch")
-    )
+    compiled = simulate(network, images, 60, record=("1", "3"), engine="torch_compiled")
+    reference = simulate(network, images, 60, record=("1", "3"), engine="torch")
     for layer, spikes in reference.recordings.items():
-        assert spikes.sum() > 100
-        assert torch.equal(compiled.recordings[layer], spikes)
+        assert spikes.sum() > 100, f"{layer} hardly spikes: nothing would be compared"
+        assert torch.equal(compiled.recordings[layer], spikes), layer
     assert torch.allclose(compiled.outputs, reference.outputs, rtol=0, atol=1e-12)
