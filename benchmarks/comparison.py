@@ -25,6 +25,7 @@ from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 
 import ratespike.config.schemas  # registers the schema  # noqa: F401
+from ratespike.metrics.names import STEPS_SHOWN
 from ratespike.parameters import flat
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,20 +37,22 @@ VARIED: dict[str, tuple[float, ...]] = {  # 10 080 combinations; the seed change
     "neuron.max_rate": (25, 50, 100, 150, 200, 300, 400),
     "synapse.tau": (0.002, 0.005, 0.01, 0.02),
 }
-AFTER = (1, 2, 5, 10, 20, 30, 60, 120, 300)  # steps with a final metric of their own
+Settings = dict[str, float]
 
 
-def _curve(settings: dict[str, float], generator: random.Random) -> tuple[float, list[float]]:
-    """A rate accuracy and spiking accuracies that look like measured ones."""
-    lr, tau_rc, max_rate = (settings[name] for name in ("optimizer.lr", "neuron.tau_rc", "neuron.max_rate"))
-    rate = 0.992 - 0.001 * math.log2(lr / 0.004) ** 2 + generator.gauss(0, 0.0006)
+def _curve(settings: Settings, generator: random.Random) -> tuple[float, list[float]]:
+    """A rate accuracy, and spiking accuracies after each step, that look like measured ones."""
+    tau_rc = settings["neuron.tau_rc"]
+    max_rate = settings["neuron.max_rate"]
+    rate = 0.992 - 0.001 * math.log2(settings["optimizer.lr"] / 0.004) ** 2 + generator.gauss(0, 0.0006)
     floor = 0.002 * (tau_rc / 0.02) * math.sqrt(100 / max_rate) + abs(generator.gauss(0, 0.0004))
     slowness = 2 + 100 * settings["synapse.tau"] + 30 * tau_rc * 100 / max_rate
     steps = range(1, int(settings["n_steps"]) + 1)
     return rate, [max(0.1, rate - floor - (rate - 0.1) * math.exp(-step / slowness)) for step in steps]
 
 
-def _metrics(settings: dict[str, float], generator: random.Random) -> tuple[dict[str, float], list[float]]:
+def _metrics(settings: Settings, generator: random.Random) -> tuple[dict[str, float], list[float]]:
+    """The final metrics of a run, and its curve."""
     rate, curve = _curve(settings, generator)
     hertz = settings["neuron.max_rate"] * generator.uniform(0.098, 0.102)
     final = {
@@ -60,10 +63,15 @@ def _metrics(settings: dict[str, float], generator: random.Random) -> tuple[dict
         "test/synaptic_operations": 3.84e6 * hertz * settings["n_steps"] / 30 / (1 + 5 * settings["neuron.tau_rc"]),
         "train/seconds": generator.uniform(235, 245),
         "test/seconds": generator.uniform(17, 19),
-        **{f"test/firing_rate_hz/neuron{layer}": share * hertz for layer, share in ((1, 1.4), (2, 3.2), (3, 2.6))},
-        **{f"test/spiking_accuracy_after/{step}_steps": curve[step - 1] for step in AFTER if step < len(curve)},
-        **{f"val/{number}": generator.random() for number in range(12)},
+        "test/firing_rate_hz/neuron1": 1.4 * hertz,
+        "test/firing_rate_hz/neuron2": 3.2 * hertz,
+        "test/firing_rate_hz/neuron3": 2.6 * hertz,
     }
+    for step in STEPS_SHOWN:
+        if step < len(curve):
+            final[f"test/spiking_accuracy_after/{step}_steps"] = curve[step - 1]
+    for number in range(12):
+        final[f"val/{number}"] = generator.random()
     return final, curve
 
 
@@ -76,26 +84,41 @@ def make(database: Path, n_runs: int) -> None:
         config = OmegaConf.to_container(hydra.compose("config", ["+experiment=mnist"]), resolve=True)
     common = {name: str(value) for name, value in flat(config)}  # type: ignore[arg-type]
     generator = random.Random(0)
+    combinations = itertools.product(*reversed(VARIED.values()))
     with closing(sqlite3.connect(database)) as connection:
         connection.row_factory = sqlite3.Row
         columns = dict(connection.execute("select * from runs where run_uuid = ?", [first]).fetchone())
-        for number, values in enumerate(itertools.islice(itertools.product(*reversed(VARIED.values())), n_runs)):
+        for number, values in enumerate(itertools.islice(combinations, n_runs)):
             settings = dict(zip(reversed(VARIED), values, strict=True))
-            run, name = uuid.UUID(int=generator.getrandbits(128)).hex, f"run {number}"
+            run = uuid.UUID(int=generator.getrandbits(128)).hex
+            own = {"run_uuid": run, "name": f"run {number}", "status": "FINISHED"}
             times = {"start_time": 1000 * number, "end_time": 1000 * number + 300_000}
-            _insert(connection, "runs", [{**columns, "run_uuid": run, "name": name, "status": "FINISHED", **times}])
-            _insert(connection, "params", _rows(run, common | {name: str(value) for name, value in settings.items()}))
-            _insert(connection, "tags", _rows(run, {"mlflow.runName": name, **{f"tag{i}": str(i) for i in range(11)}}))
-            final, curve = _metrics(settings, generator)
-            points = [(name, value, 0) for name, value in final.items()]
-            points += [("test/spiking_accuracy_at", value, step) for step, value in enumerate(curve, start=1)]
-            logged = [
-                {"key": key, "value": value, "timestamp": 1, "run_uuid": run, "step": step, "is_nan": False}
-                for key, value, step in points
-            ]
-            _insert(connection, "metrics", logged)
-            _insert(connection, "latest_metrics", {row["key"]: row for row in logged}.values())
+            _insert(connection, "runs", [{**columns, **own, **times}])
+            _insert_run(connection, run, own["name"], common, settings)
+            _insert_metrics(connection, run, *_metrics(settings, generator))
         connection.commit()
+
+
+def _insert_run(connection: sqlite3.Connection, run: str, name: str, common: dict[str, str], settings: Settings) -> None:
+    """The parameters and tags of a run."""
+    parameters = common | {key: str(value) for key, value in settings.items()}
+    tags = {"mlflow.runName": name} | {f"tag{number}": str(number) for number in range(11)}
+    _insert(connection, "params", _rows(run, parameters))
+    _insert(connection, "tags", _rows(run, tags))
+
+
+def _insert_metrics(connection: sqlite3.Connection, run: str, final: dict[str, float], curve: list[float]) -> None:
+    """The history of a run's metrics, and their last values, which MLflow keeps in a table of their own."""
+    points = [(name, value, 0) for name, value in final.items()]
+    points += [("test/spiking_accuracy_at", value, step) for step, value in enumerate(curve, start=1)]
+    logged = []
+    latest = {}
+    for key, value, step in points:
+        row = {"key": key, "value": value, "timestamp": 1, "run_uuid": run, "step": step, "is_nan": False}
+        logged.append(row)
+        latest[key] = row
+    _insert(connection, "metrics", logged)
+    _insert(connection, "latest_metrics", latest.values())
 
 
 def _rows(run: str, values: dict[str, str]) -> list[dict[str, object]]:
@@ -110,7 +133,7 @@ def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[dict[str,
 
 
 def main() -> None:
-    """Make the database, compare its runs, tell what that cost."""
+    """Make the database, compare its runs, print what that cost."""
     n_runs = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(sys.argv[2] if len(sys.argv) > 2 else temporary).resolve()
@@ -121,7 +144,8 @@ def main() -> None:
         subprocess.run([sys.executable, "compare.py", *where], cwd=ROOT, check=True)
         seconds = time.perf_counter() - began
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        on_disk, computing = database.stat().st_size / 1e6, used.ru_utime + used.ru_stime
+        computing = used.ru_utime + used.ru_stime
+        on_disk = database.stat().st_size / 1e6
         print(f"{n_runs} runs, {on_disk:.0f} MB on disk: {seconds:.1f} s, of which {computing:.1f} computing")
         print(f"memory: at most {used.ru_maxrss / 1024:.0f} MB")
 

@@ -1,7 +1,7 @@
 import numpy as np
 
 from ratespike.analysis import plots
-from ratespike.analysis.plots import Line
+from ratespike.analysis.plots import Axis, Line
 
 
 def line(name: str, values: list[float]) -> Line:
@@ -48,7 +48,7 @@ def test_a_long_front_has_names_for_its_best() -> None:
 
 
 def test_a_heat_map_writes_each_value_where_there_is_one() -> None:
-    figure = plots.heat_map(np.array([[0.9, np.nan], [0.8, 0.7]]), ("tau", ["1", "2"]), ("lr", ["3", "4"]), "")
+    figure = plots.heat_map(np.array([[0.9, np.nan], [0.8, 0.7]]), Axis("tau", ["1", "2"]), Axis("lr", ["3", "4"]), "")
     axes = figure.axes[0]
     assert {text.get_text(): text.get_position() for text in axes.texts} == {"90.00": (0, 0), "80.00": (0, 1), "70.00": (1, 1)}
     assert [text.get_text() for text in axes.get_yticklabels()] == ["1", "2"] and axes.get_xlabel() == "lr"

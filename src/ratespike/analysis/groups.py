@@ -173,3 +173,8 @@ def _with_pareto_best(groups: Sequence[Group]) -> Iterator[Group]:
 def means(groups: Iterable[Group], measure: str) -> NDArray[np.float64]:
     """The mean of a measure of each group, shape (groups,)."""
     return np.array([group.estimates[measure].mean for group in groups])
+
+
+def half_widths(groups: Iterable[Group], measure: str) -> NDArray[np.float64]:
+    """Of the confidence intervals of a measure, shape (groups,); nan where unknown."""
+    return np.array([group.estimates[measure].half_width for group in groups], dtype=float)  # None becomes nan

@@ -1,66 +1,73 @@
 """Which figures a comparison gets, and the arrays that they show."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from ratespike.analysis import plots
-from ratespike.analysis.groups import Comparison, Group
-from ratespike.analysis.plots import Line
+from ratespike.analysis.groups import Comparison, Group, half_widths, means
+from ratespike.analysis.means import Place, by_value, means_at, place_of
+from ratespike.analysis.plots import Axis, Line
 from ratespike.analysis.runs import ReadCurve, n_steps
-from ratespike.analysis.statistics import Estimate, mean_of, t_quantile
+from ratespike.analysis.statistics import Estimate, t_quantile
 from ratespike.analysis.values import Value, describe, find_name, show
-
-Key = tuple[Value | None, ...]  # values of some parameters, None where a group has none
+from ratespike.metrics.names import ACCURACY_GAP, RATE_ACCURACY, SPIKING_ACCURACY, SYNAPTIC_OPERATIONS
 
 CURVES = 8  # groups whose curves are read and drawn, and lines in a figure
 JOINED = 12  # lines join the points of a parameter that has at most so many values
 AXIS_VALUES = 20  # a parameter that has more is no axis of a heat map unless asked for
 
 
-def pictures(comparison: Comparison, read_curve: ReadCurve, heat_map: Sequence[str] | None = None) -> dict[str, Figure]:
+def figures(comparison: Comparison, read_curve: ReadCurve, heat_map: Sequence[str] | None = None) -> dict[str, Figure]:
     """All figures, by name.
 
     Args:
         comparison: of at least one group.
-        read_curve: asked for the runs of the groups whose curves are drawn.
+        read_curve: called for the runs of the groups whose curves are drawn.
         heat_map: its two parameters; None for the first two that vary in numbers.
 
     Raises:
         ParameterError: `heat_map` names a parameter that does not vary.
     """
+    axes = _heat_map_axes(comparison, heat_map)  # first: a wrong name is reported before anything is read
     drawn = {}
-    axes = _heat_map_axes(comparison, heat_map)
-    if curves := _accuracy_against_steps(comparison, read_curve):
+    curves = _accuracy_against_steps(comparison, read_curve)
+    if curves is not None:
         drawn["accuracy_against_steps"] = curves
     for name in comparison.names:
         if len(_numbers(comparison, name)) > 1:
             drawn[f"gap_against_{comparison.short[name]}"] = _gap_against(comparison, name)
-    counted = [group for group in comparison.groups if "synaptic_operations" in group.estimates]
+    counted = [group for group in comparison.groups if SYNAPTIC_OPERATIONS.name in group.estimates]
     if len(counted) > 1:
         drawn["accuracy_against_operations"] = _accuracy_against_operations(counted)
-    if axes:
+    if axes is not None:
         drawn["heat_map"] = _heat_map(comparison, *axes)
     return drawn
 
 
 def _accuracy_against_steps(comparison: Comparison, read_curve: ReadCurve) -> Figure | None:
-    """Of groups that differ in the number of steps only, the longest: its curve holds the others'."""
+    """The curves of the foremost groups; None if no run has one."""
+    groups = _longest(comparison)
+    names = [name for name in comparison.names if name != "n_steps" or comparison.together[name]]
+    lines = []
+    rates = []
+    for group in groups[:CURVES]:
+        line = _curve(_text(names, place_of(group, names), comparison) or "all runs", group, read_curve)
+        if line is not None:
+            lines.append(line)
+            rates.append(group.estimates[RATE_ACCURACY.name].mean)
+    return plots.accuracy_against_steps(lines, rates, len(groups)) if lines else None
+
+
+def _longest(comparison: Comparison) -> list[Group]:
+    """Of groups that differ in the number of steps only, the longest, whose curve holds the others'; Pareto-best first."""
     longest: dict[frozenset[tuple[str, Value]], Group] = {}
     for group in sorted(comparison.groups, key=lambda group: not group.is_pareto_best):
-        key = frozenset((name, value) for name, value in group.parameters.items() if name != "n_steps")
-        if key not in longest or _n_steps(group) > _n_steps(longest[key]):
-            longest[key] = group
-    names = [name for name in comparison.names if name != "n_steps" or comparison.together[name]]
-    lines, rates = [], []
-    for group in list(longest.values())[:CURVES]:
-        name = _text(names, _values(group, names), comparison)
-        if line := _curve(name or "all runs", group, read_curve):
-            lines.append(line)
-            rates.append(group.estimates["rate_accuracy"].mean)
-    return plots.accuracy_against_steps(lines, rates, len(longest)) if lines else None
+        others = frozenset((name, value) for name, value in group.parameters.items() if name != "n_steps")
+        if others not in longest or _n_steps(group) > _n_steps(longest[others]):
+            longest[others] = group
+    return list(longest.values())
 
 
 def _n_steps(group: Group) -> float:
@@ -68,15 +75,16 @@ def _n_steps(group: Group) -> float:
 
 
 def _curve(name: str, group: Group, read_curve: ReadCurve) -> Line | None:
-    """The mean of the runs' curves; None if no run has one."""
-    curves = [curve for run in group.runs if (curve := read_curve(run.record.id))]
+    """The mean of the runs' curves with its interval, at the steps that all have; None if no run has a curve."""
+    curves = list(filter(None, (read_curve(run.record.id) for run in group.runs)))
     if not curves:
         return None
-    steps = sorted(set.intersection(*(set(curve) for curve in curves)))
-    values = np.array([[curve[step] for step in steps] for curve in curves])  # (runs, steps)
+    steps = sorted(set.intersection(*map(set, curves)))
+    values = np.array([list(map(curve.__getitem__, steps)) for curve in curves])  # (runs, steps)
     half_width = np.full(len(steps), np.nan)
-    if len(curves) > 1:
-        half_width = values.std(axis=0, ddof=1) / len(curves) ** 0.5 * t_quantile(len(curves) - 1)
+    n_runs = len(curves)
+    if n_runs > 1:
+        half_width = values.std(axis=0, ddof=1) / n_runs**0.5 * t_quantile(n_runs - 1)
     return Line(name, np.array(steps, dtype=float), values.mean(axis=0), half_width)
 
 
@@ -88,112 +96,83 @@ def _numbers(comparison: Comparison, name: str) -> list[float]:
 
 
 def _gap_against(comparison: Comparison, name: str) -> Figure:
+    """The gap against a parameter; one or two others have lines of their own, what else varies is averaged."""
     groups = [group for group in comparison.groups if name in group.parameters]
-    varying = [other for other in comparison.names if len({group.parameters.get(other) for group in groups}) > 1]
-    others = [other for other in varying if other != name]
+    others = [other for other in comparison.names if other != name and _n_places(groups, [other]) > 1]
     split = _split(groups, others)
     averaged = [other for other in others if other not in split]
-    means = _means(groups, [*split, name], averaged, "accuracy_gap")
-    lines: dict[Key, dict[Key, Estimate]] = {}
-    for (*line, x), found in means.by_place.items():
-        lines.setdefault(tuple(line), {})[(x,)] = found
-    drawn = [_line(_text(split, values, comparison), lines[values]) for values in sorted(lines, key=_by_value)]
+    found = means_at(groups, [*split, name], averaged, ACCURACY_GAP.name)
+    by_line: dict[Place, dict[Value | None, Estimate]] = {}
+    for (*line, x), mean in found.by_place.items():
+        by_line.setdefault(tuple(line), {})[x] = mean
+    lines = [_line(_text(split, line, comparison), by_line[line]) for line in sorted(by_line, key=by_value)]
     is_joined = len(_numbers(comparison, name)) <= JOINED
-    return plots.gap_against(comparison.short[name], drawn, means.note(comparison), is_joined)
-
-
-@dataclass(frozen=True)
-class Means:
-    """A measure by the values of some parameters.
-
-    Attributes:
-        by_place: the mean at each place.
-        averaged: the other parameters that vary.
-        is_balanced: whether the means are over the same values of those.
-    """
-
-    by_place: Mapping[Key, Estimate]
-    averaged: Sequence[str]
-    is_balanced: bool
-
-    def note(self, comparison: Comparison) -> str:
-        """What a reader has to know of the other parameters."""
-        names = ", ".join(comparison.short[name] for name in self.averaged)
-        if not names:
-            return ""
-        return f"mean over {names}" if self.is_balanced else f"not at equal values of {names}"
-
-
-def _values(group: Group, names: Sequence[str]) -> Key:
-    return tuple(group.parameters.get(name) for name in names)
-
-
-def _means(groups: Sequence[Group], axes: Sequence[str], averaged: Sequence[str], measure: str) -> Means:
-    """Over those combinations of the averaged parameters that all places have; over all, if they have none in common."""
-    found: dict[Key, dict[Key, Estimate]] = {}
-    for group in groups:
-        found.setdefault(_values(group, axes), {})[_values(group, averaged)] = group.estimates[measure]
-    common = set.intersection(*(set(combinations) for combinations in found.values()))
-    means = {
-        place: mean_of([part for values, part in combinations.items() if values in common or not common])
-        for place, combinations in found.items()
-    }
-    return Means(means, averaged, bool(common))
-
-
-def _by_value(values: Key) -> list[tuple[bool, float, str]]:
-    """Numbers rise, then words, then nothing."""
-    return [(False, value, "") if isinstance(value, float) else (True, 0.0, value or "~") for value in values]
+    return plots.gap_against(comparison.short[name], lines, found.note(comparison), is_joined)
 
 
 def _split(groups: Sequence[Group], others: Sequence[str]) -> list[str]:
-    """One or two parameters whose values each get a line of their own."""
+    """At most two parameters whose combinations each get a line of their own, if there are few of them."""
     chosen: list[str] = []
     for name in others:
         wider = [*chosen, name]
-        if len(wider) <= 2 and len({_values(group, wider) for group in groups}) <= CURVES:
+        if len(wider) <= 2 and _n_places(groups, wider) <= CURVES:
             chosen = wider
     return chosen
 
 
-def _text(names: Sequence[str], values: Key, comparison: Comparison) -> str:
-    own = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+def _n_places(groups: Sequence[Group], names: Sequence[str]) -> int:
+    """How many combinations of values some parameters have."""
+    return len({place_of(group, names) for group in groups})
+
+
+def _text(names: Sequence[str], place: Place, comparison: Comparison) -> str:
+    """The values at a place in words, of the parameters that have one there."""
+    own = {name: value for name, value in zip(names, place, strict=True) if value is not None}
     return describe(own, comparison.short)
 
 
-def _line(name: str, means: Mapping[Key, Estimate]) -> Line:
-    """Of means by the value on the horizontal axis."""
-    points = sorted((float(x), found.mean, found.half_width) for (x,), found in means.items() if x is not None)
-    x, y, half_widths = np.array(points, dtype=float).T  # None becomes nan
-    return Line(name, x, y, half_widths)
+def _line(name: str, by_x: Mapping[Value | None, Estimate]) -> Line:
+    """Means by the value on the horizontal axis."""
+    points = []
+    for x, mean in by_x.items():
+        if x is not None:
+            points.append((float(x), mean.mean, mean.half_width))
+    x, y, half_width = np.array(sorted(points), dtype=float).T  # None becomes nan
+    return Line(name, x, y, half_width)
 
 
 def _accuracy_against_operations(groups: Sequence[Group]) -> Figure:
-    operations, accuracy = ([group.estimates[name] for group in groups] for name in ("synaptic_operations", "spiking_accuracy"))
-    half_widths = [[part.half_width for part in both] for both in zip(operations, accuracy, strict=True)]
-    return plots.accuracy_against_operations(
-        np.array([part.mean for part in operations]),
-        np.array([part.mean for part in accuracy]),
-        np.array(half_widths, dtype=float),  # None becomes nan
-        [group.name if group.is_pareto_best else None for group in groups],
-    )
+    """Groups whose synaptic operations are known, by these and by their accuracy; the Pareto-best have names."""
+    both = (SYNAPTIC_OPERATIONS.name, SPIKING_ACCURACY.name)
+    operations, accuracy = (means(groups, measure) for measure in both)
+    errors = np.column_stack([half_widths(groups, measure) for measure in both])
+    names = [group.name if group.is_pareto_best else None for group in groups]
+    return plots.accuracy_against_operations(operations, accuracy, errors, names)
 
 
 def _heat_map_axes(comparison: Comparison, wanted: Sequence[str] | None) -> tuple[str, str] | None:
-    if wanted is not None:
-        first, second = (find_name(word, comparison.short, f"heat_map={word}: is not among what varies") for word in wanted)
-        return first, second
-    fit = [name for name in comparison.names if 1 < len(_numbers(comparison, name)) <= AXIS_VALUES]
-    return (fit[0], fit[1]) if len(fit) > 1 else None
+    """The parameters of a heat map's columns and rows: the wanted ones, else the first two with a few numbers."""
+    if wanted is None:
+        names = [name for name in comparison.names if 1 < len(_numbers(comparison, name)) <= AXIS_VALUES]
+    else:
+        names = [find_name(word, comparison.short, f"heat_map={word}: is not among what varies") for word in wanted]
+    return (names[0], names[1]) if len(names) > 1 else None
 
 
 def _heat_map(comparison: Comparison, column: str, row: str) -> Figure:
+    """The spiking accuracy by two parameters; what else varies is averaged."""
     groups = [group for group in comparison.groups if column in group.parameters and row in group.parameters]
     averaged = [name for name in comparison.names if name not in (row, column)]
-    means = _means(groups, [row, column], averaged, "spiking_accuracy")
-    rows, columns = (sorted({(place[axis],) for place in means.by_place}, key=_by_value) for axis in (0, 1))
-    cells = [[means.by_place.get((*down, *right)) for right in columns] for down in rows]
-    accuracy = np.array([[np.nan if cell is None else cell.mean for cell in line] for line in cells])
-    ticks = [[show(value) for (value,) in values if value is not None] for values in (rows, columns)]
-    vertical, horizontal = (comparison.short[row], ticks[0]), (comparison.short[column], ticks[1])
-    return plots.heat_map(accuracy, vertical, horizontal, means.note(comparison))
+    found = means_at(groups, [row, column], averaged, SPIKING_ACCURACY.name)
+    rows = sorted({(down,) for down, _ in found.by_place}, key=by_value)
+    columns = sorted({(right,) for _, right in found.by_place}, key=by_value)
+    accuracy = np.full((len(rows), len(columns)), np.nan)
+    for place, mean in found.by_place.items():
+        down, right = place
+        accuracy[rows.index((down,)), columns.index((right,))] = mean.mean
+    return plots.heat_map(accuracy, _axis(comparison, row, rows), _axis(comparison, column, columns), found.note(comparison))
+
+
+def _axis(comparison: Comparison, name: str, places: Sequence[Place]) -> Axis:
+    """A parameter and its values in words."""
+    return Axis(comparison.short[name], [show(value) for (value,) in places if value is not None])

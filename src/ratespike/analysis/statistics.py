@@ -54,26 +54,40 @@ def estimate(values: Sequence[float]) -> Estimate:
     n = len(values)
     if n == 1:
         return Estimate(values[0])
-    return Estimate(math.fsum(values) / n, float(np.std(values, ddof=1)) / math.sqrt(n), n - 1)
+    standard_deviation = float(np.std(values, ddof=1))
+    return Estimate(math.fsum(values) / n, standard_deviation / math.sqrt(n), n - 1)
 
 
 def mean_of(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean of several groups' means, each with the same weight; degrees of freedom by Welch and Satterthwaite.
+    """The mean of several groups' means, each with the same weight.
 
-    The differences between the groups do not widen the interval: they are meant, not drawn. Without an interval if a group
-    has none.
+    The differences between the groups do not widen the interval: they were chosen, not drawn at random. The degrees of freedom
+    are those of Welch and Satterthwaite, `(sum v)^2 / sum(v^2 / f)` with the variances v of the groups' means and their
+    degrees of freedom f.
+
+    Args:
+        estimates: at least one; if one has no interval, the mean has none.
 
     Source: B. L. Welch, Biometrika 34 (1947) 28-35.
+
+    Example:
+        >>> found = mean_of([estimate([0.9, 0.8, 0.7]), estimate([0.5, 0.6, 0.7])])
+        >>> round(found.mean, 3), round(found.standard_error, 4), round(found.degrees_of_freedom, 6)
+        (0.7, 0.0408, 4.0)
     """
-    mean = math.fsum(part.mean for part in estimates) / len(estimates)
-    errors = [part.standard_error for part in estimates]
-    variances = [error**2 for error in errors if error is not None]
-    if len(variances) < len(errors):
-        return Estimate(mean)
-    freedom = [part.degrees_of_freedom for part in estimates]
-    spread = sum(variance**2 / degrees for variance, degrees in zip(variances, freedom, strict=True))
-    total = sum(variances)
-    return Estimate(mean, math.sqrt(total) / len(variances), total**2 / spread if spread else sum(freedom))
+    n = len(estimates)
+    mean = math.fsum(part.mean for part in estimates) / n
+    total = 0.0  # of the variances
+    spread = 0.0
+    freedom = 0.0
+    for part in estimates:
+        if part.standard_error is None:
+            return Estimate(mean)
+        variance = part.standard_error**2
+        total += variance
+        spread += variance**2 / part.degrees_of_freedom
+        freedom += part.degrees_of_freedom
+    return Estimate(mean, math.sqrt(total) / n, total**2 / spread if spread else freedom)
 
 
 def non_dominated(values: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -86,13 +100,16 @@ def non_dominated(values: NDArray[np.float64]) -> NDArray[np.bool_]:
         >>> non_dominated(np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 1.0]])).tolist()
         [True, True, False]
     """
-    at_least = (values[:, None] >= values[None]).all(axis=-1)
+    at_least = (values[:, None] >= values[None]).all(axis=-1)  # (beating point, beaten point)
     more = (values[:, None] > values[None]).any(axis=-1)
-    return np.asarray(~(at_least & more).any(axis=0))
+    is_beaten = (at_least & more).any(axis=0)
+    return np.asarray(~is_beaten)
 
 
 def pareto_best(values: NDArray[np.float64], costs: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which of the pairs no other beats: with at least its value at no more cost, and better in one of them.
+
+    The same as `non_dominated` for two objectives, in n log n time.
 
     Args:
         values: shape (pairs,), the more the better.
@@ -103,10 +120,12 @@ def pareto_best(values: NDArray[np.float64], costs: NDArray[np.float64]) -> NDAr
         [True, False, True]
     """
     best = np.zeros(len(values), dtype=bool)
-    reached, at_cost = -math.inf, math.inf
-    for index in np.lexsort((-values, costs)):
+    reached = -math.inf  # the highest value at no more than this cost
+    at_cost = math.inf
+    for index in np.lexsort((-values, costs)):  # the cheapest first, of equally cheap ones the best
         is_better = values[index] > reached
         best[index] = is_better or (values[index] == reached and costs[index] == at_cost)
         if is_better:
-            reached, at_cost = values[index], costs[index]
+            reached = values[index]
+            at_cost = costs[index]
     return best

@@ -1,4 +1,7 @@
-"""The comparison of finished runs: read it top to bottom, it is the whole program."""
+"""The comparison of finished runs: read it top to bottom, it is the whole program.
+
+find the runs -> group and compare them -> write tables and figures -> print the foremost groups
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +15,15 @@ if TYPE_CHECKING:
     from ratespike.analysis import Record, Report
     from ratespike.tracking.runs import Client
 
+_DRAWN_BEFORE = ("accuracy_against_*.png", "gap_against_*.png", "heat_map.png")  # by an earlier comparison
+
 
 def compare_runs(job: Job[CompareConfig]) -> None:
-    """Find the runs, group them over their seeds, write tables and figures, print the foremost groups."""
+    """Find the runs, group them over their seeds, write tables and figures, print the foremost groups.
+
+    Raises:
+        ParameterError: an option that cannot be, no run that it finds, a folder that cannot be written to.
+    """
     config = job.config
     _check(config)
     uri = address.resolve(config.tracking.uri, job.root)
@@ -37,6 +46,7 @@ def compare_runs(job: Job[CompareConfig]) -> None:
 
 
 def _check(config: CompareConfig) -> None:
+    """Raise `ParameterError` for what is wrong whatever runs there are."""
     if any(step < 1 for step in config.steps):
         raise ParameterError(f"steps={config.steps}: must be whole numbers at least 1")
     if config.heat_map is not None and not len(config.heat_map) == len(set(config.heat_map)) == 2:
@@ -47,26 +57,38 @@ def _find(client: "Client", config: CompareConfig, uri: str) -> "list[Record]":
     """The finished runs that the options name; raises `ParameterError` if there is none."""
     from ratespike.tracking.search import finished_runs
 
-    experiments, sweeps, tags = _names(config.experiments), _names(config.sweeps), dict(flat(config.tags))
+    experiments = _names(config.experiments)
+    sweeps = _names(config.sweeps)
+    tags = dict(flat(config.tags))
     records = finished_runs(client, experiments, sweeps, tags)
-    if not records:
-        chosen = {"experiments": experiments, "sweeps": sweeps, **{f"tags.{name}": value for name, value in tags.items()}}
-        options = " ".join(f"{name}={value}" for name, value in chosen.items() if value not in ([], None))
-        on_slices = len(finished_runs(client, experiments, sweeps, tags, debug=True))
-        hint = f"; {on_slices} on slices of the data (tag ratespike.debug) are no results" if on_slices else ""
-        raise ParameterError(f"no finished run, tested on rates and spikes, in {' '.join([uri, options]).strip()}{hint}")
-    return records
+    if records:
+        return records
+    message = f"no finished run, tested on rates and spikes, in {uri}"
+    if experiments:
+        message += f" experiments={experiments}"
+    if sweeps:
+        message += f" sweeps={sweeps}"
+    for name, value in tags.items():
+        message += f" tags.{name}={value}"
+    n_on_slices = len(finished_runs(client, experiments, sweeps, tags, debug=True))
+    if n_on_slices:
+        message += f"; {n_on_slices} on slices of the data (tag ratespike.debug) are no results"
+    raise ParameterError(message)
 
 
 def _names(value: Any) -> list[str]:
     """None, a name or a list of names, as a list."""
-    return [] if value is None else [str(name) for name in (value if isinstance(value, list) else [value])]
+    if value is None:
+        return []
+    if isinstance(value, list):
+        return list(map(str, value))
+    return [str(value)]
 
 
 def _write(result: "Report", folder: Path) -> None:
     """Write all files, and remove figures that an earlier comparison drew and this one did not."""
     folder.mkdir(parents=True, exist_ok=True)
-    for pattern in ("accuracy_against_*.png", "gap_against_*.png", "heat_map.png"):
+    for pattern in _DRAWN_BEFORE:
         for old in folder.glob(pattern):
             old.unlink()
     (folder / "groups.md").write_text(result.markdown, encoding="utf-8")
