@@ -2,6 +2,7 @@
 
 import io
 import os
+import random
 import runpy
 import signal
 import socket
@@ -9,8 +10,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,52 +21,112 @@ from hydra.core.global_hydra import GlobalHydra
 T = TypeVar("T")
 ROOT = Path(__file__).parents[1]  # of the repository
 CONF = ROOT / "conf"
+SMALL = (  # a run that takes little longer than its imports: eight steps of training an epoch
+    *("+experiment=mnist", "+debug=fast", "data.train_images=200", "data.validation_images=20", "data.test_images=20"),
+    *("data.batch_size=25", "trainer.max_epochs=2", "n_steps=5"),
+    *(f"network.layers.conv{number}.filters=8" for number in (1, 2, 3)),
+)
+PATIENCE = 900  # seconds, for what takes some on a quiet machine: only a program that hangs needs longer
 
 
 def start(folder: Path, *arguments: str, program: str = "train.py") -> subprocess.Popen[str]:
-    """Start a program in a folder; its process leads a group of its own."""
+    """Start a program in a folder; its process leads a group of its own, and Ctrl-C (SIGINT) interrupts it."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "HYDRA"))}
     command = [sys.executable, program, *arguments]
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    with interruptible_children():
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
 
 
-def wait_until(happened: Callable[[], T], process: subprocess.Popen[Any] | None = None, seconds: float = 300) -> T:
-    """Wait for so long at most, and while `process` lives, until a condition has a true value, which is returned."""
+@contextmanager
+def interruptible_children() -> Iterator[None]:
+    """Processes that begin inside do not ignore SIGINT.
+
+    A shell makes what it starts with `&` ignore it, and children inherit that: the tests may have been started so.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def wait_until(happened: Callable[[], T], process: subprocess.Popen[Any] | None = None, seconds: float = PATIENCE) -> T:
+    """Wait until a condition has a true value, and return that; fail if `process` ends or the time is over before."""
     deadline = time.monotonic() + seconds
     while not (value := _unless_migrating(happened)):
-        assert process is None or process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, f"it did not happen within {seconds} s"
+        if process is not None and process.poll() is not None:
+            pytest.fail(f"the program ended with exit code {process.returncode}: {process.communicate()}")
+        if time.monotonic() > deadline:
+            output = _killed(process) if process is not None else "no output"
+            pytest.fail(f"it did not happen within {seconds} s; {output}")
         time.sleep(0.05)
     return value
 
 
 def _unless_migrating(happened: Callable[[], T]) -> T | None:
-    """What a condition says; None while the database that it asks has no tables yet."""
+    """The value of a condition; None while the database that it reads has no tables yet."""
     try:
         return happened()
     except sqlite3.OperationalError:
         return None
 
 
+def _killed(process: subprocess.Popen[Any]) -> tuple[Any, Any]:
+    """The output of a process, which is killed with its group so that it does not outlive its test."""
+    os.killpg(process.pid, signal.SIGKILL)
+    return process.communicate()
+
+
+class Held:
+    """Trainings that stand still in their second epoch; `train_held.py` beside the checkout's programs does that.
+
+    Attributes:
+        hold: the file for as long as which they stand still.
+    """
+
+    def __init__(self, checkout: Path):
+        self._checkout = checkout
+        self.hold = checkout / "hold"
+
+    def processes(self) -> list[int]:
+        """The ids of the processes that stand still or have done so."""
+        return [int(path.suffix[1:]) for path in self._checkout.glob("held.*")]
+
+    def release(self) -> None:
+        """Let them go on, and forget them."""
+        self.hold.unlink(missing_ok=True)
+        for path in self._checkout.glob("held.*"):
+            path.unlink()
+
+
 def free_port() -> int:
-    """A port of loopback that nobody listens to."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A port of loopback that nobody listens to, from those that the kernel gives to nobody who does not ask for them.
+
+    So no other process is given it between this call and its use, however late that is.
+    """
+    first_of_kernel = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.SystemRandom().randrange(first_of_kernel // 2, first_of_kernel)  # seeds of tests do not matter
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def run(folder: Path, *arguments: str, program: str = "train.py") -> tuple[int, str, str]:
     """Run a program to its end: exit code, standard output, standard error."""
     process = start(folder, *arguments, program=program)
-    out, error = process.communicate(timeout=600)
+    try:
+        out, error = process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"{program} did not end within {PATIENCE} s: {_killed(process)}")
     return process.returncode, out, error
 
 

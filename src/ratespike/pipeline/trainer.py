@@ -1,4 +1,9 @@
-"""Lightning's trainer as the configuration wants it, at work in all processes of a job."""
+"""Lightning's trainer as the configuration wants it, in all processes of a job.
+
+A job has one process, or several that share each batch. Lightning starts these itself (`ddp_spawn`), or SLURM has started them
+(`execution.distributed`). However many there are, a stage ends as it does in one process: an error or an interruption in the
+first process ends the others too.
+"""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -9,75 +14,50 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
-from pytorch_lightning.strategies.launchers.multiprocessing import _MultiProcessingLauncher
-from torch import distributed
 
 from ratespike.config.job import Job
-from ratespike.config.schemas import RunConfig
-from ratespike.execution.distributed import in_all_ranks, n_nodes, n_ranks
+from ratespike.config.schemas import RunConfig, TrainerConfig
+from ratespike.execution.distributed import in_all_ranks, leave_group, n_nodes, n_ranks
 from ratespike.execution.job_process import interrupt_on_termination
 from ratespike.pipeline import summary
 
 
-class _EndWell(Callback):
-    """Makes a process that trains or tests with others end as one that does it alone.
-
-    Lightning answers SIGTERM by telling the other processes, for which those wait that are not asked. PyTorch lets threads of
-    gloo abort a process that ends before its connections do.
-    """
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _quietly, ()
-
-    def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        if trainer.world_size > 1:  # PyTorch tells by SIGINT that the first process has died, which a shell may have ignored
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        interrupt_on_termination()
-
-    def on_test_start(self, trainer: Trainer, module: LightningModule) -> None:
-        interrupt_on_termination()
-
-    def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        if n_ranks() == 1 and distributed.is_initialized():
-            distributed.destroy_process_group()
-
-
-def _quietly() -> _EndWell:
-    """What unpickles the callback: the first thing of ours that a process does that Lightning has started."""
-    summary.quiet()
-    return _EndWell()
-
-
 def use_trainer(job: Job[RunConfig], callbacks: list[Callback], stage: Callable[[Trainer], object]) -> None:
-    """Do a stage of a job, a training or a test, with a trainer of its own in each process that the job has."""
+    """Do a training or a test, with a new trainer in each process of the job.
 
-    def here() -> None:
-        summary.quiet()  # in SLURM's other processes too
-        trainer = _trainer(job, callbacks)
-        with _ending_its_processes(trainer):
+    Args:
+        job: whose configuration describes the trainer.
+        callbacks: of the trainer.
+        stage: what to do with the trainer; other processes receive it pickled, so it must not refer to the job.
+    """
+    trainer_config = job.config.trainer
+    is_of_multirun = job.number is not None
+
+    def stage_in_this_process() -> None:  # it is pickled too, hence no `job` in it
+        summary.quiet()  # another process of SLURM has not called it yet
+        trainer = _trainer(trainer_config, callbacks, shows_progress=not is_of_multirun)
+        with _killing_processes_on_error(trainer):
             stage(trainer)
 
-    in_all_ranks(here)
+    in_all_ranks(job, stage_in_this_process)
 
 
-def _trainer(job: Job[RunConfig], callbacks: list[Callback]) -> Trainer:
-    """A new one, which shows a progress bar unless the job is one of a multirun."""
-    trainer, of_slurm, shown = job.config.trainer, n_ranks() > 1, job.number is None
-    strategy = "ddp_spawn" if trainer.strategy == "auto" and trainer.devices > 1 else trainer.strategy
-    extra = [_EndWell(), *([RichProgressBar()] if shown else [])]
+def _trainer(config: TrainerConfig, callbacks: list[Callback], *, shows_progress: bool) -> Trainer:
+    """A new trainer for this process."""
+    added: list[Callback] = [_EndLikeOneProcess()]
+    if shows_progress:
+        added.append(RichProgressBar())
     return Trainer(
-        max_epochs=trainer.max_epochs,
-        accelerator=trainer.accelerator,
-        devices=trainer.devices,
+        max_epochs=config.max_epochs,
+        accelerator=config.accelerator,
+        devices=config.devices,
         num_nodes=n_nodes(),
-        strategy="ddp" if of_slurm else strategy,
-        plugins=[SLURMEnvironment(auto_requeue=False) if of_slurm else LightningEnvironment()],
+        strategy=_strategy(config),
+        plugins=[SLURMEnvironment(auto_requeue=False) if n_ranks() > 1 else LightningEnvironment()],
         logger=False,
-        callbacks=[*callbacks, *extra],
+        callbacks=[*callbacks, *added],
         enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
-        enable_progress_bar=shown,
+        enable_progress_bar=shows_progress,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # it would repeat images to make parts equal; our batches are divided already
@@ -85,12 +65,53 @@ def _trainer(job: Job[RunConfig], callbacks: list[Callback]) -> Trainer:
     )
 
 
+def _strategy(config: TrainerConfig) -> str:
+    """How several processes share a stage, as Lightning names it."""
+    if n_ranks() > 1:
+        return "ddp"
+    if config.strategy == "auto" and config.devices > 1:
+        return "ddp_spawn"
+    return config.strategy
+
+
+class _EndLikeOneProcess(Callback):
+    """Makes each process of a stage answer signals, and end, as a process does that is alone."""
+
+    def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        # PyTorch sends SIGINT to the processes that it has started when the one that started them dies. A shell may have made
+        # that one ignore the signal, which they have inherited.
+        if trainer.world_size > 1:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    # Lightning answers SIGTERM from a signal handler that waits for the other processes, which may wait for something else.
+    # It sets this handler before these two hooks.
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        interrupt_on_termination()
+
+    def on_test_start(self, trainer: Trainer, module: LightningModule) -> None:
+        interrupt_on_termination()
+
+    def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        if n_ranks() == 1:  # those of SLURM have further stages, and leave at their end
+            leave_group()
+
+    def __reduce__(self) -> tuple[Callable[[], "_EndLikeOneProcess"], tuple[Any, ...]]:
+        return _unpickled, ()
+
+
+def _unpickled() -> _EndLikeOneProcess:
+    """The callback in a process that Lightning has started, of which this is the first function of ours."""
+    summary.quiet()
+    return _EndLikeOneProcess()
+
+
 @contextmanager
-def _ending_its_processes(trainer: Trainer) -> Iterator[None]:
-    """Whatever ends what is inside ends the processes that the trainer has started; Python would wait for them."""
+def _killing_processes_on_error(trainer: Trainer) -> Iterator[None]:
+    """Whatever ends the inside early kills the processes that the trainer has started; Python would wait for them."""
     try:
         yield
     except BaseException:
-        if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
-            trainer.strategy.launcher.kill(signal.SIGKILL)
+        launcher = trainer.strategy.launcher
+        if launcher is not None:
+            launcher.kill(signal.SIGKILL)
         raise

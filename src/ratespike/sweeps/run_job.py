@@ -16,6 +16,7 @@ from ratespike.execution.job_process import INTERRUPTED, run_in_own_process
 from ratespike.sweeps.errors import JobFailedError
 from ratespike.sweeps.objective import is_done, reached
 
+PRELOAD = ("ratespike.pipeline.run", "ratespike.simulation.event_driven")  # modules that every job imports
 _SLURM_KILLS_AFTER = 600  # seconds, at most; KillWait says
 
 
@@ -45,7 +46,7 @@ def run_job(task: Callable[[Job[Any]], None], job: Job[Any]) -> list[float] | fl
 
 
 def _in_own_process(task: Callable[[Job[Any]], None], job: Job[Any]) -> int:
-    code = run_in_own_process(partial(_on_its_devices, task), job)
+    code = run_in_own_process(partial(_on_its_devices, task), job, PRELOAD)
     if code == distributed.NOT_JOINED or (code != 0 and distributed.rank() > 0):
         sys.exit(code)  # SLURM ends the job's other processes then
     if code == INTERRUPTED and os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
