@@ -82,6 +82,14 @@ class Comparison:
         """The runs of all groups."""
         return [run for group in self.groups for run in group.runs]
 
+    def with_parameters(self, *names: str) -> list[Group]:
+        """The groups that have a value of all these parameters."""
+        return [group for group in self.groups if all(name in group.parameters for name in names)]
+
+    def with_measure(self, name: str) -> list[Group]:
+        """The groups of which a measure is known."""
+        return [group for group in self.groups if name in group.estimates]
+
     def foremost(self, limit: int) -> tuple[Group, ...]:
         """At most so many groups, the Pareto-best before the others; the highest spiking accuracy first."""
         chosen = sorted(self.groups, key=lambda group: not group.is_pareto_best)[:limit]

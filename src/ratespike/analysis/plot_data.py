@@ -38,7 +38,7 @@ def figures(comparison: Comparison, read_curve: ReadCurve, heat_map: Sequence[st
     for name in comparison.names:
         if len(_numbers(comparison, name)) > 1:
             drawn[f"gap_against_{comparison.short[name]}"] = _gap_against(comparison, name)
-    counted = [group for group in comparison.groups if SYNAPTIC_OPERATIONS.name in group.estimates]
+    counted = comparison.with_measure(SYNAPTIC_OPERATIONS.name)
     if len(counted) > 1:
         drawn["accuracy_against_operations"] = _accuracy_against_operations(counted)
     if axes is not None:
@@ -90,14 +90,18 @@ def _curve(name: str, group: Group, read_curve: ReadCurve) -> Line | None:
 
 def _numbers(comparison: Comparison, name: str) -> list[float]:
     """The values of a parameter, rising; empty if some are words."""
-    values = {group.parameters[name] for group in comparison.groups if name in group.parameters}
-    numbers = [value for value in values if not isinstance(value, str)]
-    return sorted(numbers) if len(numbers) == len(values) else []
+    numbers = set()
+    for group in comparison.with_parameters(name):
+        value = group.parameters[name]
+        if isinstance(value, str):
+            return []
+        numbers.add(value)
+    return sorted(numbers)
 
 
 def _gap_against(comparison: Comparison, name: str) -> Figure:
     """The gap against a parameter; one or two others have lines of their own, what else varies is averaged."""
-    groups = [group for group in comparison.groups if name in group.parameters]
+    groups = comparison.with_parameters(name)
     others = [other for other in comparison.names if other != name and _n_places(groups, [other]) > 1]
     split = _split(groups, others)
     averaged = [other for other in others if other not in split]
@@ -105,7 +109,9 @@ def _gap_against(comparison: Comparison, name: str) -> Figure:
     by_line: dict[Place, dict[Value | None, Estimate]] = {}
     for (*line, x), mean in found.by_place.items():
         by_line.setdefault(tuple(line), {})[x] = mean
-    lines = [_line(_text(split, line, comparison), by_line[line]) for line in sorted(by_line, key=by_value)]
+    lines = []
+    for place in sorted(by_line, key=by_value):
+        lines.append(_line(_text(split, place, comparison), by_line[place]))
     is_joined = len(_numbers(comparison, name)) <= JOINED
     return plots.gap_against(comparison.short[name], lines, found.note(comparison), is_joined)
 
@@ -143,11 +149,11 @@ def _line(name: str, by_x: Mapping[Value | None, Estimate]) -> Line:
 
 def _accuracy_against_operations(groups: Sequence[Group]) -> Figure:
     """Groups whose synaptic operations are known, by these and by their accuracy; the Pareto-best have names."""
-    both = (SYNAPTIC_OPERATIONS.name, SPIKING_ACCURACY.name)
-    operations, accuracy = (means(groups, measure) for measure in both)
-    errors = np.column_stack([half_widths(groups, measure) for measure in both])
+    x = SYNAPTIC_OPERATIONS.name
+    y = SPIKING_ACCURACY.name
+    errors = np.column_stack([half_widths(groups, x), half_widths(groups, y)])
     names = [group.name if group.is_pareto_best else None for group in groups]
-    return plots.accuracy_against_operations(operations, accuracy, errors, names)
+    return plots.accuracy_against_operations(means(groups, x), means(groups, y), errors, names)
 
 
 def _heat_map_axes(comparison: Comparison, wanted: Sequence[str] | None) -> tuple[str, str] | None:
@@ -161,18 +167,23 @@ def _heat_map_axes(comparison: Comparison, wanted: Sequence[str] | None) -> tupl
 
 def _heat_map(comparison: Comparison, column: str, row: str) -> Figure:
     """The spiking accuracy by two parameters; what else varies is averaged."""
-    groups = [group for group in comparison.groups if column in group.parameters and row in group.parameters]
+    groups = comparison.with_parameters(column, row)
     averaged = [name for name in comparison.names if name not in (row, column)]
     found = means_at(groups, [row, column], averaged, SPIKING_ACCURACY.name)
-    rows = sorted({(down,) for down, _ in found.by_place}, key=by_value)
-    columns = sorted({(right,) for _, right in found.by_place}, key=by_value)
+    rows = _values(groups, row)
+    columns = _values(groups, column)
     accuracy = np.full((len(rows), len(columns)), np.nan)
-    for place, mean in found.by_place.items():
-        down, right = place
-        accuracy[rows.index((down,)), columns.index((right,))] = mean.mean
-    return plots.heat_map(accuracy, _axis(comparison, row, rows), _axis(comparison, column, columns), found.note(comparison))
+    for down, row_value in enumerate(rows):
+        for right, column_value in enumerate(columns):
+            mean = found.by_place.get((row_value, column_value))
+            if mean is not None:
+                accuracy[down, right] = mean.mean
+    vertical = Axis(comparison.short[row], list(map(show, rows)))
+    horizontal = Axis(comparison.short[column], list(map(show, columns)))
+    return plots.heat_map(accuracy, vertical, horizontal, found.note(comparison))
 
 
-def _axis(comparison: Comparison, name: str, places: Sequence[Place]) -> Axis:
-    """A parameter and its values in words."""
-    return Axis(comparison.short[name], [show(value) for (value,) in places if value is not None])
+def _values(groups: Sequence[Group], name: str) -> list[Value]:
+    """The values that groups have of a parameter, numbers before words."""
+    values = {group.parameters[name] for group in groups}
+    return sorted(values, key=lambda value: by_value((value,)))

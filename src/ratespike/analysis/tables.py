@@ -52,7 +52,7 @@ def _columns_of(metric: Metric, comparison: Comparison, steps: Collection[int]) 
         ended = _steps_of_all(comparison)
         for step in steps:
             name = metric.after(step)
-            if step != ended and any(name in group.estimates for group in comparison.groups):
+            if step != ended and comparison.with_measure(name):
                 cell = functools.partial(_mean, name, metric.unit)
                 yield Column(metric.header_with(f", {in_steps(step)}"), cell, may_be_left_out=True)
         at_end = "last step" if ended is None else f"{ended} steps"
@@ -63,8 +63,7 @@ def _columns_of(metric: Metric, comparison: Comparison, steps: Collection[int]) 
 
 def _metrics_shown(comparison: Comparison) -> list[Metric]:
     """The metrics that have a column, because a run has a value that says something."""
-    runs = comparison.runs
-    return [metric for metric in names.metrics() if any(_says_something(metric, run) for run in runs)]
+    return [metric for metric in names.metrics() if any(_says_something(metric, run) for run in comparison.runs)]
 
 
 def _says_something(metric: Metric, run: MeasuredRun) -> bool:
@@ -100,11 +99,12 @@ def notes(comparison: Comparison) -> list[str]:
 
 def directions(comparison: Comparison) -> list[str]:
     """Of which metrics in the groups' table more is better, and of which less."""
-    shown = _metrics_shown(comparison)
-    more = [metric.column_name for metric in shown if metric.more_is_better]
-    less = [metric.column_name for metric in shown if metric.more_is_better is False]
-    lines = [("higher is better", more), ("lower is better", less)]
-    return [f"{words}: {', '.join(which)}" for words, which in lines if which]
+    named: dict[str, list[str]] = {}
+    for metric in _metrics_shown(comparison):
+        if metric.more_is_better is not None:
+            direction = "higher" if metric.more_is_better else "lower"
+            named.setdefault(direction, []).append(metric.column_name)
+    return [f"{direction} is better: {', '.join(columns)}" for direction, columns in named.items()]
 
 
 def heading(comparison: Comparison) -> str:
