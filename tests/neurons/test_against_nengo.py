@@ -17,7 +17,7 @@ from ratespike.neurons import (
     SpikingRectifiedLinear,
     StochasticSpiking,
 )
-from ratespike.synapses import Alpha, LowPass, Synapse
+from ratespike.synapses import Alpha, LowPass
 
 N_STEPS = 1000
 N_NEURONS = 2000
@@ -26,12 +26,11 @@ N_NEURONS = 2000
 def assert_same_spikes_and_states(neuron: Neuron, theirs: Any, currents: np.ndarray, dt: float) -> None:
     """Both from the same currents, which change every 100 steps, and the same start."""
     rng = np.random.default_rng(0)
-    state = {
-        name: np.zeros(N_NEURONS) if name != "voltage" else rng.random(N_NEURONS)
-        for name in neuron.initial_state(torch.zeros(1))
-    }
+    state = {name: np.zeros(N_NEURONS) for name in neuron.initial_state(torch.zeros(1))}
+    state["voltage"] = rng.random(N_NEURONS)
     ours = {name: torch.tensor(values) for name, values in state.items()}
-    output, total = np.zeros(N_NEURONS), 0
+    output = np.zeros(N_NEURONS)
+    total = 0
     for step in range(N_STEPS):
         if step % 100 == 0:
             current = rng.permutation(currents)
@@ -41,7 +40,7 @@ def assert_same_spikes_and_states(neuron: Neuron, theirs: Any, currents: np.ndar
         for name, values in state.items():
             assert np.abs(ours[name].numpy() - values).max() < 1e-9, f"{name} in step {step}"
         total += int(spikes.sum())
-    assert total > 10_000
+    assert total > 10_000, "the neurons hardly spike: nothing is compared"
 
 
 LIF_CONSTANTS = [(0.02, 0.002, 0.001), (0.02, 0.0005, 0.001), (0.005, 0.003, 0.0005), (0.1, 0.0, 0.001), (0.01, 0.0015, 0.005)]
@@ -99,20 +98,25 @@ WRAPPED = [(RegularSpiking(neuron=base), theirs, currents) for base, theirs, cur
 
 @pytest.mark.parametrize(("neuron", "theirs", "currents"), BY_THEMSELVES + WRAPPED, ids=lambda value: type(value).__name__)
 def test_regular_spiking_steps(neuron: Neuron, theirs: Any, currents: np.ndarray) -> None:
-    ours, state = {"voltage": torch.zeros(N_NEURONS, dtype=torch.float64)}, np.zeros(N_NEURONS)
-    regular, output = nengo.RegularSpiking(theirs), np.zeros(N_NEURONS)
+    regular = nengo.RegularSpiking(theirs)
+    voltage = np.zeros(N_NEURONS)
+    state = {"voltage": torch.zeros(N_NEURONS, dtype=torch.float64)}
+    output = np.zeros(N_NEURONS)
     rates = theirs.rates(currents, np.ones(1), np.zeros(1))[:, 0]
     for step in range(N_STEPS):
-        nengo.neurons.RegularSpiking.step(regular, 0.001, rates, output, voltage=state)
-        spikes, ours = neuron.step(torch.tensor(currents), ours, 0.001)
-        assert np.abs(ours["voltage"].numpy() - state).max() < 1e-9 and np.array_equal(spikes.numpy(), output * 0.001), step
+        nengo.neurons.RegularSpiking.step(regular, 0.001, rates, output, voltage=voltage)
+        spikes, state = neuron.step(torch.tensor(currents), state, 0.001)
+        assert np.abs(state["voltage"].numpy() - voltage).max() < 1e-9, f"voltage in step {step}"
+        assert np.array_equal(spikes.numpy(), output * 0.001), f"spikes in step {step}"
 
 
 @pytest.mark.parametrize(("base", "theirs", "currents"), BASES, ids=lambda value: type(value).__name__)
 def test_stochastic_spiking_steps(base: Neuron, theirs: Any, currents: np.ndarray) -> None:
     """The same numbers from Nengo's generator make the same spikes."""
-    neuron, stochastic = StochasticSpiking(neuron=base), nengo.StochasticSpiking(theirs)
-    rates, output = theirs.rates(currents, np.ones(1), np.zeros(1))[:, 0], np.zeros(N_NEURONS)
+    neuron = StochasticSpiking(neuron=base)
+    stochastic = nengo.StochasticSpiking(theirs)
+    rates = theirs.rates(currents, np.ones(1), np.zeros(1))[:, 0]
+    output = np.zeros(N_NEURONS)
     for step in range(N_STEPS):
         nengo.StochasticSpiking.step(stochastic, 0.001, rates, output, rng=np.random.RandomState(step))
         uniform = torch.tensor(np.random.RandomState(step).random_sample(N_NEURONS))
@@ -124,14 +128,18 @@ def test_poisson_spiking_has_nengos_distribution() -> None:
     """Two samples of 200 000 counts each at every rate, ours by inversion; the distance of their distribution functions."""
     size = 200_000
     for rate in (5.0, 300.0, 4000.0, 450_000.0, 600_000.0):
-        neuron, theirs = PoissonSpiking(neuron=SpikingRectifiedLinear()), nengo.PoissonSpiking(nengo.RectifiedLinear())
+        neuron = PoissonSpiking(neuron=SpikingRectifiedLinear())
+        theirs = nengo.PoissonSpiking(nengo.RectifiedLinear())
         output = np.zeros(size)
         nengo.PoissonSpiking.step(theirs, 0.001, np.full(size, rate), output, rng=np.random.RandomState(0))
         uniform = torch.rand(size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         spikes, _ = neuron.step(torch.full((size,), rate, dtype=torch.float64), {}, 0.001, uniform)
-        nengo_counts, counts = np.sort(np.round(output * 0.001)), np.sort(spikes.numpy())
+        counts = np.sort(spikes.numpy())
+        nengo_counts = np.sort(np.round(output * 0.001))
         values = np.unique(np.concatenate([nengo_counts, counts]))
-        distance = np.abs(np.searchsorted(counts, values, "right") - np.searchsorted(nengo_counts, values, "right")).max()
+        up_to = np.searchsorted(counts, values, "right")  # how many counts are at most each value
+        nengo_up_to = np.searchsorted(nengo_counts, values, "right")
+        distance = np.abs(up_to - nengo_up_to).max()
         assert distance / size < 1.95 * np.sqrt(2 / size), rate  # Kolmogorov and Smirnov: exceeded once in a thousand times
 
 
@@ -163,10 +171,11 @@ def test_gain_bias_and_rates(ours: type[Neuron], theirs: Any, max_rate: float, i
 @pytest.mark.parametrize("kind", ["low_pass", "alpha"])
 def test_filters(kind: str, tau: float, dt: float) -> None:
     signal = np.random.default_rng(0).normal(size=(500, 8))
-    synapse: Synapse = LowPass(tau=tau) if kind == "low_pass" else Alpha(tau=tau)
-    theirs = nengo.Lowpass(tau) if kind == "low_pass" else nengo.Alpha(tau)
+    filters = {"low_pass": (LowPass(tau=tau), nengo.Lowpass(tau)), "alpha": (Alpha(tau=tau), nengo.Alpha(tau))}
+    synapse, theirs = filters[kind]
     expected = theirs.filt(signal, dt=dt, y0=0)
-    state, filtered = synapse.initial_state(torch.zeros(8, dtype=torch.float64)), []
+    state = synapse.initial_state(torch.zeros(8, dtype=torch.float64))
+    filtered = []
     for row in torch.tensor(signal):
         value, state = synapse.step(row, state, dt)
         filtered.append(value.numpy())
@@ -182,7 +191,8 @@ def test_nengos_simulator_shows_our_filter_one_step_later() -> None:
     with nengo.Simulator(network, dt=0.001, progress_bar=False) as simulator:
         simulator.run_steps(100)
     synapse = LowPass(tau=0.01)
-    state, filtered = synapse.initial_state(torch.zeros(1, dtype=torch.float64)), []
+    state = synapse.initial_state(torch.zeros(1, dtype=torch.float64))
+    filtered = []
     for value in torch.tensor(signal):
         output, state = synapse.step(value[None], state, 0.001)
         filtered.append(float(output))

@@ -1,4 +1,4 @@
-"""What no one should feed to a neuron: a defined result or one clear line, and a finite gradient in any case."""
+"""Inputs and parameters at and beyond their limits: a defined result or one clear line, and always a finite gradient."""
 
 import pytest
 import torch
@@ -45,24 +45,37 @@ def test_rates_and_slopes_of_extreme_inputs(neuron: Neuron, dtype: torch.dtype) 
     x = torch.tensor(values, dtype=dtype, requires_grad=True)
     rates = neuron(x)
     rates.sum().backward()
-    assert rates.dtype == dtype and x.grad is not None and x.grad.dtype == dtype
+    assert rates.dtype == dtype
+    assert x.grad is not None
+    assert x.grad.dtype == dtype
     assert x.grad.isfinite().all(), x.grad
-    assert rates[-1].isnan() and not rates[:-1].isnan().any()
-    assert (rates[1:-1].diff()[:-1] >= 0).all()
+    assert rates[-1].isnan(), "a NaN must stay one"
+    assert not rates[:-1].isnan().any(), "a NaN has come from a number"
+    assert (rates[1:-1].diff()[:-1] >= 0).all(), "a greater input has a lower rate"
 
 
 @each_neuron
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_steps_with_extreme_currents(neuron: Neuron, dtype: torch.dtype) -> None:
     current = torch.tensor([-1e6, -1.0, 0.0, 1.0, 1e6], dtype=dtype)
-    state, total = neuron.initial_state(torch.zeros_like(current)), torch.zeros_like(current)
+    state = neuron.initial_state(torch.zeros_like(current))
+    total = torch.zeros_like(current)
     for step in range(50):
-        uniform = (torch.full_like(current, (step + 0.5) / 50),) if neuron.random else ()
-        spikes, state = neuron.step(current, state, 0.001, *uniform)
-        assert spikes.isfinite().all() and spikes.dtype == dtype and torch.equal(spikes, spikes.round())
-        assert all(values.isfinite().all() for values in state.values())
+        uniform = torch.full_like(current, (step + 0.5) / 50)
+        spikes, state = neuron.step(current, state, 0.001, *random_numbers(neuron, uniform))
+        assert spikes.dtype == dtype
+        assert spikes.isfinite().all()
+        assert torch.equal(spikes, spikes.round()), "spikes are whole numbers"
+        for name, values in state.items():
+            assert values.isfinite().all(), name
         total += spikes
-    assert total[-1] > 0 and total[0] <= 0
+    assert total[-1] > 0, "the greatest current makes no spike"
+    assert total[0] <= 0, "a negative current makes spikes"
+
+
+def random_numbers(neuron: Neuron, uniform: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The fourth argument of a random neuron's step; nothing for the others."""
+    return (uniform,) if neuron.random else ()
 
 
 @each_neuron
@@ -72,8 +85,8 @@ def test_a_nan_stays_with_its_neuron(neuron: Neuron) -> None:
     alone = neuron.initial_state(torch.zeros(1))
     for step in range(50):
         uniform = torch.full((2,), step / 50)
-        spikes, state = neuron.step(current, state, 0.001, *((uniform,) if neuron.random else ()))
-        expected, alone = neuron.step(current[1:], alone, 0.001, *((uniform[1:],) if neuron.random else ()))
+        spikes, state = neuron.step(current, state, 0.001, *random_numbers(neuron, uniform))
+        expected, alone = neuron.step(current[1:], alone, 0.001, *random_numbers(neuron, uniform[1:]))
         assert torch.equal(spikes[1:], expected)
 
 
@@ -102,10 +115,12 @@ def test_simulate_refuses_what_is_not_finite(value: float) -> None:
 @pytest.mark.parametrize("start", ["zero", "uniform", "steady_phase"])
 def test_half_precision_is_simulated_in_single(dtype: torch.dtype, start: str) -> None:
     """Inputs that half precision holds exactly: the spikes are those of single precision."""
-    network, images = nn.Sequential(LIF(), nn.Identity()), torch.arange(16).reshape(2, 8) / 8
+    network = nn.Sequential(LIF(), nn.Identity())
+    images = torch.arange(16).reshape(2, 8) / 8
     single = simulate(network, images, 50, start=start, record=["0"]).recordings["0"]
     half = simulate(network, images.to(dtype), 50, start=start, record=["0"]).recordings["0"]
-    assert single.sum() > 20 and torch.equal(half.float(), single)
+    assert single.sum() > 20, "the neurons hardly spike: nothing is compared"
+    assert torch.equal(half.float(), single)
 
 
 def test_steps_longer_than_the_refractory_time_warn() -> None:

@@ -61,8 +61,9 @@ def test_lif_current_is_the_inverse_of_the_rate(rate: float, tau_rc: float, tau_
 @settings(deadline=None, max_examples=30)
 def test_every_tuned_neuron_fires_at_max_rate_where_x_is_one(cls: type[TunedNeuron], fraction: float, intercept: float) -> None:
     neuron = cls(max_rate=400 * fraction, intercept=intercept)
-    rate_at_one, activation = neuron.firing_rate(neuron.current(double(1.0))), neuron(double(1.0))
-    assert float(rate_at_one) == pytest.approx(neuron.max_rate, rel=1e-6) and float(activation) == pytest.approx(1, rel=1e-6)
+    rate_at_one = neuron.firing_rate(neuron.current(double(1.0)))
+    assert float(rate_at_one) == pytest.approx(neuron.max_rate, rel=1e-6)
+    assert float(neuron(double(1.0))) == pytest.approx(1, rel=1e-6)
     assert float(neuron.current(double(intercept))) == pytest.approx(neuron.threshold_current, abs=1e-9)
     doubled = cls(max_rate=400 * fraction, intercept=intercept, amplitude=2 * neuron.scale)
     assert torch.allclose(doubled(double(0.95, 1.0)), 2 * neuron(double(0.95, 1.0)))
@@ -103,7 +104,10 @@ def test_the_hard_slope_is_clamped_at_threshold() -> None:
     """It grows without limit towards the threshold; within `SLOPE_CLAMP` it is that of the clamp's border."""
     current = double(1.0, 1 + 1e-12, 1 + SLOPE_CLAMP / 2, 1 + SLOPE_CLAMP).requires_grad_()
     (slope,) = torch.autograd.grad(lif_rate(current, 0.02, 0.002).sum(), current)
-    assert slope.isfinite().all() and slope.max() == slope[-1] and slope[0] == 0 and slope[2] > 0
+    assert slope.isfinite().all()
+    assert slope[0] == 0, "at threshold the rate is 0, and the slope with it"
+    assert slope[2] > 0
+    assert slope.max() == slope[-1]
 
 
 def test_poisson_quantile_is_the_inverse_of_the_distribution() -> None:
@@ -115,4 +119,5 @@ def test_poisson_quantile_is_the_inverse_of_the_distribution() -> None:
         uniform = torch.linspace(0, 0.9999, 5001, dtype=torch.float64)
         expected = np.searchsorted(distribution, uniform.numpy(), side="right")
         counts = poisson_quantile(torch.full_like(uniform, mean), uniform).numpy()
-        assert (counts == expected).mean() > 0.999 and np.abs(counts - expected).max() <= 1  # ties by rounding
+        assert (counts == expected).mean() > 0.999, mean
+        assert np.abs(counts - expected).max() <= 1, mean  # ties by rounding
