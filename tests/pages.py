@@ -10,7 +10,7 @@ from program import ROOT
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GUIDES = sorted((ROOT / "docs").glob("adding_a_*.md"))
 _FILE = re.compile(r"^`([^`\n]+)`:\n\n```(?:python|yaml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-_PLAIN_BLOCK = re.compile(r"^```\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)  # its language, if it has one, and its text
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
 _ROW = re.compile(r"^\| `([^`]+)` \| (.*) \|$", re.MULTILINE)
 
@@ -30,7 +30,8 @@ class Guide:
     @classmethod
     def read(cls, page: Path) -> "Guide":
         text = page.read_text()
-        lines = "\n".join(_PLAIN_BLOCK.findall(text)).replace("\\\n", " ").splitlines()
+        shown = "".join(block for language, block in _BLOCK.findall(text) if not language)
+        lines = shown.replace("\\\n", " ").splitlines()
         commands = [shlex.split(line, comments=True) for line in lines if line.startswith("python ")]
         return cls(dict(_FILE.findall(text)), commands)
 

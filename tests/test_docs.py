@@ -96,6 +96,11 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda page: page.stem)
+def test_a_guide_is_found_from_the_page_on_architecture(guide: Path) -> None:
+    assert f"({guide.name})" in (ROOT / "docs/architecture.md").read_text()
+
+
 def test_the_picture_of_the_storeys_is_the_one_that_lint_checks() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
@@ -147,7 +152,7 @@ class Copy:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "HYDRA"))}
         environment |= {"PYTHONPATH": str(self.folder / "src"), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, *arguments]
-        done = subprocess.run(command, cwd=self.folder, env=environment, text=True, capture_output=True, timeout=300)
+        done = subprocess.run(command, cwd=self.folder, env=environment, text=True, capture_output=True, timeout=900)
         assert done.returncode == 0, f"python {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}"
         return done.stdout
 
