@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -14,17 +15,21 @@ def no_curve(run_id: str) -> Mapping[int, float]:
 
 
 def groups(*runs: Record) -> dict[str, int]:
+    """How many runs each group has, by its name, the best first."""
     return {group.name: len(group.runs) for group in compare(runs, [30], no_curve).groups}
 
 
-def test_seeds_and_where_a_run_was_made_and_kept_tell_no_groups_apart(make_run: MakeRun) -> None:
-    runs = [make_run(0.9, seed=seed, data__split_seed=seed, simulation__seed=seed, trainer__devices=seed) for seed in range(3)]
+def test_runs_that_differ_in_seeds_or_in_where_they_ran_are_one_group(make_run: MakeRun) -> None:
+    runs = [make_run(0.9, seed=0, trainer__devices=1)]
+    runs.append(make_run(0.9, seed=1, data__split_seed=1))
+    runs.append(make_run(0.9, seed=1, simulation__seed=1, trainer__devices=2))
     runs.append(make_run(0.9, seed=4, tracking__experiment="other", resume="abc", trainer__accelerator="cpu"))
     assert groups(*runs) == {"all runs": 4}
 
 
 def test_equal_numbers_are_one_value_however_written(make_run: MakeRun) -> None:
-    runs = [make_run(0.9, neuron__tau_rc=text, seed=number) for number, text in enumerate(("0.02", "0.020", "2e-2", "0.03"))]
+    texts = ("0.02", "0.020", "2e-2", "0.03")
+    runs = [make_run(0.9, neuron__tau_rc=text, seed=number) for number, text in enumerate(texts)]
     assert groups(*runs) == {"tau_rc=0.02": 3, "tau_rc=0.03": 1}
 
 
@@ -43,13 +48,19 @@ def test_names_are_short_but_unambiguous_and_a_type_stands_for_itself(make_run: 
 
 
 def test_a_parameter_that_only_some_have_names_a_group_if_nothing_else_does(make_run: MakeRun) -> None:
-    assert groups(make_run(0.9), make_run(0.8, simulation__early_exit=0.5)) == {"all runs": 1, "early_exit=0.5": 1}
-    with_types = make_run(0.9, neuron__type="LIF", neuron__tau_rc=0.02), make_run(0.8, neuron__type="ReLU")
-    assert groups(*with_types) == {"LIF": 1, "ReLU": 1}
+    plain = make_run(0.9)
+    with_exit = make_run(0.8, simulation__early_exit=0.5)
+    assert groups(plain, with_exit) == {"all runs": 1, "early_exit=0.5": 1}
+    lif = make_run(0.9, neuron__type="LIF", neuron__tau_rc=0.02)
+    relu = make_run(0.8, neuron__type="ReLU")
+    assert groups(lif, relu) == {"LIF": 1, "ReLU": 1}, "the type tells them apart, tau_rc is not needed"
 
 
 def test_of_many_parameters_that_vary_together_one_names_the_groups(make_run: MakeRun) -> None:
-    runs = [make_run(0.9, **{f"a{number}": variant for number in range(6)}, b=b, seed=0) for variant in (1, 2) for b in (1, 2)]
+    runs = []
+    for variant, b in itertools.product((1, 2), (1, 2)):
+        alike = dict.fromkeys(("a0", "a1", "a2", "a3", "a4", "a5"), variant)
+        runs.append(make_run(0.9, **alike, b=b))
     found = compare(runs, [], no_curve)
     assert {group.name for group in found.groups} == {"a0=1 b=1", "a0=1 b=2", "a0=2 b=1", "a0=2 b=2"}
     assert found.together == {"a0": ("a1", "a2", "a3", "a4", "a5"), "b": ()}
@@ -58,7 +69,8 @@ def test_of_many_parameters_that_vary_together_one_names_the_groups(make_run: Ma
 def test_a_run_that_was_repeated_counts_once(make_run: MakeRun) -> None:
     runs = [make_run(0.9, seed=0, started=5), make_run(0.8, seed=0, started=3), make_run(0.7, seed=1)]
     found = compare(runs, [], no_curve)
-    assert found.repeats == 1 and {run.record.id for run in found.groups[0].runs} == {"id0", "id2"}
+    assert found.repeats == 1
+    assert {run.record.id for run in found.runs} == {"id0", "id2"}, "of two with seed 0 the later one counts"
 
 
 def test_groups_are_ranked_and_the_pareto_best_are_foremost(make_run: MakeRun) -> None:
@@ -74,19 +86,30 @@ def test_groups_are_ranked_and_the_pareto_best_are_foremost(make_run: MakeRun) -
 def test_an_accuracy_after_steps_is_read_where_it_costs_least() -> None:
     metrics = {"test/rate_accuracy": 0.99, "test/spiking_accuracy": 0.98, "test/spiking_accuracy_after/5_steps": 0.5}
     run = Record("a", "a", 0, 60.0, {"n_steps": "30"}, metrics)
+    found = measures(run, [5, 30, 60], no_curve)
+    assert found["spiking_accuracy_after/5_steps"] == 0.5
+    assert found["spiking_accuracy_after/30_steps"] == 0.98
+    assert "spiking_accuracy_after/60_steps" not in found, "the run ended before"
     asked = []
 
     def read_curve(run_id: str) -> Mapping[int, float]:
         asked.append(run_id)
         return {7: 0.7, 60: 0.1}
 
-    found = measures(run, [5, 30, 60], read_curve)
-    assert not asked and found["spiking_accuracy_after/5_steps"] == 0.5 and found["spiking_accuracy_after/30_steps"] == 0.98
-    assert "spiking_accuracy_after/60_steps" not in found
-    assert measures(run, [7], read_curve)["spiking_accuracy_after/7_steps"] == 0.7 and asked == ["a"]
+    assert measures(run, [7], read_curve)["spiking_accuracy_after/7_steps"] == 0.7
+    assert asked == ["a"]
 
 
-def test_seconds_are_those_of_training_and_test_if_a_run_tells_them() -> None:
+def test_every_metric_of_a_run_is_compared() -> None:
+    logged = {
+        **{"test/rate_accuracy": 0.99, "test/spiking_accuracy": 0.98, "test/accuracy_gap": 0.01, "test/agreement": 0.97},
+        **{"test/mean_steps": 12.0, "test/synaptic_operations": 1e6, "test/firing_rate_hz/neuron1": 5.0},
+    }
+    found = measures(Record("a", "a", 0, 60.0, {}, {**logged, "test/first_10_images/rate_accuracy": 1.0}), [], no_curve)
+    assert {f"test/{name}": value for name, value in found.items()} == pytest.approx({**logged, "test/seconds": 60.0})
+
+
+def test_seconds_are_those_of_training_and_test_if_a_run_has_logged_them() -> None:
     metrics = {"test/rate_accuracy": 0.99, "test/spiking_accuracy": 0.98}
     timed = {**metrics, "train/seconds": 200.0, "test/seconds": 20.0}
     assert measures(Record("a", "a", 0, 60.0, {}, timed), [], no_curve)["seconds"] == 220
@@ -95,9 +118,11 @@ def test_seconds_are_those_of_training_and_test_if_a_run_tells_them() -> None:
 
 
 def test_runs_are_selected_by_values_of_parameters(make_run: MakeRun) -> None:
-    runs = [make_run(0.9, neuron__tau_rc=tau, neuron__type="LIF", data__limit=None) for tau in ("0.02", "0.020", "0.05")]
+    taus = ("0.02", "0.020", "0.05")
+    runs = [make_run(0.9, neuron__tau_rc=tau, neuron__type="LIF", data__limit=None) for tau in taus]
     assert select(runs, {"neuron.tau_rc": 0.02, "data.limit": None}) == runs[:2]
-    assert select(runs, {"tau_rc": "0.05"}) == runs[2:] and select(runs, {}) == runs
+    assert select(runs, {"tau_rc": "0.05"}) == runs[2:]
+    assert select(runs, {}) == runs
 
 
 @pytest.mark.parametrize(
@@ -108,6 +133,6 @@ def test_runs_are_selected_by_values_of_parameters(make_run: MakeRun) -> None:
         ({"neuron.tau_rc": 0.03}, "where.neuron.tau_rc=0.03: no run has this value; .*known: 0.02"),
     ],
 )
-def test_what_no_run_has_is_told(make_run: MakeRun, where: dict[str, object], message: str) -> None:
+def test_what_no_run_has_is_reported(make_run: MakeRun, where: dict[str, object], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         select([make_run(0.9, neuron__tau_rc="0.02", neuron__tau=1, synapse__tau=1)], where)

@@ -27,27 +27,31 @@ def curve(run_id: str) -> Mapping[int, float]:
 
 
 @pytest.fixture
-def told(runs: list[Record]) -> Report:
+def compared(runs: list[Record]) -> Report:
     return report(runs, [5, 10, 30], curve)
 
 
-def test_the_files_hold_all_groups_and_all_runs(told: Report, runs: list[Record]) -> None:
-    rows = list(csv.DictReader(io.StringIO(told.csv)))
+def test_the_files_hold_all_groups_and_all_runs(compared: Report, runs: list[Record]) -> None:
+    rows = list(csv.DictReader(io.StringIO(compared.csv)))
     assert sorted(row["run_id"] for row in rows) == sorted(run.id for run in runs)
     first = rows[0]
     assert (first["tau"], first["n_steps"], first["spiking_accuracy_after/5_steps"]) == ("0.01", "30", "0.905")
-    lines = told.markdown.splitlines()
+    lines = compared.markdown.splitlines()
     assert lines[0] == "16 runs in 8 groups alike but for their seeds."
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    assert len(table) == 2 + 8 and len({len(row) for row in table}) == 1
+    assert len(table) == 2 + 8, "a line for the titles, one below it, one for each group"
+    assert len({len(row) for row in table}) == 1, "the rows are not equally long"
     best = dict(zip(table[0], table[2], strict=True))
     assert best["group"] == "★ lr=0.1 n_steps=30 tau=0.01"
-    assert best["spikes, last step (%)"] == "98.05 ± 0.64" and best["gap (points)"] == "0.95 ± 0.64"  # t of one degree: 12.7
+    assert best["spikes, last step (%)"] == "98.05 ± 0.64"  # t of one degree of freedom: 12.7
+    assert best["gap (points)"] == "0.95 ± 0.64"
 
 
 def test_a_step_that_no_run_reached_has_no_column(make_run: MakeRun) -> None:
     text = report([make_run(0.9)], [10, 60], curve).markdown
-    assert "spikes, 10 steps (%)" in text and "60 steps" not in text and "spikes, 30 steps (%)" in text
+    assert "spikes, 10 steps (%)" in text
+    assert "spikes, 30 steps (%)" in text
+    assert "60 steps" not in text
 
 
 def test_layers_rates_stand_beside_each_other_or_as_a_range(make_run: MakeRun) -> None:
@@ -56,17 +60,18 @@ def test_layers_rates_stand_beside_each_other_or_as_a_range(make_run: MakeRun) -
         rates = {f"test/firing_rate_hz/neuron{number}": 10.0 * number for number in range(1, n_layers + 1)}
         return report([Record("a", "a", 0, 1.0, run.parameters, {**run.metrics, **rates})], [], curve).markdown
 
-    assert "10.0, 20.0, 30.0" in with_layers(3) and "10.0 to 60.0" in with_layers(6)
+    assert "10.0, 20.0, 30.0" in with_layers(3)
+    assert "10.0 to 60.0" in with_layers(6)
 
 
-def test_the_figures_of_a_sweep(told: Report) -> None:
-    assert set(told.figures) == {
+def test_the_figures_of_a_sweep(compared: Report) -> None:
+    assert set(compared.figures) == {
         *("accuracy_against_steps", "accuracy_against_operations", "heat_map"),
         *("gap_against_tau", "gap_against_lr", "gap_against_n_steps"),
     }
-    legend = [text.get_text() for text in told.figures["accuracy_against_steps"].legends[0].get_texts()]
+    legend = [text.get_text() for text in compared.figures["accuracy_against_steps"].legends[0].get_texts()]
     assert sorted(legend) == ["lr=0.1 tau=0.01", "lr=0.1 tau=0.02", "lr=1 tau=0.01", "lr=1 tau=0.02"]  # 30 steps hold 10
-    lines = told.figures["gap_against_n_steps"].axes[0].containers
+    lines = compared.figures["gap_against_n_steps"].axes[0].containers
     assert len(lines) == 4
     for line in lines:
         tau = float(line.get_label().split("tau=")[1])
@@ -75,7 +80,9 @@ def test_the_figures_of_a_sweep(told: Report) -> None:
 
 def test_means_are_over_combinations_that_all_have(runs: list[Record]) -> None:
     """Without the run of 10 steps at tau 0.02, tau 0.02 must not look better."""
-    partial = [run for run in runs if not (run.parameters["tau"] == "0.02" and run.parameters["n_steps"] == "10")]
+    missing = {"tau": "0.02", "n_steps": "10"}.items()
+    partial = [run for run in runs if not missing <= run.parameters.items()]
+    assert len(partial) == len(runs) - 4
     axes = report(partial, [], curve, ["tau", "lr"]).figures["heat_map"].axes[0]
     assert axes.get_title() == "mean over n_steps"
     cells = axes.images[0].get_array()
@@ -85,10 +92,12 @@ def test_means_are_over_combinations_that_all_have(runs: list[Record]) -> None:
 def test_a_mean_that_compares_unlike_runs_says_so(make_run: MakeRun) -> None:
     runs = [make_run(0.9, tau=tau, lr=lr) for tau, lr in ((1, 0.1), (2, 0.2), (3, 0.3), (3, 0.4))]
     axes = report(runs, [], curve).figures["gap_against_tau"].axes[0]
-    assert len(axes.containers) == 4 and axes.get_title() == ""  # a line for each lr
+    assert len(axes.containers) == 4, "lr has no line for each value"
+    assert axes.get_title() == ""
     many = [make_run(0.9, tau=number, lr=number % 13) for number in range(30)]
     axes = report(many, [], curve).figures["gap_against_tau"].axes[0]
-    assert len(axes.containers) == 1 and axes.get_title() == "not at equal values of lr"
+    assert len(axes.containers) == 1
+    assert axes.get_title() == "not at equal values of lr"
 
 
 def test_a_single_run_and_words_get_the_figures_that_make_sense(make_run: MakeRun) -> None:
@@ -104,12 +113,14 @@ def test_a_heat_map_of_something_that_does_not_vary(runs: list[Record]) -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
 def test_no_number_is_cut_on_any_terminal(
-    told: Report, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    compared: Report, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("NO_COLOR", "1")
-    terminal.show(told.comparison, [5, 10, 30], rows=3)
+    terminal.show(compared.comparison, [5, 10, 30], rows=3)
     printed = capsys.readouterr().out
-    assert "…" not in printed and printed.count("98.05") >= 2 and "5 more groups are in the files" in printed
+    assert "…" not in printed
+    assert printed.count("98.05") >= 2
+    assert "5 more groups are in the files" in printed
     assert ("no room here" in printed) == (width < 120)

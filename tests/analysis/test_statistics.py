@@ -10,16 +10,19 @@ def test_the_interval_is_students(n: int) -> None:
     values = np.random.default_rng(n).normal(0.98, 0.01, n)
     found = estimate(values.tolist())
     low, high = stats.t.interval(0.95, n - 1, values.mean(), stats.sem(values))
-    assert found.mean == pytest.approx(values.mean()) and found.half_width == pytest.approx((high - low) / 2)
+    assert found.mean == pytest.approx(values.mean())
+    assert found.half_width == pytest.approx((high - low) / 2)
 
 
 def test_a_single_run_has_no_interval() -> None:
-    assert estimate([0.9]) == Estimate(0.9) and estimate([0.9]).half_width is None
+    assert estimate([0.9]) == Estimate(0.9)
+    assert estimate([0.9]).half_width is None
 
 
 def test_the_interval_of_a_mean_of_two_groups_is_welchs() -> None:
     generator = np.random.default_rng(0)
-    first, second = generator.normal(0.9, 0.01, 3), generator.normal(0.7, 0.03, 8)
+    first = generator.normal(0.9, 0.01, 3)
+    second = generator.normal(0.7, 0.03, 8)
     found = mean_of([estimate(first.tolist()), estimate(second.tolist())])
     difference = stats.ttest_ind(first, second, equal_var=False).confidence_interval()
     assert found.mean == pytest.approx((first.mean() + second.mean()) / 2)

@@ -21,7 +21,8 @@ def test_a_sweep_becomes_a_table_files_and_figures(checkout: Path, database_of_r
         (folder / name).touch()
     database = f"tracking.uri=sqlite:///{database_of_runs}"
     code, out, error = run(checkout, database, "sweeps=night", "steps=[3,15]", program="compare.py")
-    assert code == 0 and not error, error
+    assert code == 0, error
+    assert not error
     assert "4 runs in 2 groups" in out
     cells = next(line for line in out.splitlines() if "★ tau_rc" in line).split()
     assert " ".join(cells[:15]) == "★ tau_rc=0.02 2 99.00 ± 0.00 9.75 ± 0.64 48.75 ± 3.18 97.50 ± 6.35"
@@ -38,10 +39,12 @@ def test_parameters_choose_runs_with_or_without_a_plus(checkout: Path, database_
     asked = (database, "experiments=mnist", "where.tau_rc=5e-2", "folder=elsewhere")
     code, out, error = run_here(checkout, *asked, program="compare.py")
     assert code == 0, error
-    assert "2 runs in 1 group " in out and (checkout / "elsewhere" / "runs.csv").exists()
+    assert "2 runs in 1 group " in out
+    assert (checkout / "elsewhere" / "runs.csv").exists()
     asked = (database, "+where.neuron.tau_rc=0.050", "--cfg", "job", "--package", "where")
     code, out, error = run_here(checkout, *asked, program="compare.py")
-    assert code == 0 and out.split() == ["#", "@package", "where", "neuron:", "tau_rc:", "0.05"], error
+    assert code == 0, error
+    assert out.split() == ["#", "@package", "where", "neuron:", "tau_rc:", "0.05"]
 
 
 @pytest.mark.parametrize(
@@ -57,12 +60,17 @@ def test_parameters_choose_runs_with_or_without_a_plus(checkout: Path, database_
 def test_bad_input_ends_in_one_line(checkout: Path, database_of_runs: Path, arguments: list[str], message: str) -> None:
     database = f"tracking.uri=sqlite:///{database_of_runs}"
     code, out, error = run_here(checkout, database, *arguments, program="compare.py")
-    assert code == 1 and message in error and error.count("\n") == 1 and "Traceback" not in error + out
+    assert code == 1
+    assert message in error
+    assert error.count("\n") == 1
+    assert "Traceback" not in error + out
 
 
-def test_help_tells_the_options(checkout: Path) -> None:
+def test_help_lists_the_options(checkout: Path) -> None:
     code, out, _ = run_here(checkout, "--help", program="compare.py")
-    assert code == 0 and "experiments: null" in out and "python compare.py sweeps=" in out
+    assert code == 0
+    assert "experiments: null" in out
+    assert "python compare.py sweeps=" in out
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ BASIC = OmegaConf.create({"_target_": "hydra._internal.core_plugins.basic_sweepe
 
 
 def search(*directions: str) -> Any:
-    return OmegaConf.create({"direction": list(directions) if len(directions) > 1 else directions[0]})
+    """The configuration of a sweeper with one direction or several."""
+    one_or_several = list(directions) if len(directions) > 1 else directions[0]
+    return OmegaConf.create({"direction": one_or_several})
 
 
 def test_each_objective_has_its_direction() -> None:
@@ -27,6 +29,10 @@ def test_each_objective_has_its_direction() -> None:
         ("val/spiking_acuracy", search("maximize"), "no metric of the validation images; did you mean val/spiking_accuracy"),
         (None, search("maximize"), "a search needs an objective, for example objective=val/spiking_accuracy"),
         ("val/loss", search("maximize", "minimize"), "objective=val/loss: one is wanted for each of .*=maximize,minimize"),
+        ("val/rate_accuracy", search("minimize"), "direction=minimize looks for the worst; give maximize"),
+        (["val/agreement", "val/loss"], search("maximize", "maximize"), "val/loss: .*maximize looks for the worst"),
+        ("spiking_accuracy", search("maximize"), "no metric of the validation images; did you mean val/spiking_accuracy"),
+        ("val/firing_rate_hz", search("maximize"), "did you mean val/firing_rate_hz/<layer>"),
         ("val/loss", BASIC, "objective=val/loss: only a search has one; add hydra/sweeper=optuna"),
     ],
 )
