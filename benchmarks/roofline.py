@@ -24,7 +24,7 @@ from ratespike.simulation.fan_out import fan_out
 from ratespike.simulation.segments import split_into_segments
 
 IMAGES = 400
-KERNELS = ("first_layer", "neuron_layer", "output_layer")
+KERNELS = ("run_first_layer", "run_hidden_layer", "run_output_layer")
 
 
 @numba.njit(**KERNEL)
@@ -55,7 +55,7 @@ def kernel_seconds(run) -> list[float]:
     def timed(kernel):
         def call(*arguments):
             nonlocal calls
-            calls = 0 if kernel is originals["first_layer"] else calls + 1
+            calls = 0 if kernel is originals["run_first_layer"] else calls + 1
             began = time.perf_counter()
             kernel(*arguments)
             seconds[calls] += time.perf_counter() - began

@@ -31,12 +31,23 @@ def both_engines(
 
 def assert_equal(event_driven: Simulation, torch_engine: Simulation) -> None:
     for layer, spikes in torch_engine.recordings.items():
+        counts = torch_engine.spike_counts[layer]
         assert spikes.sum() > 10, f"{layer} hardly spikes: nothing would be compared"
-        assert torch.equal(event_driven.recordings[layer], spikes), layer
-        assert torch.equal(event_driven.spike_counts[layer], torch_engine.spike_counts[layer])
-    assert torch.equal(event_driven.synaptic_operations, torch_engine.synaptic_operations)
-    assert torch.allclose(event_driven.outputs, torch_engine.outputs, rtol=0, atol=1e-9)
+        assert torch.equal(event_driven.recordings[layer], spikes), f"other spikes in {layer}"
+        assert torch.equal(event_driven.spike_counts[layer], counts), f"equal spikes, but other counts in {layer}"
+    assert torch.equal(event_driven.synaptic_operations, torch_engine.synaptic_operations), "other operations"
+    assert torch.allclose(event_driven.outputs, torch_engine.outputs, rtol=0, atol=1e-9), "other outputs"
     assert event_driven.neurons == torch_engine.neurons
+
+
+def spikes_and_differences(event_driven: Simulation, torch_engine: Simulation) -> tuple[int, int]:
+    """How many spikes there are in the reference, and how many neurons and steps differ."""
+    spikes = 0
+    different = 0
+    for layer, recorded in torch_engine.recordings.items():
+        spikes += int(recorded.sum())
+        different += int((event_driven.recordings[layer] != recorded).sum())
+    return spikes, different
 
 
 @pytest.mark.parametrize("start", ["zero", "uniform", "half", "steady_phase"])
@@ -128,18 +139,19 @@ def test_early_exit(conv_network: nn.Sequential, readout: str, hidden: Synapse) 
     network = nn.Sequential(*conv_network[:2], hidden, *conv_network[2:]).double()
     images = pixels(21, 1, 13, 13)
     whole = simulate(network, images, 33, readout=readout, engine="torch")
-    lead = whole.outputs.topk(2).values.diff(dim=-1).abs().squeeze(-1)
+    lead = whole.outputs.topk(2).values.diff(dim=-1).abs().squeeze(-1)  # (33, 21)
     margin = float(lead[14].median())  # about half of the images are done by then
     event_driven, torch_engine = both_engines(network, images, n_steps=33, readout=readout, early_exit=margin)
     assert_equal(event_driven, torch_engine)
     assert torch.equal(event_driven.steps, torch_engine.steps)
-    assert len(event_driven.steps.unique()) > 2
+    assert len(event_driven.steps.unique()) > 2, "the images stop at the same step: nothing moves in memory"
     for image, steps in enumerate(event_driven.steps.tolist()):
-        checks = [t for t in range(5, 33, 5) if lead[t - 1, image] >= margin]
-        assert steps == min([*checks, 33])
-        assert torch.allclose(event_driven.outputs[:steps, image], whole.outputs[:steps, image])
-        assert (event_driven.outputs[steps - 1 :, image] == event_driven.outputs[steps - 1, image]).all()
-        assert event_driven.synaptic_operations[:, image].count_nonzero() <= steps
+        checks = [step for step in range(5, 33, 5) if lead[step - 1, image] >= margin]
+        assert steps == min([*checks, 33]), f"image {image} stops at another step than its lead says"
+        outputs = event_driven.outputs[:, image]
+        assert torch.allclose(outputs[:steps], whole.outputs[:steps, image]), f"image {image}: other outputs before it stops"
+        assert (outputs[steps - 1 :] == outputs[steps - 1]).all(), f"image {image}: the answer changes after it stops"
+        assert event_driven.synaptic_operations[steps:, image].sum() == 0, f"image {image}: operations after it stops"
     first = next(iter(event_driven.neurons))
     seconds = float(event_driven.steps.sum()) * event_driven.dt * event_driven.neurons[first]
     assert abs(event_driven.firing_rates_hz()[first] - float(event_driven.recordings[first].sum()) / seconds) < 1e-9
@@ -171,20 +183,16 @@ def test_single_precision_hardly_ever_differs() -> None:
         *front, LIF(max_rate=200, intercept=-0.5), nn.Flatten(), nn.Linear(24 * 36, 50), LIF(), nn.Linear(50, 3)
     )
     event_driven, torch_engine = both_engines(network, pixels(100, 1, 14, 14, dtype=torch.float32))
-    spikes = sum(int(recorded.sum()) for recorded in torch_engine.recordings.values())
-    different = sum(
-        int((event_driven.recordings[layer] != recorded).sum()) for layer, recorded in torch_engine.recordings.items()
-    )
-    assert spikes > 200_000 and different <= 1e-5 * spikes
+    spikes, different = spikes_and_differences(event_driven, torch_engine)
+    assert spikes > 200_000, "too few spikes to see a difference"
+    assert different <= 1e-5 * spikes
 
 
 def test_single_precision_with_a_hidden_filter_differs_by_next_to_nothing(conv_network: nn.Sequential) -> None:
     event_driven, torch_engine = both_engines(conv_network, pixels(100, 1, 13, 13, dtype=torch.float32))
-    spikes = sum(int(recorded.sum()) for recorded in torch_engine.recordings.values())
-    different = sum(
-        int((event_driven.recordings[layer] != recorded).sum()) for layer, recorded in torch_engine.recordings.items()
-    )
-    assert spikes > 100_000 and different <= 2e-4 * spikes
+    spikes, different = spikes_and_differences(event_driven, torch_engine)
+    assert spikes > 100_000, "too few spikes to see a difference"
+    assert different <= 2e-4 * spikes
     assert (event_driven.predictions == torch_engine.predictions).float().mean() > 0.99
 
 
@@ -206,3 +214,18 @@ def test_a_neuron_without_a_compiled_step_runs_on_the_reference(caplog: pytest.L
     assert torch.equal(chosen.outputs, simulate(network, images, 10, engine="torch").outputs)
     with pytest.raises(ParameterError, match=r"engine=event_driven: cannot run .*; try engine=torch"):
         simulate(network, images, 10, engine="event_driven")
+
+
+@pytest.mark.parametrize(
+    ("layers", "reason"),
+    [
+        ([LowPass(tau=0.01), nn.Linear(4, 6), LIF(), nn.Linear(6, 2)], "a filter in front of the first neurons"),
+        ([nn.Linear(4, 6), LIF(), nn.Linear(6, 2), LowPass(tau=0.01)], "a filter that is not directly behind neurons"),
+        ([nn.Linear(4, 6), LIF(), nn.Linear(6, 5), nn.Linear(5, 2)], "2 weight layers between neurons"),
+        ([nn.Linear(4, 6), LIF()], "a network without a weight layer behind its last neurons"),
+    ],
+    ids=["filter first", "filter behind weights", "two weight layers", "no output weights"],
+)
+def test_what_it_cannot_run_is_named(layers: list[nn.Module], reason: str) -> None:
+    with pytest.raises(ParameterError, match=f"engine=event_driven: cannot run {reason}"):
+        simulate(nn.Sequential(*layers), pixels(3, 4, dtype=torch.float32), 10, engine="event_driven")

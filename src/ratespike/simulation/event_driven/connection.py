@@ -1,45 +1,61 @@
-"""From one neuron layer (or the image) to the next: poolings and one weight layer, folded into one kernel on one grid."""
+"""From one neuron layer (or the image) to the next: the layers in between as a grid of cells and a kernel for compiled code."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ratespike.compiled.simd import LANE_GROUP, MAX_LANES
-from ratespike.simulation.event_driven.currents import Kernel
-from ratespike.simulation.event_driven.events import Cells
+from ratespike.compiled.simd import LANE_GROUP, MAX_LANES, lanes_of
+from ratespike.simulation.event_driven.folding import (
+    Convolution,
+    Members,
+    cell_members,
+    fold,
+    spike_height_in_cell,
+    weight_stack,
+)
+from ratespike.simulation.event_driven.layout import Connection, InputGrid, Kernel, Shape
 from ratespike.simulation.exact_sums import on_grid
 
-Shape = tuple[int, int, int]  # channels, height, width
+_HALF = MAX_LANES // 2
 
 
 @dataclass(frozen=True)
-class Connection:
-    """A weight layer with what stands before and behind it."""
+class Scaling:
+    """From the source's spikes to the target's current: gain * (layers applied to spike_height * spikes) + bias."""
 
-    cells: Cells
-    kernel: Kernel
-    lanes: int
-    out_shape: Shape
-
-
-@dataclass(frozen=True)
-class _Convolution:
-    """`weight` (out, in / groups, height, width), `bias` (out,); a pair is (vertical, horizontal)."""
-
-    weight: np.ndarray
-    bias: np.ndarray
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    groups: int = 1
+    spike_height: float
+    gain: float = 1.0
+    bias: float = 0.0
 
 
-class UnsupportedError(Exception):
-    """The event-driven engine cannot run this network; the message says what it cannot run."""
+def connect(layers: Sequence[nn.Module], source: Shape, scaling: Scaling, dtype: type) -> Connection:
+    """Prepare the layers between two neuron layers for compiled code.
+
+    Args:
+        layers: poolings, one weight layer, poolings; flattenings and dropouts are ignored.
+        source: shape of the spikes (or image) that they are applied to.
+        scaling: what is folded into weights and constants.
+        dtype: of the weights.
+
+    Raises:
+        UnsupportedError: another kind of layer, or not exactly one weight layer.
+    """
+    stack = weight_stack(layers)
+    rows = cell_members(source[1], stack.before, axis=0)
+    columns = cell_members(source[2], stack.before, axis=1)
+    grid_shape = (source[0], len(rows), len(columns))
+    convolution = fold(stack, grid_shape)
+    tiling = _tile(convolution)
+    scaling = replace(scaling, spike_height=spike_height_in_cell(stack, scaling.spike_height))
+    return Connection(
+        grid=_input_grid(rows, columns, source, tiling.sections),
+        kernel=_kernel(_scaled(convolution, scaling, dtype), grid_shape, tiling, dtype),
+        out_shape=convolution.out_shape(grid_shape),
+    )
 
 
 def aligned(array: np.ndarray) -> np.ndarray:
@@ -51,192 +67,140 @@ def aligned(array: np.ndarray) -> np.ndarray:
     return copy
 
 
-def connect(layers: Sequence[nn.Module], shape: Shape, scale: float, gain: float, bias: float, dtype: type) -> Connection:
-    """Fold `layers` (poolings, one weight layer, poolings), applied to a source of `shape`.
+def vector_width(connection: Connection) -> int:
+    """Channels of a padded tile."""
+    return LANE_GROUP * len(connection.kernel.lanes)
 
-    The current of the target is gain * (layers applied to scale * source) + bias.
 
-    Raises:
-        UnsupportedError: another kind of layer, or not one weight layer.
+def _scaled(convolution: Convolution, scaling: Scaling, dtype: type) -> Convolution:
+    """The convolution with all constants, its weights rounded so that sums of them do not depend on their order."""
+    weight = convolution.weight * (scaling.gain * scaling.spike_height)
+    constant = convolution.bias * scaling.gain + scaling.bias
+    eps = float(np.finfo(dtype).eps)
+    weight_on_grid, constant_on_grid = on_grid(torch.from_numpy(weight), torch.from_numpy(constant), eps)
+    return replace(convolution, weight=weight_on_grid.numpy(), bias=constant_on_grid.numpy())
+
+
+@dataclass(frozen=True)
+class _Tiling:
+    """How the output channels are cut into tiles.
+
+    Attributes:
+        width: channels of a tile, with padding: the width of its vectors.
+        sections: the ranges (first, end) of input channels that tiles read, each once.
+        section_of: for each tile the number of its range.
     """
-    layers = [layer for layer in layers if not isinstance(layer, nn.Flatten | nn.Dropout | nn.Identity)]
-    where = [number for number, layer in enumerate(layers) if isinstance(layer, nn.Conv2d | nn.Linear)]
-    if len(where) != 1:
-        raise UnsupportedError(f"{len(where)} weight layers between neurons, where it takes one")
-    before, behind = layers[: where[0]], layers[where[0] + 1 :]
-    rows, columns = _members(shape[1], before, 0), _members(shape[2], before, 1)
-    grid = (shape[0], len(rows), len(columns))
-    convolution = _as_convolution(layers[where[0]], grid)
-    for pool in behind:
-        convolution = _pooled(convolution, grid, pool)
-    out_shape = (len(convolution.weight), _extent(grid[1], convolution, 0), _extent(grid[2], convolution, 1))
-    for pool in before:
-        scale /= math.prod(_pooling(pool)[0])
-    lanes = min(MAX_LANES, -(-out_shape[0] // LANE_GROUP) * LANE_GROUP)
-    lanes = MAX_LANES if lanes > MAX_LANES // 2 else lanes  # 16, 32 or 64
-    sections, section_of = _sections(convolution, lanes)
-    convolution = _on_grid(convolution, gain * scale, gain, bias, dtype)
-    return Connection(
-        cells=_cells(rows, columns, shape, tuple(sections)),
-        kernel=_kernel(convolution, grid, out_shape, sections, section_of, lanes, dtype),
-        lanes=lanes,
-        out_shape=out_shape,
-    )
+
+    width: int
+    sections: tuple[tuple[int, int], ...]
+    section_of: tuple[int, ...]
 
 
-def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+def _tile(convolution: Convolution) -> _Tiling:
+    outputs = len(convolution.weight)
+    width = _tile_width(outputs)
+    group_outputs = outputs // convolution.groups
+    group_inputs = convolution.weight.shape[1]
+    ranges: list[tuple[int, int]] = []
+    for first in range(0, outputs, width):
+        first_group = first // group_outputs
+        last_group = (min(first + width, outputs) - 1) // group_outputs
+        ranges.append((first_group * group_inputs, (last_group + 1) * group_inputs))
+    sections = tuple(sorted(set(ranges)))
+    return _Tiling(width, sections, tuple(map(sections.index, ranges)))
 
 
-def _pooling(layer: nn.Module) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Size, stride and padding of an average pooling that divides by its size everywhere."""
-    if not isinstance(layer, nn.AvgPool2d) or layer.ceil_mode or layer.divisor_override or not layer.count_include_pad:
-        raise UnsupportedError(f"the layer {layer}")
-    return _pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding)
-
-
-def _members(extent: int, pools: Sequence[nn.Module], axis: int) -> tuple[tuple[int, ...], ...]:
-    """For each index of the pooled axis the source indices in its windows (twice if pooled twice into it)."""
-    members = [[i] for i in range(extent)]
-    for pool in pools:
-        size, stride, padding = (pair[axis] for pair in _pooling(pool))
-        count = (len(members) + 2 * padding - size) // stride + 1
-        windows = [range(max(0, i * stride - padding), min(len(members), i * stride - padding + size)) for i in range(count)]
-        members = [[source for i in window for source in members[i]] for window in windows]
-    return tuple(tuple(sources) for sources in members)
-
-
-def _as_convolution(layer: nn.Module, grid: Shape) -> _Convolution:
-    """A weight layer in float64; a dense one as a convolution with a kernel that covers the grid."""
-    assert isinstance(layer, nn.Conv2d | nn.Linear)
-    weight = _array(layer.weight)
-    bias = np.zeros(len(weight)) if layer.bias is None else _array(layer.bias)
-    if isinstance(layer, nn.Linear):
-        return _Convolution(weight.reshape(-1, *grid), bias)
-    if layer.padding_mode != "zeros":
-        raise UnsupportedError(f"the layer {layer}")
-    weight = _dilated(weight, _pair(layer.dilation))
-    if layer.padding == "same":  # an even kernel reaches one further to the right: as wide to the left, but with zeros
-        weight = np.pad(weight, ((0, 0), (0, 0), *((1 - size % 2, 0) for size in weight.shape[2:])))
-        padding = (weight.shape[2] // 2, weight.shape[3] // 2)
-    else:
-        padding = (0, 0) if isinstance(layer.padding, str) else _pair(layer.padding)
-    return _Convolution(weight, bias, _pair(layer.stride), padding, layer.groups)
-
-
-def _dilated(weight: np.ndarray, dilation: tuple[int, int]) -> np.ndarray:
-    """The kernel with zeros between its weights."""
-    height, width = ((size - 1) * step + 1 for size, step in zip(weight.shape[2:], dilation, strict=True))
-    spread = np.zeros((*weight.shape[:2], height, width))
-    spread[:, :, :: dilation[0], :: dilation[1]] = weight
-    return spread
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    array: np.ndarray = tensor.detach().cpu().double().numpy()
-    return array
-
-
-def _extent(size: int, layer: _Convolution, axis: int) -> int:
-    return (size + 2 * layer.padding[axis] - int(layer.weight.shape[2 + axis])) // layer.stride[axis] + 1
-
-
-def _pooled(layer: _Convolution, grid: Shape, pool: nn.Module) -> _Convolution:
-    """A convolution and the average pooling behind it as one convolution with a larger kernel."""
-    size, stride, padding = _pooling(pool)
-    if padding != (0, 0):
-        raise UnsupportedError("a pooling with padding behind a weight layer")
-    height, width = (layer.weight.shape[2 + axis] + (size[axis] - 1) * layer.stride[axis] for axis in (0, 1))
-    weight = np.zeros((*layer.weight.shape[:2], height, width))
-    for y in range(size[0]):
-        for x in range(size[1]):
-            top, left = y * layer.stride[0], x * layer.stride[1]
-            weight[:, :, top : top + layer.weight.shape[2], left : left + layer.weight.shape[3]] += layer.weight
-    weight /= size[0] * size[1]
-    stride = (layer.stride[0] * stride[0], layer.stride[1] * stride[1])
-    return _Convolution(weight, layer.bias, stride, layer.padding, layer.groups)
-
-
-def _on_grid(layer: _Convolution, weight_scale: float, gain: float, bias: float, dtype: type) -> _Convolution:
-    """The layer with all constants, its weights rounded so that sums do not depend on their order."""
-    weight, constant = layer.weight * weight_scale, layer.bias * gain + bias
-    rounded = on_grid(torch.from_numpy(weight), torch.from_numpy(constant), float(np.finfo(dtype).eps))
-    return replace(layer, weight=rounded[0].numpy(), bias=rounded[1].numpy())
-
-
-def _sections(layer: _Convolution, lanes: int) -> tuple[list[tuple[int, int]], list[int]]:
-    """The ranges of input channels that tiles of `lanes` outputs read, and for each tile the number of its range."""
-    per_group_out, per_group_in = len(layer.weight) // layer.groups, layer.weight.shape[1]
-    ranges = []
-    for first in range(0, len(layer.weight), lanes):
-        last = min(first + lanes, len(layer.weight)) - 1
-        ranges.append((first // per_group_out * per_group_in, (last // per_group_out + 1) * per_group_in))
-    sections = sorted(set(ranges))
-    return sections, [sections.index(r) for r in ranges]
+def _tile_width(outputs: int) -> int:
+    """16, 32 or 64: the smallest that holds all output channels, else 64."""
+    if outputs > _HALF:
+        return MAX_LANES
+    return -(-outputs // LANE_GROUP) * LANE_GROUP
 
 
 @lru_cache(maxsize=64)  # a simulation of many batches asks for the same again and again
-def _cells(
-    rows: tuple[tuple[int, ...], ...], columns: tuple[tuple[int, ...], ...], shape: Shape, sections: tuple[tuple[int, int], ...]
-) -> Cells:
+def _input_grid(rows: Members, columns: Members, source: Shape, sections: tuple[tuple[int, int], ...]) -> InputGrid:
     """The words of every row of the grid, section by section."""
-    begin, words = [0], []
+    channels, _, source_width = source
+    first_word = [0]
+    words: list[tuple[int, int, int, int, int]] = []  # pixel, word, mask, offset, column
     for low, high in sections:
-        masks = _word_masks(low, high, shape[0])
-        for group in rows:
-            for x, members in enumerate(columns):
-                for w in range(low // MAX_LANES, -(-high // MAX_LANES)):
-                    offset = x * (high - low) + MAX_LANES * w - low
-                    words += [(y * shape[2] + source, w, masks[w], offset, x) for y in group for source in members]
-            begin.append(len(words))
-    pixel, word, mask, offset, column = zip(*words, strict=True)  # type: ignore[assignment]
-    return Cells(
+        masks = _word_masks(low, high, channels)
+        for row in rows:
+            for column, members in enumerate(columns):
+                for word in range(low // MAX_LANES, -(-high // MAX_LANES)):
+                    offset = column * (high - low) + MAX_LANES * word - low
+                    for y in row:
+                        for x in members:
+                            words.append((y * source_width + x, word, int(masks[word]), offset, column))
+            first_word.append(len(words))
+    pixel, word_of_pixel, mask, offset_of_word, column_of_word = zip(*words, strict=True)
+    return InputGrid(
         sections=len(sections),
         height=len(rows),
         width=len(columns),
-        row=np.array(begin),
+        first_word=np.array(first_word),
         pixel=np.array(pixel, np.int32),
-        word=np.array(word, np.int32),
+        word=np.array(word_of_pixel, np.int32),
         mask=np.array(mask, np.uint64),
-        offset=np.array(offset, np.int32),
-        column=np.array(column, np.int32),
+        offset=np.array(offset_of_word, np.int32),
+        column=np.array(column_of_word, np.int32),
     )
 
 
 def _word_masks(low: int, high: int, channels: int) -> np.ndarray:
+    """For each word of a pixel the bits of the channels low … high - 1."""
     chosen = np.zeros(-(-channels // MAX_LANES) * MAX_LANES, np.uint8)
     chosen[low:high] = 1
     return np.packbits(chosen, bitorder="little").view(np.uint64)
 
 
-def _kernel(layer, grid, out_shape, sections, section_of, lanes, dtype) -> Kernel:
-    outputs, per_group, height, width = layer.weight.shape
-    span = max(high - low for low, high in sections)
-    constants = np.zeros((len(section_of), lanes))
-    packed = np.zeros((len(section_of), height * width * span * lanes))
-    for tile, section in enumerate(section_of):
-        low, high = sections[section]
-        rows = np.zeros((height, width, high - low, lanes))
-        for lane, out in enumerate(range(tile * lanes, min((tile + 1) * lanes, outputs))):
-            first = out // (outputs // layer.groups) * per_group - low
-            rows[:, :, first : first + per_group, lane] = layer.weight[out].transpose(1, 2, 0)
-            constants[tile, lane] = layer.bias[out]
-        packed[tile, : rows.size] = rows.reshape(-1)
-    columns = np.arange(grid[2]) + layer.padding[1]
+def _kernel(convolution: Convolution, grid: Shape, tiling: _Tiling, dtype: type) -> Kernel:
+    _, _, height, width = convolution.weight.shape
+    _, out_height, out_width = convolution.out_shape(grid)
+    columns = np.arange(grid[2]) + convolution.padding[1]
+    first_output = -(-(columns - width + 1) // convolution.stride[1])  # rounded up
+    last_output = columns // convolution.stride[1]
+    section_channels = [high - low for low, high in tiling.sections]
     return Kernel(
         height=height,
         width=width,
-        stride_y=layer.stride[0],
-        stride_x=layer.stride[1],
-        padding_y=layer.padding[0],
-        padding_x=layer.padding[1],
-        out_height=out_shape[1],
-        out_width=out_shape[2],
-        tiles=len(section_of),
-        weights=aligned(packed.astype(dtype)),
-        section=np.array(section_of),
-        channels=np.array([sections[s][1] - sections[s][0] for s in section_of]),
-        constant=aligned(constants.astype(dtype).reshape(-1)),
-        first_output=np.maximum(0, -(-(columns - width + 1) // layer.stride[1])),
-        last_output=np.minimum(out_shape[2] - 1, columns // layer.stride[1]),
+        stride_y=convolution.stride[0],
+        stride_x=convolution.stride[1],
+        padding_y=convolution.padding[0],
+        padding_x=convolution.padding[1],
+        in_height=grid[1],
+        in_width=grid[2],
+        out_height=out_height,
+        out_width=out_width,
+        tiles=len(tiling.section_of),
+        lanes=lanes_of(tiling.width),
+        weights=aligned(_packed_weights(convolution, tiling).astype(dtype)),
+        constant=aligned(_packed_constants(convolution, tiling).astype(dtype)),
+        section=np.array(tiling.section_of),
+        channels=np.array([section_channels[section] for section in tiling.section_of]),
+        first_output=np.maximum(0, first_output),
+        last_output=np.minimum(out_width - 1, last_output),
     )
+
+
+def _packed_weights(convolution: Convolution, tiling: _Tiling) -> np.ndarray:
+    """Tile by tile the weights as `Kernel` has them; a tile with fewer input channels than the largest has zeros at its end."""
+    outputs, group_inputs, height, width = convolution.weight.shape
+    group_outputs = outputs // convolution.groups
+    most_channels = max(high - low for low, high in tiling.sections)
+    packed = np.zeros((len(tiling.section_of), height * width * most_channels * tiling.width))
+    for tile, section in enumerate(tiling.section_of):
+        low, high = tiling.sections[section]
+        weights = np.zeros((height, width, high - low, tiling.width))
+        for out in range(tile * tiling.width, min((tile + 1) * tiling.width, outputs)):
+            first = out // group_outputs * group_inputs - low
+            lane = out - tile * tiling.width
+            weights[:, :, first : first + group_inputs, lane] = convolution.weight[out].transpose(1, 2, 0)
+        packed[tile, : weights.size] = weights.reshape(-1)
+    return packed
+
+
+def _packed_constants(convolution: Convolution, tiling: _Tiling) -> np.ndarray:
+    constants = np.zeros(len(tiling.section_of) * tiling.width)
+    constants[: len(convolution.bias)] = convolution.bias  # tiles are full but for the last
+    return constants

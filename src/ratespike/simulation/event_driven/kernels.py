@@ -1,224 +1,185 @@
-"""A whole layer for a few images and all steps of a chunk of time: events in, spikes (or outputs) and their statistics out."""
-
-from typing import Any, NamedTuple
+"""A whole layer for the images of a block and the steps of a chunk: events in, spikes (or outputs) and their statistics out."""
 
 import numpy as np
 from numba import njit
 
-from ratespike.compiled.options import BORROW, INLINE, KERNEL
+from ratespike.compiled.options import BORROW, INLINE
 from ratespike.compiled.simd import bit_count, load, repeat, store, width_of
 from ratespike.simulation.event_driven.currents import add_events
 from ratespike.simulation.event_driven.events import list_spikes, list_values
+from ratespike.simulation.event_driven.layout import Currents, NeuronState, Row, Spikes, Steps
 from ratespike.simulation.event_driven.neurons import advance_row
 
 
-class Filter(NamedTuple):
-    """y[t] = now·u[t] + before·u[t-1] + once·y[t-1] + twice·y[t-2], for each output; scalars of the data type."""
-
-    now: Any
-    before: Any
-    once: Any
-    twice: Any
+@njit(**INLINE)
+def _row_of(kernel, tile, y):
+    """Row `y` of a layer's map, in one tile."""
+    return Row(tile, kernel.tiles, y, kernel.out_width, kernel.lanes)
 
 
-class State(NamedTuple):
-    """What a layer remembers between chunks of time, for each image of a block."""
-
-    voltage: Any  # (images, pixels * tiles * lanes)
-    memory: Any  # the same shape
-    pending: Any  # (images, pixels * tiles * ring) uint64
-    resting: Any  # (images, pixels * tiles) uint64
-    filtered: Any  # (images, 2, pixels * tiles * lanes); length 0 without a filter
-
-
-class Spikes(NamedTuple):
-    """Spikes of a neuron layer in one chunk, for each image of a block."""
-
-    bits: Any  # (images, steps, pixels, tiles) uint64, one bit a neuron
-    counts: Any  # (images, steps, pixels, tiles * lanes), or None for neurons that spike at most once in a step
-
-
-@njit(**KERNEL)  # what it returns is counted, because the caller counts
+@njit(**INLINE)
 def _of_image(counts, image):
+    """Spike counts of one image, None for neurons that have none."""
     return None if counts is None else counts[image]
 
 
 @njit(**INLINE)
-def _set_constant(current, constant, tile, places, lanes):
-    width = width_of(lanes)
-    row = load(constant, tile * width, lanes)
-    for place in range(places):
-        store(current, place * width, row)
+def _spikes_of(spikes, image):
+    """The spikes of one image: bits (steps, pixels, tiles), counts (steps, pixels, neurons of a pixel) or None."""
+    return Spikes(spikes.bits[image], _of_image(spikes.counts, image))
+
+
+@njit(**INLINE)
+def _state_of(state, image):
+    """The state of one image's neurons, each array of one dimension."""
+    return NeuronState(state.voltage[image], state.refractory[image], state.waking[image], state.waking_share[image])
+
+
+@njit(**INLINE)
+def _set_constant(current, constant, row, n_steps):
+    """Set the currents of a row to the constant one, in every step."""
+    width = width_of(row.lanes)
+    vector = load(constant, row.tile * width, row.lanes)
+    for place in range(n_steps * row.pixels):
+        store(current, place * width, vector)
 
 
 @njit(**INLINE)
 def _round_to(rounded, values):
+    """Copy `values` to `rounded`, which has less precision."""
     for i in range(rounded.size):
         rounded[i] = values[i]
 
 
 @njit(**BORROW)
-def _filter_row(current, filtered, smooth, constant, first_pixel, pixels, tile, tiles, steps, lanes):
-    """Filter the currents of a row in place, then add the constant (transposed direct form, two states an output)."""
+def _filter_row(current, filtered, coefficients, row, n_steps):
+    """Filter the currents of a row in place (transposed direct form II); no coefficients: leave them as they are."""
+    if coefficients is None:
+        return
+    lanes = row.lanes
     width = width_of(lanes)
-    now, before = repeat(smooth.now, lanes), repeat(smooth.before, lanes)
-    once, twice = repeat(smooth.once, lanes), repeat(smooth.twice, lanes)
-    add = load(constant, tile * width, lanes)
-    for pixel in range(pixels):
-        place = ((first_pixel + pixel) * tiles + tile) * width
-        a, b = load(filtered[0], place, lanes), load(filtered[1], place, lanes)
-        for step in range(steps):
-            u = load(current, (step * pixels + pixel) * width, lanes)
-            y = now * u + a
-            a = before * u + once * y + b
-            b = twice * y
-            store(current, (step * pixels + pixel) * width, y + add)
-        store(filtered[0], place, a)
-        store(filtered[1], place, b)
+    b0 = repeat(coefficients.b0, lanes)
+    b1 = repeat(coefficients.b1, lanes)
+    a1 = repeat(coefficients.a1, lanes)
+    a2 = repeat(coefficients.a2, lanes)
+    constant = load(coefficients.constant, row.tile * width, lanes)
+    for x in range(row.pixels):
+        place = ((row.y * row.pixels + x) * row.tiles + row.tile) * width
+        first = load(filtered[0], place, lanes)  # what earlier steps add to this step's output
+        second = load(filtered[1], place, lanes)  # what they add to the next step's output
+        for step in range(n_steps):
+            here = (step * row.pixels + x) * width
+            u = load(current, here, lanes)
+            y = b0 * u + first
+            first = b1 * u + a1 * y + second
+            second = a2 * y
+            store(current, here, y + constant)
+        store(filtered[0], place, first)
+        store(filtered[1], place, second)
 
 
 @njit(**BORROW)
-def _count(bits, counts, fan_out, spike_counts, operations):
-    """Add up the spikes of one image, and the weights they meet, for each step."""
+def _count(bits, counts, weights_met, statistics, image):
+    """Add up the spikes of one image, and the weights that they meet, for each step."""
     for step in range(bits.shape[0]):
-        spikes, met = 0, 0
+        spikes = 0
+        met = 0
         if counts is None:
             words = bits[step].reshape(-1)
             for i in range(words.size):
                 here = bit_count(words[i])
                 spikes += here
-                met += here * fan_out[i]
+                met += here * weights_met[i]
         else:
+            tiles = bits.shape[2]
             for pixel in range(bits.shape[1]):
                 here = np.int64(counts[step, pixel].sum())
                 spikes += here
-                met += here * fan_out[pixel * bits.shape[2]]
-        spike_counts[step] = spikes
-        operations[step] = met
+                met += here * weights_met[pixel * tiles]
+        statistics.spike_counts[step, image] = spikes
+        statistics.operations[step, image] = met
 
 
-@njit(**KERNEL)
-def first_layer(
-    images, cells, kernel, events, neuron, state, spikes, precise, current, fan_out, first_step, spike_counts, operations, lanes
-):
+@njit(**BORROW)
+def run_first_layer(images, layer, memory, spikes, statistics, chunk_start):
     """Neurons driven by images (batch, channels, pixels) that do not change: their current is computed once.
 
-    `precise` (float64) and `current`, both (out_width, lanes), are scratch.
+    Args:
+        images: of the block.
+        layer: the `NeuronLayer`.
+        memory: the layer's `LayerMemory`; its state goes on.
+        spikes: `Spikes` of the chunk, written.
+        statistics: of the chunk, written.
+        chunk_start: steps before the chunk.
     """
+    grid = layer.connection.grid
+    kernel = layer.connection.kernel
+    n_steps = spikes.bits.shape[1]
+    image_steps = Steps(0, 1, 0, 1)
+    steps = Steps(0, n_steps, chunk_start, n_steps)
     for image in range(images.shape[0]):
-        bits, counts = spikes.bits[image], _of_image(spikes.counts, image)
-        list_values(images[image], cells, events)
+        state = _state_of(memory.state, image)
+        spiking = _spikes_of(spikes, image)
+        list_values(images[image], grid, memory.events)
         for tile in range(kernel.tiles):
             for y in range(kernel.out_height):
-                _set_constant(precise, kernel.constant, tile, kernel.out_width, lanes)
-                add_events(precise, kernel, cells, events, tile, y, 0, 1, 1, lanes)
-                _round_to(current, precise)
-                advance_row(
-                    neuron,
-                    current,
-                    0,
-                    y * kernel.out_width,
-                    kernel.out_width,
-                    tile,
-                    kernel.tiles,
-                    first_step,
-                    bits.shape[0],
-                    0,
-                    state.voltage[image],
-                    state.memory[image],
-                    state.pending[image],
-                    state.resting[image],
-                    bits,
-                    counts,
-                    lanes,
-                )
-        _count(bits, counts, fan_out, spike_counts[:, image], operations[:, image])
+                row = _row_of(kernel, tile, y)
+                _set_constant(memory.precise, kernel.constant, row, 1)
+                add_events(memory.precise, kernel, memory.events, row, image_steps)
+                _round_to(memory.current, memory.precise)
+                advance_row(layer.step, Currents(memory.current, 0), row, steps, state, spiking)
+        _count(spiking.bits, spiking.counts, layer.weights_met, statistics, image)
 
 
-@njit(**KERNEL)
-def neuron_layer(
-    source,
-    cells,
-    kernel,
-    events,
-    neuron,
-    smooth,
-    state,
-    spikes,
-    current,
-    block,
-    fan_out,
-    first_step,
-    spike_counts,
-    operations,
-    lanes,
-):
-    """Neurons driven by the spikes of the layer before. `current` (block, out_width, lanes) is scratch for `block` steps."""
-    width = width_of(lanes)
-    zero = np.zeros_like(kernel.constant)
-    pixels = kernel.out_width
+@njit(**BORROW)
+def run_hidden_layer(source, layer, memory, spikes, statistics, chunk_start):
+    """Neurons driven by the spikes of the layer before, `source`; the other arguments are those of `run_first_layer`."""
+    grid = layer.connection.grid
+    kernel = layer.connection.kernel
+    n_steps = spikes.bits.shape[1]
+    step_stride = kernel.out_width * width_of(kernel.lanes)
+    steps_at_once = memory.current.size // step_stride
     for image in range(source.bits.shape[0]):
-        bits, counts = spikes.bits[image], _of_image(spikes.counts, image)
-        list_spikes(source.bits[image], _of_image(source.counts, image), cells, events)
-        total = bits.shape[0]
+        state = _state_of(memory.state, image)
+        spiking = _spikes_of(spikes, image)
+        list_spikes(source.bits[image], _of_image(source.counts, image), grid, memory.events)
         for tile in range(kernel.tiles):
             for y in range(kernel.out_height):
-                for step in range(0, total, block):
-                    steps = min(block, total - step)
-                    _set_constant(current, kernel.constant if smooth is None else zero, tile, steps * pixels, lanes)
-                    add_events(current, kernel, cells, events, tile, y, step, steps, total, lanes)
-                    if smooth is not None:
-                        _filter_row(
-                            current,
-                            state.filtered[image],
-                            smooth,
-                            kernel.constant,
-                            y * pixels,
-                            pixels,
-                            tile,
-                            kernel.tiles,
-                            steps,
-                            lanes,
-                        )
-                    advance_row(
-                        neuron,
-                        current,
-                        pixels * width,
-                        y * pixels,
-                        pixels,
-                        tile,
-                        kernel.tiles,
-                        first_step + step,
-                        steps,
-                        step,
-                        state.voltage[image],
-                        state.memory[image],
-                        state.pending[image],
-                        state.resting[image],
-                        bits,
-                        counts,
-                        lanes,
-                    )
-        _count(bits, counts, fan_out, spike_counts[:, image], operations[:, image])
+                row = _row_of(kernel, tile, y)
+                for first in range(0, n_steps, steps_at_once):
+                    steps = Steps(first, min(steps_at_once, n_steps - first), chunk_start, n_steps)
+                    _set_constant(memory.current, kernel.constant, row, steps.count)
+                    add_events(memory.current, kernel, memory.events, row, steps)
+                    _filter_row(memory.current, memory.filtered[image], layer.filter, row, steps.count)
+                    advance_row(layer.step, Currents(memory.current, step_stride), row, steps, state, spiking)
+        _count(spiking.bits, spiking.counts, layer.weights_met, statistics, image)
 
 
-@njit(**KERNEL)
-def output_layer(source, cells, kernel, events, smooth, state, current, outputs, lanes):
-    """The last weight layer and its filter: `outputs` (steps, images, channels, pixels) written. `current` holds all steps."""
-    width = width_of(lanes)
-    zero = np.zeros_like(kernel.constant)
-    pixels, steps = kernel.out_width, outputs.shape[0]
+@njit(**INLINE)
+def _write_outputs(outputs, current, row):
+    """Copy the currents of a row to `outputs` (steps, channels, pixels)."""
+    width = width_of(row.lanes)
+    first_channel = row.tile * width
+    for step in range(outputs.shape[0]):
+        for x in range(row.pixels):
+            for channel in range(min(width, outputs.shape[1] - first_channel)):
+                value = current[(step * row.pixels + x) * width + channel]
+                outputs[step, first_channel + channel, row.y * row.pixels + x] = value
+
+
+@njit(**BORROW)
+def run_output_layer(source, layer, memory, outputs):
+    """The last weight layer and its filter, driven by spikes; writes `outputs` (steps, images, channels, pixels)."""
+    grid = layer.connection.grid
+    kernel = layer.connection.kernel
+    n_steps = outputs.shape[0]
+    steps = Steps(0, n_steps, 0, n_steps)
     for image in range(source.bits.shape[0]):
-        list_spikes(source.bits[image], _of_image(source.counts, image), cells, events)
+        list_spikes(source.bits[image], _of_image(source.counts, image), grid, memory.events)
         for tile in range(kernel.tiles):
             for y in range(kernel.out_height):
-                _set_constant(current, kernel.constant, tile, steps * pixels, lanes)
-                add_events(current, kernel, cells, events, tile, y, 0, steps, steps, lanes)
-                if smooth is not None:
-                    _filter_row(
-                        current, state.filtered[image], smooth, zero, y * pixels, pixels, tile, kernel.tiles, steps, lanes
-                    )
-                for step in range(steps):
-                    for x in range(pixels):
-                        for c in range(min(width, outputs.shape[2] - tile * width)):
-                            outputs[step, image, tile * width + c, y * pixels + x] = current[(step * pixels + x) * width + c]
+                row = _row_of(kernel, tile, y)
+                _set_constant(memory.current, kernel.constant, row, n_steps)
+                add_events(memory.current, kernel, memory.events, row, steps)
+                _filter_row(memory.current, memory.filtered[image], layer.filter, row, n_steps)
+                _write_outputs(outputs[:, image], memory.current, row)

@@ -1,18 +1,7 @@
 """Compiled neuron steps: what a row of neurons does with its currents over a few time steps.
 
-To add a neuron, write its parameters (a NamedTuple) and a function with the arguments of `advance_row`, and put the two
-into `COMPILED_STEPS`.
-
-Arguments common to all steps, for one image and one group of up to 64 channels ("tile"):
-
-- `current` (steps, pixels, width): `current_step` is the stride of its first axis (0 if constant in time).
-- `first_pixel`, `pixels`: the row of pixels to advance; `tile` of `tiles`.
-- `step`, `steps`: time steps step … step + steps - 1 counted from the start of the simulation; `row` is the first one's
-  place in `spikes`.
-- `voltage`, `memory` (pixels of the layer, tiles, width): state; `pending` (pixels, tiles, ring): one word of bits for
-  each of the steps to come; `resting` (pixels, tiles): one word.
-- `spikes` (rows, pixels of the layer, tiles): one bit a neuron, written. `counts` (rows, pixels of the layer, tiles *
-  width): spikes in the step; None for neurons that spike at most once in a step.
+To add a neuron, write the constants of its step (a NamedTuple) and a function with the arguments of `advance_row`, add both
+to `COMPILED_STEPS`, and let `compiled_step` make the constants.
 """
 
 from collections.abc import Callable
@@ -21,9 +10,10 @@ from math import floor as round_down
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 from numba.extending import overload
 
-from ratespike.compiled.options import BORROW
+from ratespike.compiled.options import BORROW, INLINE
 from ratespike.compiled.simd import (
     bits_above,
     floor,
@@ -37,28 +27,39 @@ from ratespike.compiled.simd import (
     width_of,
 )
 from ratespike.neurons import LIF, Neuron, SpikingRectifiedLinear
-from ratespike.simulation.event_driven.connection import UnsupportedError
+from ratespike.simulation.event_driven.errors import UnsupportedError
+from ratespike.simulation.event_driven.layout import NeuronState
 
-_ROUNDING = 1e-9  # of a step: tau_ref this close to a multiple of dt is one
+_ROUNDING = 1e-9  # of a step: a tau_ref this close to a multiple of dt counts as one
 
 
 class LIFStep(NamedTuple):
-    """Constants of a LIF step: scalars of the data type, and integers."""
+    """Constants of a LIF step.
 
-    drive: Any  # 1 - exp(-dt / tau_rc)
-    lowest: Any  # min_voltage
-    early: Any  # exp((tau_ref - rest dt) / tau_rc)
+    In a step the voltage v goes a share of the way to the current J: 1 - exp(-t / tau_rc), where t is the part of the step in
+    which the neuron integrates. That is the whole step, but for the step in which the neuron leaves its refractory time: there
+    t depends on the moment of the spike. It takes neither a logarithm nor an exponential to find this share: if the step of
+    the spike ended at v > 1, then it is
+
+        1 - factor * (1 - (v - 1) / (J - 1)), with factor = exp((tau_ref - steps * dt) / tau_rc)
+
+    `steps` is `refractory_steps` (the neuron leaves early) or, if the share is not above 0 then, one more (it leaves late).
+    """
+
+    share: Any  # 1 - exp(-dt / tau_rc): of a whole step
+    min_voltage: Any
+    early: Any  # factor for refractory_steps
     early_missing: Any  # 1 - early
-    late: Any  # exp((tau_ref - (rest + 1) dt) / tau_rc)
+    late: Any  # factor for refractory_steps + 1
     late_missing: Any  # 1 - late
-    rest: int  # steps after a spike until the neuron can integrate again; one more if late
+    refractory_steps: int
     late_exists: bool  # False if tau_ref is a multiple of dt
-    ring: int  # length of the ring of words that say who wakes when: a power of two
+    ring: int  # words in the ring of steps in which neurons leave their refractory time: a power of two
     dt: float  # seconds
 
     @property
-    def multiple(self) -> bool:
-        """Whether it can spike several times in a step."""
+    def counts_spikes(self) -> bool:
+        """Whether a neuron can spike several times in a step."""
         return False
 
 
@@ -66,15 +67,15 @@ class RectifiedStep(NamedTuple):
     """Constants of a SpikingRectifiedLinear step."""
 
     dt: Any  # seconds, a scalar of the data type
-    ring: int  # unused: 1
+    ring: int  # 1: no neuron is ever refractory
 
     @property
-    def multiple(self) -> bool:
-        """Whether it can spike several times in a step."""
+    def counts_spikes(self) -> bool:
+        """Whether a neuron can spike several times in a step."""
         return True
 
 
-def compiled_step(neuron: Neuron, dt: float, dtype: Any) -> Any:
+def compiled_step(neuron: Neuron, dt: float, dtype: Any) -> LIFStep | RectifiedStep:
     """The constants of a neuron's compiled step.
 
     Raises:
@@ -84,189 +85,137 @@ def compiled_step(neuron: Neuron, dt: float, dtype: Any) -> Any:
         return RectifiedStep(dt=dtype(dt), ring=1)
     if type(neuron) is not LIF:
         raise UnsupportedError(f"the neuron {type(neuron).__name__}, which has no compiled step")
-    rest = max(1, round_down(neuron.tau_ref / dt + _ROUNDING))
-    early, late = ((neuron.tau_ref - steps * dt) / neuron.tau_rc for steps in (rest, rest + 1))
+    steps = max(1, round_down(neuron.tau_ref / dt + _ROUNDING))
+    early = (neuron.tau_ref - steps * dt) / neuron.tau_rc
+    late = (neuron.tau_ref - (steps + 1) * dt) / neuron.tau_rc
     return LIFStep(
-        drive=dtype(-expm1(-dt / neuron.tau_rc)),
-        lowest=dtype(neuron.min_voltage),
+        share=dtype(-expm1(-dt / neuron.tau_rc)),
+        min_voltage=dtype(neuron.min_voltage),
         early=dtype(exp(early)),
         early_missing=dtype(-expm1(early)),
         late=dtype(exp(late)),
         late_missing=dtype(-expm1(late)),
-        rest=rest,
-        late_exists=neuron.tau_ref - rest * dt > _ROUNDING * dt,
-        ring=1 << (rest + 1).bit_length(),
+        refractory_steps=steps,
+        late_exists=neuron.tau_ref - steps * dt > _ROUNDING * dt,
+        ring=1 << (steps + 1).bit_length(),
         dt=dt,
     )
 
 
-def longest_rest(neuron: LIFStep | RectifiedStep) -> float:
-    """The longest refractory time, plus a step, with which a simulation may start, in seconds."""
-    return neuron.ring * neuron.dt
+def longest_refractory_time(step: LIFStep | RectifiedStep) -> float:
+    """The longest refractory time, plus one step, with which a simulation may start, in seconds."""
+    return step.ring * step.dt
 
 
-def rest(neuron: LIFStep, refractory_time: np.ndarray, pending: np.ndarray, resting: np.ndarray, memory: np.ndarray) -> None:
+def start_refractory(step: LIFStep, state: NeuronState, refractory_time: np.ndarray) -> None:
     """Let LIF neurons begin a simulation in their refractory time; their voltage is 0.
 
     Args:
-        neuron: constants of the step.
-        refractory_time: what is left of it plus one step, seconds, shape (images, pixels * tiles, width).
-        pending: of each image, shape (images, pixels * tiles * ring), written.
-        resting: of each image, shape (images, pixels * tiles), written.
-        memory: of each image, shape (images, neurons), written.
+        step: constants of the step.
+        state: of the neurons, written.
+        refractory_time: what is left of it plus one step, seconds, shape (images, words, vector width).
     """
     images, words, width = refractory_time.shape
-    steps = np.floor(refractory_time / neuron.dt).astype(np.int64) - 1  # wakes in this one
-    free = np.minimum((steps + 2) - refractory_time / neuron.dt, 1)  # part of that step
-    memory[:images] = -np.expm1(free * np.log1p(-neuron.drive)).reshape(images, -1)
-    rests = refractory_time > neuron.dt
-    ring = pending[:images].reshape(images, words, neuron.ring)
-    for step in range(neuron.ring):
+    leaves_in = np.floor(refractory_time / step.dt).astype(np.int64) - 1  # step, counted from the first one
+    part_of_step = np.minimum((leaves_in + 2) - refractory_time / step.dt, 1)  # in which the neuron integrates then
+    state.waking_share[:images] = -np.expm1(part_of_step * np.log1p(-step.share)).reshape(images, -1)
+    refractory = refractory_time > step.dt
+    ring = state.waking[:images].reshape(images, words, step.ring)
+    for number in range(step.ring):
         bits = np.zeros((images, words, 64), np.uint8)
-        bits[:, :, :width] = rests & (steps == step)
-        ring[:, :, step] = np.packbits(bits, axis=-1, bitorder="little").view(np.uint64)[:, :, 0]
-    resting[:images] = np.bitwise_or.reduce(ring, axis=2)
+        bits[:, :, :width] = refractory & (leaves_in == number)
+        ring[:, :, number] = np.packbits(bits, axis=-1, bitorder="little").view(np.uint64)[:, :, 0]
+    state.refractory[:images] = np.bitwise_or.reduce(ring, axis=2)
 
 
-def _advance_lif(
-    neuron,
-    current,
-    current_step,
-    first_pixel,
-    pixels,
-    tile,
-    tiles,
-    step,
-    steps,
-    row,
-    voltage,
-    memory,
-    pending,
-    resting,
-    spikes,
-    counts,
-    lanes,
-):
-    # exp(-δ/τ) in the step in which a neuron wakes is 1 - (v - 1)/(J - 1) of the step in which it spiked, times a constant:
-    # no logarithm, no exponential. `memory` keeps 1 - exp(-δ/τ) for it. The share is the part of the way from v to J that v
-    # goes in a step: 0 while a neuron rests, so that v stays 0, `memory` in the step in which it wakes, `drive` otherwise. A
-    # neuron's steps wait for each other, a row's neurons do not: so the row is the inner loop.
+@njit(**INLINE)
+def _enter_refractory(step, state, word, now, spiked, overshoot, lanes):
+    """Note in the ring when the neurons that spiked leave their refractory time; returns the share of that step."""
+    last = np.uint64(step.ring - 1)
+    ring = np.uint64(word * step.ring)
+    early = now + np.uint64(step.refractory_steps)
+    share = repeat(step.early_missing, lanes) + overshoot * repeat(step.early, lanes)
+    if not step.late_exists:
+        state.waking[ring + (early & last)] |= spiked
+        return share
+    zero = repeat(state.voltage.dtype.type(0), lanes)
+    late = ~bits_above(share, zero) & spiked
+    state.waking[ring + ((early + np.uint64(1)) & last)] |= late
+    state.waking[ring + (early & last)] |= spiked & ~late
+    return where(late, repeat(step.late_missing, lanes) + overshoot * repeat(step.late, lanes), share)
+
+
+def _advance_lif(step, currents, row, steps, state, spikes):
+    # The share is 0 while a neuron is refractory, so that its voltage stays 0. A neuron's steps wait for each other, the
+    # neurons of a row do not: so the row is the inner loop.
+    lanes = row.lanes
     width = width_of(lanes)
-    dtype = voltage.dtype.type
-    zero, one = repeat(dtype(0), lanes), repeat(dtype(1), lanes)
-    drive, lowest = repeat(neuron.drive, lanes), repeat(neuron.lowest, lanes)
-    early, early_missing = repeat(neuron.early, lanes), repeat(neuron.early_missing, lanes)
-    late, late_missing = repeat(neuron.late, lanes), repeat(neuron.late_missing, lanes)
-    last = np.uint64(neuron.ring - 1)
-    for k in range(steps):
-        now = np.uint64(step + k)
-        wake = now + np.uint64(neuron.rest)
-        for pixel in range(pixels):
-            place = (first_pixel + pixel) * tiles + tile
-            words = np.uint64(place * neuron.ring)
-            v = load(voltage, place * width, lanes)
-            j = load(current, k * current_step + pixel * width, lanes)
-            waking, rests = pending[words + (now & last)], resting[place]
-            share = drive
-            if rests != 0:
-                share = where(rests, where(waking, load(memory, place * width, lanes), zero), drive)
-            v = maximum(v + (j - v) * share, lowest)
+    zero = repeat(state.voltage.dtype.type(0), lanes)
+    one = repeat(state.voltage.dtype.type(1), lanes)
+    whole_share = repeat(step.share, lanes)
+    min_voltage = repeat(step.min_voltage, lanes)
+    for k in range(steps.count):
+        now = np.uint64(steps.chunk_start + steps.first + k)
+        for x in range(row.pixels):
+            pixel = row.y * row.pixels + x
+            word = pixel * row.tiles + row.tile
+            place = word * width
+            slot = np.uint64(word * step.ring) + (now & np.uint64(step.ring - 1))
+            v = load(state.voltage, place, lanes)
+            j = load(currents.values, k * currents.step_stride + x * width, lanes)
+            waking = state.waking[slot]
+            refractory = state.refractory[word]
+            share = whole_share
+            if refractory != 0:
+                share = where(refractory, where(waking, load(state.waking_share, place, lanes), zero), whole_share)
+            v = maximum(v + (j - v) * share, min_voltage)
             spiked = bits_above(v, one)
-            spikes[np.uint64(row + k), first_pixel + pixel, tile] = spiked
-            if spiked | rests != 0:
-                pending[words + (now & last)] = 0
-                resting[place] = (rests & ~waking) | spiked
-                overshoot = quotient(v - one, j - one)
-                share = early_missing + overshoot * early
-                if neuron.late_exists:
-                    too_late = ~bits_above(share, zero) & spiked
-                    share = where(too_late, late_missing + overshoot * late, share)
-                    pending[words + ((wake + np.uint64(1)) & last)] |= too_late
-                    pending[words + (wake & last)] |= spiked & ~too_late
-                else:
-                    pending[words + (wake & last)] |= spiked
-                store(memory, place * width, where(spiked, minimum(share, drive), load(memory, place * width, lanes)))
+            spikes.bits[np.uint64(steps.first + k), pixel, row.tile] = spiked
+            if spiked | refractory != 0:
+                state.waking[slot] = 0
+                state.refractory[word] = (refractory & ~waking) | spiked
+                share = _enter_refractory(step, state, word, now, spiked, quotient(v - one, j - one), lanes)
+                kept = load(state.waking_share, place, lanes)
+                store(state.waking_share, place, where(spiked, minimum(share, whole_share), kept))
                 v = where(spiked, zero, v)
-            store(voltage, place * width, v)
+            store(state.voltage, place, v)
 
 
-def _advance_rectified(
-    neuron,
-    current,
-    current_step,
-    first_pixel,
-    pixels,
-    tile,
-    tiles,
-    step,
-    steps,
-    row,
-    voltage,
-    memory,
-    pending,
-    resting,
-    spikes,
-    counts,
-    lanes,
-):
+def _advance_rectified(step, currents, row, steps, state, spikes):
+    lanes = row.lanes
     width = width_of(lanes)
-    zero, dt = repeat(voltage.dtype.type(0), lanes), repeat(neuron.dt, lanes)
-    for pixel in range(pixels):
-        place = (first_pixel + pixel) * tiles + tile
-        v = load(voltage, place * width, lanes)
-        for k in range(steps):
-            v = v + maximum(load(current, k * current_step + pixel * width, lanes), zero) * dt
-            whole = floor(v)
-            v = v - whole
-            spikes[row + k, first_pixel + pixel, tile] = bits_above(whole, zero)
-            store(counts[row + k, first_pixel + pixel], tile * width, whole)
-        store(voltage, place * width, v)
+    zero = repeat(state.voltage.dtype.type(0), lanes)
+    dt = repeat(step.dt, lanes)
+    for x in range(row.pixels):
+        pixel = row.y * row.pixels + x
+        place = (pixel * row.tiles + row.tile) * width
+        v = load(state.voltage, place, lanes)
+        for k in range(steps.count):
+            v = v + maximum(load(currents.values, k * currents.step_stride + x * width, lanes), zero) * dt
+            count = floor(v)
+            v = v - count
+            spikes.bits[steps.first + k, pixel, row.tile] = bits_above(count, zero)
+            store(spikes.counts[steps.first + k, pixel], row.tile * width, count)
+        store(state.voltage, place, v)
 
 
 COMPILED_STEPS: dict[type, Callable[..., None]] = {LIFStep: _advance_lif, RectifiedStep: _advance_rectified}
 
 
-def advance_row(
-    neuron,
-    current,
-    current_step,
-    first_pixel,
-    pixels,
-    tile,
-    tiles,
-    step,
-    steps,
-    row,
-    voltage,
-    memory,
-    pending,
-    resting,
-    spikes,
-    counts,
-    lanes,
-):
-    """Advance a row of neurons by some time steps with the compiled step of the type of `neuron`."""
+def advance_row(step, currents, row, steps, state, spikes):
+    """Advance a row of neurons by some time steps, with the function that `COMPILED_STEPS` has for the type of `step`.
+
+    Args:
+        step: constants of the neuron's step.
+        currents: `Currents` of the row.
+        row: a `Row`: which neurons.
+        steps: `Steps`: which time steps.
+        state: `NeuronState` of one image's layer, changed.
+        spikes: `Spikes` of one image's layer in the chunk; the row's spikes in these steps are written.
+    """
     raise NotImplementedError("only compiled code calls this")
 
 
 @overload(advance_row, jit_options=BORROW)  # type: ignore[arg-type]
-def _choose_step(
-    neuron,
-    current,
-    current_step,
-    first_pixel,
-    pixels,
-    tile,
-    tiles,
-    step,
-    steps,
-    row,
-    voltage,
-    memory,
-    pending,
-    resting,
-    spikes,
-    counts,
-    lanes,
-):
-    return COMPILED_STEPS[neuron.instance_class]
+def _choose_step(step, currents, row, steps, state, spikes):
+    return COMPILED_STEPS[step.instance_class]
