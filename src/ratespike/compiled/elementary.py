@@ -1,4 +1,7 @@
-"""Elementary functions of float32 vectors, to about two units in the last place; a NaN stays one."""
+"""Elementary functions of float32 vectors, to about two units in the last place; a NaN stays one.
+
+Both reduce their argument to a small interval by taking a power of two out of it, and use a polynomial there.
+"""
 
 import math
 
@@ -7,11 +10,15 @@ from numba.extending import intrinsic
 
 _INT = ir.IntType(32)
 _MANTISSA_BITS = 23
-_FAST = ("contract",)
-_ESTIMATE = ("arcp", "afn", "contract", "nsz")
+_FAST = ("contract",)  # a*b + c may round once
+_ESTIMATE = ("arcp", "afn", "contract", "nsz")  # division by the processor's estimate of the reciprocal
 _SQRT_HALF_BITS = 0x3F3504F3
 _ONE_BITS = 0x3F800000
 _LOWEST = -30.0  # exp of less is lost in a sum with 1, and its products are no normal numbers, which are slow
+_ROUNDING_SHIFT = 1.5 * 2**_MANTISSA_BITS  # added to a number, it leaves the nearest whole number in the lowest bits
+
+_LOG_2_HIGH = 0.693359375  # log(2) in two parts: products of the first one with small whole numbers are exact
+_LOG_2_LOW = -2.12194440e-4
 
 # exp(r) on |r| <= log(2) / 2: Taylor's coefficients; the first left out is 5e-9 of the result
 _EXP = [1 / math.factorial(power) for power in range(7, -1, -1)]
@@ -20,14 +27,20 @@ _ATANH = [2 / power for power in (9, 7, 5, 3)]
 
 
 def _constant(vector, value):
+    """A constant with this value in every lane."""
     return ir.Constant(vector, [value] * vector.count)
 
 
+def _add_product(builder, a, b, c):
+    """The sum `a * b + c`, rounded once where the processor can."""
+    return builder.fadd(builder.fmul(a, b, flags=_FAST), c, flags=_FAST)
+
+
 def _polynomial(builder, coefficients, x):
+    """The polynomial's value by Horner's scheme; the highest power's coefficient comes first."""
     result = _constant(x.type, coefficients[0])
     for coefficient in coefficients[1:]:
-        product = builder.fmul(result, x, flags=_FAST)
-        result = builder.fadd(product, _constant(x.type, coefficient), flags=_FAST)
+        result = _add_product(builder, result, x, _constant(x.type, coefficient))
     return result
 
 
@@ -36,19 +49,19 @@ def exp_of_negative(typingctx, x):
     """`exp(x)` for x <= 0; below -30 it is exp(-30)."""
 
     def generate(context, builder, signature, args):
-        (value,) = args
-        vector, integers = value.type, ir.VectorType(_INT, value.type.count)
+        value = args[0]
+        vector = value.type
+        integers = ir.VectorType(_INT, vector.count)
         lowest = _constant(vector, _LOWEST)
         value = builder.select(builder.fcmp_ordered("<", value, lowest), lowest, value)
-        # adding 1.5 * 2**23 rounds to a whole number, which then stands in the lowest bits
-        shift = _constant(vector, 1.5 * 2**_MANTISSA_BITS)
+        # exp(x) = 2**whole * exp(rest), with whole the nearest to x / log(2)
+        shift = _constant(vector, _ROUNDING_SHIFT)
         shifted = builder.fadd(builder.fmul(value, _constant(vector, 1 / math.log(2))), shift)
         whole = builder.fsub(shifted, shift)
-        high, low = _constant(vector, -0.693359375), _constant(vector, 2.12194440e-4)  # log(2) in two parts
-        rest = builder.fadd(value, builder.fmul(whole, high, flags=_FAST), flags=_FAST)
-        rest = builder.fadd(rest, builder.fmul(whole, low, flags=_FAST), flags=_FAST)
-        bits = builder.shl(builder.bitcast(shifted, integers), _constant(integers, _MANTISSA_BITS))
-        power = builder.bitcast(builder.add(bits, _constant(integers, _ONE_BITS)), vector)
+        rest = _add_product(builder, whole, _constant(vector, -_LOG_2_HIGH), value)
+        rest = _add_product(builder, whole, _constant(vector, -_LOG_2_LOW), rest)
+        exponent = builder.shl(builder.bitcast(shifted, integers), _constant(integers, _MANTISSA_BITS))
+        power = builder.bitcast(builder.add(exponent, _constant(integers, _ONE_BITS)), vector)
         return builder.fmul(_polynomial(builder, _EXP, rest), power)
 
     return x(x), generate
@@ -59,13 +72,14 @@ def log1p(typingctx, x):
     """`log(1 + x)` for x >= 0, precise for small x too; an infinite x gives a large finite number or infinity."""
 
     def generate(context, builder, signature, args):
-        (value,) = args
-        vector, integers = value.type, ir.VectorType(_INT, value.type.count)
+        value = args[0]
+        vector = value.type
+        integers = ir.VectorType(_INT, vector.count)
         one = _constant(vector, 1.0)
-        sum_ = builder.fadd(value, one)
-        lost = builder.fsub(value, builder.fsub(sum_, one))  # by rounding
-        # sum = 2**exponent * mantissa, with the mantissa in [sqrt(1/2), sqrt(2))
-        bits = builder.sub(builder.bitcast(sum_, integers), _constant(integers, _SQRT_HALF_BITS))
+        total = builder.fadd(value, one)
+        lost = builder.fsub(value, builder.fsub(total, one))  # by rounding
+        # total = 2**exponent * mantissa, with the mantissa in [sqrt(1/2), sqrt(2))
+        bits = builder.sub(builder.bitcast(total, integers), _constant(integers, _SQRT_HALF_BITS))
         exponent = builder.ashr(bits, _constant(integers, _MANTISSA_BITS))
         fraction = builder.and_(bits, _constant(integers, (1 << _MANTISSA_BITS) - 1))
         mantissa = builder.bitcast(builder.add(fraction, _constant(integers, _SQRT_HALF_BITS)), vector)
@@ -77,8 +91,9 @@ def log1p(typingctx, x):
         tail = builder.fmul(s, builder.fsub(above, series, flags=_FAST), flags=_FAST)
         logarithm = builder.fsub(above, tail, flags=_FAST)
         whole = builder.sitofp(exponent, vector)
-        correction = builder.fdiv(lost, sum_, flags=_ESTIMATE)
-        logarithm = builder.fadd(logarithm, builder.fadd(correction, builder.fmul(whole, _constant(vector, -2.12194440e-4))))
-        return builder.fadd(logarithm, builder.fmul(whole, _constant(vector, 0.693359375)))
+        correction = builder.fdiv(lost, total, flags=_ESTIMATE)
+        low = builder.fmul(whole, _constant(vector, _LOG_2_LOW))
+        high = builder.fmul(whole, _constant(vector, _LOG_2_HIGH))
+        return builder.fadd(builder.fadd(logarithm, builder.fadd(correction, low)), high)
 
     return x(x), generate

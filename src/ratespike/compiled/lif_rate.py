@@ -1,10 +1,14 @@
-"""The LIF's rate and its slope in one pass over memory: float32, on a CPU."""
+"""The LIF's rate and its derivative in one pass over memory: float32, on a CPU.
+
+The formulas are those of `ratespike.neurons.lif_rates`, where z is the distance to threshold: hard or soft.
+"""
 
 import functools
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +27,31 @@ _LARGEST = np.float32(1e30)  # stands for infinity, so that the arithmetic stays
 _SMALLEST = np.float32(1e-37)
 
 
-class Constants(NamedTuple):
-    """One LIF and what stands around it: the activation is `scale * rate(gain * x + bias)`."""
+@dataclass(frozen=True)
+class LIFActivation:
+    """The function `scale * rate(gain * x + bias)`.
+
+    Attributes:
+        gain: current per input.
+        bias: current at `x = 0`, threshold 1.
+        scale: activation per Hz.
+        tau_rc: membrane time constant, seconds.
+        tau_ref: refractory time, seconds.
+        sigma: smoothness of the rate; 0 for the hard one.
+        slope_clamp: distance from threshold within which the hard rate's slope does not grow.
+    """
+
+    gain: float
+    bias: float
+    scale: float
+    tau_rc: float
+    tau_ref: float
+    sigma: float
+    slope_clamp: float
+
+
+class _Constants(NamedTuple):
+    """A `LIFActivation` as the kernels use it, in float32."""
 
     gain: np.float32
     distance: np.float32  # bias - 1: from the threshold at x = 0
@@ -36,24 +63,35 @@ class Constants(NamedTuple):
     slope_clamp: np.float32
 
 
+class _Arrays(NamedTuple):
+    """Flat arrays of one size."""
+
+    x: Any
+    activation: Any  # written
+    slope: Any  # written
+
+
 @njit(**INLINE)
 def _vector(value):
+    """A vector with this number in every lane."""
     return repeat(np.float32(value), _LANES)
 
 
 @njit(**INLINE)
 def _bounded(x):
+    """The values with infinities replaced by large numbers; a NaN stays."""
     return minimum(maximum(x, _vector(-_LARGEST)), _vector(_LARGEST))
 
 
 @njit(**INLINE)
 def _rate(log_term, constants):
+    """The rate in Hz from `log1p(1 / z)`."""
     return quotient(_vector(1), _vector(constants.tau_ref) + _vector(constants.tau_rc) * log_term)
 
 
 @njit(**INLINE)
 def _slope(rate, change, constants):
-    """`change` is d(log z)/dx over z + 1. What is NaN or too large is 0."""
+    """The slope of the activation from the rate and `change`, d(log z)/dJ / (z + 1). What is NaN or too large becomes 0."""
     slope = rate * (rate * change) * _vector(constants.scale * constants.gain * constants.tau_rc)
     finite = bits_above(_vector(_LARGEST), maximum(slope, _vector(0) - slope))
     return where(finite, slope, _vector(0))
@@ -61,92 +99,122 @@ def _slope(rate, change, constants):
 
 @njit(**INLINE)
 def _soft(above, constants):
-    one, zero = _vector(1), _vector(0)
+    """The soft rate and the activation's slope, from the current's distance to threshold."""
+    one = _vector(1)
+    zero = _vector(0)
     x = _bounded(above * _vector(np.float32(1) / constants.sigma))
-    e = exp_of_negative(minimum(x, zero - x))
+    e = exp_of_negative(minimum(x, zero - x))  # of -|x|
     softplus = maximum(x, zero) + log1p(e)
     z = maximum(_vector(constants.sigma) * softplus, _vector(_SMALLEST))
-    tail = bits_above(zero - x, _vector(_FAR))
-    rate = _rate(where(tail, zero - x - _vector(constants.log_sigma), log1p(quotient(one, z))), constants)
+    far_below = bits_above(zero - x, _vector(_FAR))  # there z is sigma * exp(x)
+    log_term = where(far_below, zero - x - _vector(constants.log_sigma), log1p(quotient(one, z)))
+    rate = _rate(log_term, constants)
     sigmoid = where(bits_above(x, zero), one, e)  # times 1 + e
-    relative = where(tail, one, quotient(sigmoid, (one + e) * softplus))
+    relative = where(far_below, one, quotient(sigmoid, (one + e) * softplus))  # d(log z)/dx
     change = quotient(relative, z + one) * _vector(np.float32(1) / constants.sigma)
     return rate, _slope(rate, change, constants)
 
 
 @njit(**INLINE)
 def _hard(above, constants):
-    one, zero = _vector(1), _vector(0)
+    """The hard rate and the activation's slope, from the current's distance to threshold."""
+    one = _vector(1)
+    zero = _vector(0)
     above = _bounded(above)
     fires = bits_above(above, zero)
     rate = _rate(log1p(quotient(one, maximum(above, _vector(_SMALLEST)))), constants)
-    rate = where(fires, rate, minimum(maximum(above, zero), zero))  # a NaN stays
-    held = maximum(above, _vector(constants.slope_clamp))
-    return rate, _slope(rate, quotient(quotient(one, held), held + one), constants)
+    rate = where(fires, rate, minimum(maximum(above, zero), zero))  # 0 below threshold, but a NaN stays
+    z = maximum(above, _vector(constants.slope_clamp))
+    return rate, _slope(rate, quotient(quotient(one, z), z + one), constants)
 
 
 @njit(**BORROW)
-def _advance_soft(x, activation, slope, first, last, constants):
+def _run_soft(arrays, first, last, constants):
+    """Write activation and slope of the elements first … last - 1, whole vectors, for the soft rate."""
     for place in range(first, last, width_of(_LANES)):
-        above = load(x, place, _LANES) * _vector(constants.gain) + _vector(constants.distance)
-        rate, change = _soft(above, constants)
-        store(activation, place, rate * _vector(constants.scale))
-        store(slope, place, change)
+        above = load(arrays.x, place, _LANES) * _vector(constants.gain) + _vector(constants.distance)
+        rate, slope = _soft(above, constants)
+        store(arrays.activation, place, rate * _vector(constants.scale))
+        store(arrays.slope, place, slope)
 
 
 @njit(**BORROW)
-def _advance_hard(x, activation, slope, first, last, constants):
+def _run_hard(arrays, first, last, constants):
+    """Write activation and slope of the elements first … last - 1, whole vectors, for the hard rate."""
     for place in range(first, last, width_of(_LANES)):
-        above = load(x, place, _LANES) * _vector(constants.gain) + _vector(constants.distance)
-        rate, change = _hard(above, constants)
-        store(activation, place, rate * _vector(constants.scale))
-        store(slope, place, change)
+        above = load(arrays.x, place, _LANES) * _vector(constants.gain) + _vector(constants.distance)
+        rate, slope = _hard(above, constants)
+        store(arrays.activation, place, rate * _vector(constants.scale))
+        store(arrays.slope, place, slope)
 
 
 @functools.cache
 def _pool(threads: int) -> ThreadPoolExecutor:
+    """The threads that all calls share."""
     return ThreadPoolExecutor(threads, "lif_rate")
 
 
-os.register_at_fork(after_in_child=_pool.cache_clear)
+os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
 
 
-def rate_and_slope(
-    x: Tensor, gain: float, bias: float, scale: float, tau_rc: float, tau_ref: float, sigma: float, slope_clamp: float
-) -> tuple[Tensor, Tensor]:
-    """`scale * rate(gain * x + bias)` and its derivative, in the order of memory of `x`, in as many threads as PyTorch uses.
+def rate_and_slope(x: Tensor, function: LIFActivation) -> tuple[Tensor, Tensor]:
+    """The activation and its derivative by `x`, in as many threads as PyTorch uses.
 
     Args:
-        x: float32, on the CPU, any shape.
-        gain: current per input.
-        bias: current at `x = 0`, threshold 1.
-        scale: activation per Hz.
-        tau_rc: membrane time constant, seconds.
-        tau_ref: refractory time, seconds.
-        sigma: smoothness of the rate; 0 for the hard one.
-        slope_clamp: distance from threshold within which the hard rate's slope does not grow.
+        x: float32, on the CPU, any shape; an infinite value counts as 1e30.
+        function: of `x`.
+
+    Returns:
+        Activation and derivative, in the shape of `x`. They have its order of memory too, if it is dense.
     """
-    log_sigma = math.log(sigma) if sigma > 0 else 0.0
-    constants = Constants(*map(np.float32, (gain, bias - 1, scale, tau_rc, tau_ref, sigma, log_sigma, slope_clamp)))
-    advance = _advance_soft if constants.sigma > 0 else _advance_hard
-    activation, slope = torch.empty_like(x), torch.empty_like(x)
-    if activation.stride() != x.stride():  # not dense: empty_like has chosen another order
+    activation = torch.empty_like(x)
+    slope = torch.empty_like(x)
+    if activation.stride() != x.stride():  # x is not dense: empty_like has chosen another order
         x = activation.copy_(x).clone()
-    flat = [_flat(tensor) for tensor in (x, activation, slope)]
+    arrays = _Arrays(_flat(x), _flat(activation), _flat(slope))
+    constants = _constants(function)
     whole = x.numel() - x.numel() % _WIDTH
-    threads = torch.get_num_threads()
-    if threads == 1 or whole <= _CHUNK:
-        advance(*flat, 0, whole, constants)
-    else:
-        parts = [(first, min(first + _CHUNK, whole)) for first in range(0, whole, _CHUNK)]
-        list(_pool(threads).map(lambda part: advance(*flat, *part, constants), parts))
+    _run_vectors(arrays, whole, constants)
     if whole < x.numel():
-        padded = [np.zeros(_WIDTH, np.float32) for _ in flat]
-        padded[0][: x.numel() - whole] = flat[0][whole:]
-        advance(*padded, 0, _WIDTH, constants)
-        for array, rest in zip(flat[1:], padded[1:], strict=True):
-            array[whole:] = rest[: x.numel() - whole]
+        _run_rest(arrays, whole, constants)
     return activation, slope
+
+
+def _constants(function: LIFActivation) -> _Constants:
+    return _Constants(
+        gain=np.float32(function.gain),
+        distance=np.float32(function.bias - 1),
+        scale=np.float32(function.scale),
+        tau_rc=np.float32(function.tau_rc),
+        tau_ref=np.float32(function.tau_ref),
+        sigma=np.float32(function.sigma),
+        log_sigma=np.float32(math.log(function.sigma) if function.sigma > 0 else 0),
+        slope_clamp=np.float32(function.slope_clamp),
+    )
+
+
+def _run_vectors(arrays: _Arrays, end: int, constants: _Constants) -> None:
+    """Compute the elements before `end`, a multiple of the vectors' width."""
+    run = _run_soft if constants.sigma > 0 else _run_hard
+    threads = torch.get_num_threads()
+    if threads == 1 or end <= _CHUNK:
+        run(arrays, 0, end, constants)
+        return
+
+    def run_chunk(first: int) -> None:
+        run(arrays, first, min(first + _CHUNK, end), constants)
+
+    list(_pool(threads).map(run_chunk, range(0, end, _CHUNK)))
+
+
+def _run_rest(arrays: _Arrays, first: int, constants: _Constants) -> None:
+    """Compute the elements from `first` to the end, fewer than a vector has."""
+    count = arrays.x.size - first
+    padded = _Arrays(np.zeros(_WIDTH, np.float32), np.zeros(_WIDTH, np.float32), np.zeros(_WIDTH, np.float32))
+    padded.x[:count] = arrays.x[first:]
+    _run_vectors(padded, _WIDTH, constants)
+    arrays.activation[first:] = padded.activation[:count]
+    arrays.slope[first:] = padded.slope[:count]
 
 
 def _flat(tensor: Tensor) -> np.ndarray:

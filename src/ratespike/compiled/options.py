@@ -1,10 +1,11 @@
-"""How kernels are compiled."""
+"""How kernels are compiled: options for `numba.njit`."""
 
 from typing import Any
 
 # Threads run kernels side by side (nogil); a*b + c may round once (contract), nothing else of IEEE arithmetic is given up.
 KERNEL: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
-# For what is called in loops: arrays are borrowed from the caller, not counted (counting is atomic, and threads share
-# the plan).
+# Arrays are borrowed from the caller and not counted: counting is atomic, and threads share the network's arrays. What is
+# compiled so cannot make an array.
 BORROW: dict[str, Any] = {**KERNEL, "_nrt": False}
+# For small functions in loops: always compiled into their caller.
 INLINE: dict[str, Any] = {**BORROW, "forceinline": True}

@@ -1,9 +1,12 @@
 """Vectors of a fixed width as Numba values, lowered to portable LLVM vectors.
 
-A loop over a width known only at run time is set up anew at every call and gets half-width registers by default. Here
-the width is part of the type: `lanes` (see `lanes_of`) is an empty-valued tuple whose *length* says how many elements a
-vector has. LLVM splits or joins the vectors to the registers of the machine. Comparisons give one bit a lane, lane 0
-lowest, in a uint64.
+A loop over a width known only at run time is set up anew at every call and gets half-width registers by default. Here the
+width is part of a type: `lanes` (see `lanes_of`) is a tuple of nothing but None, and its *length* says how many elements a
+vector has. LLVM splits or joins the vectors to the registers of the machine. Comparisons give one bit for each lane, the
+lowest for lane 0, in a uint64.
+
+Each function has the two halves that Numba's `intrinsic` asks for: the types of arguments and result, and a `generate` that
+writes the instructions.
 """
 
 import operator
@@ -30,7 +33,8 @@ class Vector(types.Type):
     """Numba type of `width` elements of `dtype` held in registers."""
 
     def __init__(self, dtype: types.Type, width: int) -> None:
-        self.dtype, self.width = dtype, width
+        self.dtype = dtype
+        self.width = width
         super().__init__(name=f"Vector({dtype}, {width})")
 
 
@@ -42,19 +46,14 @@ class _VectorModel(models.PrimitiveModel):
 
 
 def _address(context, builder, array_type, array, offset, width):
+    """The address of the vector that begins at an element of an array."""
     data = cgutils.create_struct_proxy(array_type)(context, builder, value=array).data
     vector = ir.VectorType(context.get_data_type(array_type.dtype), width)
     return builder.bitcast(builder.gep(data, [offset]), vector.as_pointer())
 
 
-def _repeat(builder, scalar, width):
-    vector = ir.VectorType(scalar.type, width)
-    undefined = ir.Constant(vector, ir.Undefined)
-    first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width))
-
-
 def _mask(builder, bits, width):
+    """The bits of a word as a vector of truth values, lane by lane."""
     if width < MAX_LANES:
         bits = builder.trunc(bits, ir.IntType(width))
     return builder.bitcast(bits, ir.VectorType(ir.IntType(1), width))
@@ -102,7 +101,10 @@ def repeat(typingctx, scalar, lanes):
     vector = Vector(scalar, LANE_GROUP * lanes.count)
 
     def generate(context, builder, signature, args):
-        return _repeat(builder, args[0], vector.width)
+        undefined = ir.Constant(ir.VectorType(args[0].type, vector.width), ir.Undefined)
+        first = builder.insert_element(undefined, args[0], ir.Constant(ir.IntType(32), 0))
+        from_lane = ir.Constant(ir.VectorType(ir.IntType(32), vector.width), [0] * vector.width)
+        return builder.shuffle_vector(first, undefined, from_lane)
 
     return vector(scalar, lanes), generate
 
@@ -142,7 +144,11 @@ def floor(typingctx, vector):
     """Lane by lane the largest whole number not above."""
 
     def generate(context, builder, signature, args):
-        return _call_intrinsic(builder, "llvm.floor", args[0])
+        value = args[0]
+        suffix = f"v{vector.width}f{vector.dtype.bitwidth}"
+        function_type = ir.FunctionType(value.type, [value.type])
+        function = cgutils.get_or_insert_function(builder.module, function_type, f"llvm.floor.{suffix}")
+        return builder.call(function, [value])
 
     return vector(vector), generate
 
@@ -157,13 +163,9 @@ def quotient(typingctx, numerator, denominator):
     return numerator(numerator, denominator), generate
 
 
-def _call_intrinsic(builder, name, value):
-    kind = f"v{value.type.count}f{64 if isinstance(value.type.element, ir.DoubleType) else 32}"
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(value.type, [value.type]), f"{name}.{kind}")
-    return builder.call(function, [value])
-
-
 def _define_operator(symbol, instruction):
+    """Let Numba compile `a + b` and the like for two vectors of one type."""
+
     @type_callable(symbol)
     def _type(context):
         def typer(a, b):
@@ -177,8 +179,9 @@ def _define_operator(symbol, instruction):
         return getattr(builder, instruction)(*args, flags=_CONTRACT)
 
 
-for _symbol, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
-    _define_operator(_symbol, _instruction)
+_define_operator(operator.add, "fadd")
+_define_operator(operator.sub, "fsub")
+_define_operator(operator.mul, "fmul")
 
 
 @intrinsic
@@ -187,7 +190,9 @@ def bits_above(typingctx, vector, limit):
 
     def generate(context, builder, signature, args):
         bits = builder.bitcast(builder.fcmp_ordered(">", *args), ir.IntType(vector.width))
-        return bits if vector.width == MAX_LANES else builder.zext(bits, ir.IntType(64))
+        if vector.width == MAX_LANES:
+            return bits
+        return builder.zext(bits, ir.IntType(64))
 
     return types.uint64(vector, limit), generate
 

@@ -44,9 +44,10 @@ class _CompiledRate(torch.autograd.Function):
         ctx: Any, x: Tensor, gain: float, bias: float, scale: float, tau_rc: float, tau_ref: float, sigma: float
     ) -> Tensor:
         """The activation; its derivative by x is computed along with it and kept for `backward`."""
-        from ratespike.compiled.lif_rate import rate_and_slope  # imports Numba
+        from ratespike.compiled.lif_rate import LIFActivation, rate_and_slope  # imports Numba
 
-        activation, slope = rate_and_slope(x, gain, bias, scale, tau_rc, tau_ref, sigma, SLOPE_CLAMP)
+        function = LIFActivation(gain, bias, scale, tau_rc, tau_ref, sigma, SLOPE_CLAMP)
+        activation, slope = rate_and_slope(x, function)
         ctx.save_for_backward(slope)
         return activation
 
