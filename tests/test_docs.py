@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import yaml
 from pages import GUIDES, PAGES, Guide, contract
 from program import ROOT, query
 
@@ -119,12 +120,11 @@ def test_the_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> N
 # `make lint` and the tests above check, and a short use of the new thing.
 
 TINY = ("+debug=fast", "data.train_images=200", "data.test_images=20", "n_steps=3")
-CHECKS = (
+LINT = (
     ("-m", "ruff", "check", "."),
     ("-m", "ruff", "format", "--check", "."),
-    ("-m", "mypy"),
+    ("-m", "mypy", "--cache-dir", str(ROOT / ".mypy_cache")),
     ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),
-    ("-m", "pytest", "tests/test_docs.py", "-m", "not program"),
 )
 
 
@@ -135,11 +135,8 @@ class Copy:
         self.folder = folder
         for name in _files_of_the_repository():
             _copy(ROOT / name, folder / name)
-        # machine code and types that are known already; both are looked up by the files' times, which a copy keeps
-        for cache in (ROOT / "src").rglob("*.nb[ic]"):
-            _copy(cache, folder / cache.relative_to(ROOT))
-        if (ROOT / ".mypy_cache").is_dir():
-            shutil.copytree(ROOT / ".mypy_cache", folder / ".mypy_cache")
+        for machine_code in (ROOT / "src").rglob("*.nb[ic]"):  # Numba finds it by the source's time, which a copy keeps
+            _copy(machine_code, folder / machine_code.relative_to(ROOT))
 
     def write(self, files: dict[str, str]) -> None:
         for name, text in files.items():
@@ -179,8 +176,10 @@ def test_a_guide_followed_to_the_letter_passes_all_checks_and_works(page: Path, 
         copy.python(*command[1:])
 
     def check() -> None:
-        for arguments in CHECKS:
+        for arguments in LINT:
             copy.python(*arguments)
+        with_examples = [name for name in guide.files if name.endswith(".py")]
+        copy.python("-m", "pytest", "tests/test_docs.py", *with_examples, "-m", "not program")
 
     with ThreadPoolExecutor(2) as pool:  # side by side, on two cores
         checked = pool.submit(check)
@@ -190,10 +189,15 @@ def test_a_guide_followed_to_the_letter_passes_all_checks_and_works(page: Path, 
 
 
 def trains(copy: Copy, guide: Guide) -> str:
-    """The guide's last command that trains, on a slice of the data; what it prints."""
+    """The guide's last command that trains uses the new option, if there is one, on a slice of the data; what it prints."""
     assert guide.training is not None, "the guide shows no command that trains"
     printed = copy.python(*guide.training[1:], *TINY)
     assert query(copy.folder, "select distinct status from runs") == [("FINISHED",)]
+    for name, text in guide.files.items():
+        if name.endswith(".yaml"):
+            group, option = Path(name).parent.name, yaml.safe_load(text)
+            used = query(copy.folder, "select distinct value from params where key = ?", f"{group}.type")
+            assert used == [(option["type"],)], f"no run used {name}"
     return printed
 
 
@@ -203,8 +207,8 @@ def a_neuron_fires_at_its_rate(copy: Copy, guide: Guide) -> None:
     code = re.sub(r'^ *""".*?"""\n', "", source, flags=re.DOTALL | re.MULTILINE)
     assert len(code.splitlines()) <= 40, "the example is long"
     trains(copy, guide)
-    jobs = query(copy.folder, "select value from params where key = 'neuron.type'")
-    assert jobs == [("RestingIntegrateAndFire",)] * 2, "the sweep has not trained two networks of these neurons"
+    swept = query(copy.folder, "select value from params where key = 'neuron.tau_ref' order by value")
+    assert swept == [("0.001",), ("0.004",)], "the sweep has not trained two networks"
     fires = """
 import torch
 from ratespike import simulate
