@@ -15,7 +15,7 @@ from pages import contract
 from program import CONF, query, run
 
 import ratespike.config.schemas  # noqa: F401  # registers the schema
-from ratespike.tracking import runs
+from ratespike.tracking import store
 from ratespike.tracking.status import track
 
 NAMES = contract()
@@ -80,8 +80,8 @@ def swept(checkout: Path) -> Path:
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
         code, _, error = run(checkout, "-m", *SLICE, "n_steps=3,2")
     assert code == 0, error
-    client = runs.connect(f"sqlite:///{checkout}/mlflow.db")
-    failing = runs.open_run(client, "mnist", "failing", tags={})
+    client = store.connect(f"sqlite:///{checkout}/mlflow.db")
+    failing = store.open_run(client, "mnist", "failing", tags={})
     with suppress(ZeroDivisionError), track(failing, checkout, system_metrics=False):
         raise ZeroDivisionError
     return checkout

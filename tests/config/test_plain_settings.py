@@ -11,7 +11,7 @@ from program import run_here
 import ratespike
 from ratespike.config.plain_settings import plain_settings
 from ratespike.parameters import ParameterError
-from ratespike.tracking.runs import connect, open_run
+from ratespike.tracking.store import connect, open_run
 
 LAYERS = {"dense": {"type": "Dense", "units": 10}, "neuron": {"type": "Neurons"}}
 GOOD = {

@@ -14,7 +14,7 @@ from ratespike.pipeline import fit_stage
 from ratespike.pipeline.assembly import build_classifier, build_components
 from ratespike.pipeline.datamodule import DataModule
 from ratespike.pipeline.open_run import identity_tags
-from ratespike.tracking import runs
+from ratespike.tracking import store
 from ratespike.tracking.runs import BEST, LAST, Run
 
 SLICE = ("data.train_images=20", "data.validation_images=10", "data.test_images=5", "trainer.accelerator=cpu")
@@ -51,8 +51,8 @@ def test_a_training_goes_on_from_its_last_epoch_even_if_an_earlier_one_is_the_be
     here, there = tmp_path / "here", tmp_path / goes_on_in
     for folder in {here, there}:
         folder.mkdir()
-    client = runs.connect(f"sqlite:///{tmp_path}/mlflow.db")
-    begun = runs.open_run(client, "mnist", "run", identity_tags(job(here, 3)))
+    client = store.connect(f"sqlite:///{tmp_path}/mlflow.db")
+    begun = store.open_run(client, "mnist", "run", identity_tags(job(here, 3)))
     assert train(job(here, 3), begun) == 60
     assert (epoch_of(begun, BEST), epoch_of(begun, LAST)) == (0, 2)
     begun.client.delete_tag(begun.id, fit_stage.shared.TRAINED)

@@ -18,7 +18,8 @@ from ratespike.pipeline import fingerprint
 from ratespike.pipeline.open_run import _interrupted_run, _run_of_sweep, digest
 from ratespike.sweeps.errors import JobFailedError
 from ratespike.sweeps.run_job import run_job
-from ratespike.tracking.runs import Run, connect
+from ratespike.tracking.runs import Run
+from ratespike.tracking.store import connect
 from ratespike.tracking.sweeps import SweepContext, children, open_parent
 
 SWEEP = SweepContext("a sweep", ("experiment", "seed"), 30, "ratespike")

@@ -7,7 +7,7 @@ import pytest
 
 from ratespike.sweeps.finish import BEST_RUN, finish
 from ratespike.sweeps.objective import Objective
-from ratespike.tracking import runs
+from ratespike.tracking import store
 from ratespike.tracking.runs import Run
 from ratespike.tracking.sweeps import PARENT
 
@@ -18,15 +18,15 @@ LOSS = Objective("val/loss", False)
 @pytest.fixture
 def parent(tmp_path: Path) -> Run:
     """A search with trials by (accuracy, operations, loss), of which one diverged."""
-    client = runs.connect(f"sqlite:///{tmp_path}/mlflow.db")
-    parent = runs.open_run(client, "mnist", "sweep", {})
+    client = store.connect(f"sqlite:///{tmp_path}/mlflow.db")
+    parent = store.open_run(client, "mnist", "sweep", {})
     for name, values in {
         "accurate": (0.9, 3e6, 0.3),
         "sparse": (0.5, 1e6, 0.5),
         "beaten": (0.4, 2e6, 0.6),
         "diverged": (0.1, math.nan, math.nan),
     }.items():
-        run = runs.open_run(client, "mnist", name, {PARENT: parent.id})
+        run = store.open_run(client, "mnist", name, {PARENT: parent.id})
         metrics = dict(zip((ACCURATE.metric, SPARSE.metric, LOSS.metric), values, strict=True))
         run.metrics(metrics | {"test/rate_accuracy": 0.9, "test/spiking_accuracy": values[0]})
         client.set_terminated(run.id)

@@ -3,48 +3,59 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from ratespike.tracking import runs
-from ratespike.tracking.runs import Run
-from ratespike.tracking.status import ERROR, is_alive, signs_of_life, track
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> runs.Client:
-    return runs.connect(f"sqlite:///{tmp_path_factory.mktemp('tracking')}/mlflow.db")
+from ratespike.parameters import ParameterError
+from ratespike.tracking import store
+from ratespike.tracking.runs import Client
+from ratespike.tracking.status import ERROR, HEARTBEAT, HOST, is_alive, signs_of_life, track
 
 
 @pytest.mark.parametrize(
     ("ending", "status"),
     [(None, "FINISHED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED"), (ZeroDivisionError, "FAILED")],
 )
-def test_a_run_has_no_other_status_on_its_way_to_the_last_one(
-    client: runs.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: type[BaseException] | None, status: str
+def test_a_run_goes_from_running_to_its_last_status(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: type[BaseException] | None, status: str
 ) -> None:
+    """Without another one in between, which somebody might take for the result."""
     written = []
-    write = MlflowClient.set_terminated
+    set_terminated = MlflowClient.set_terminated
 
-    def set_terminated(self: MlflowClient, run_id: str, status: str, end_time: int | None = None) -> None:
+    def record(self: MlflowClient, run_id: str, status: str, end_time: int | None = None) -> None:
         written.append(status)
-        write(self, run_id, status, end_time)
+        set_terminated(self, run_id, status, end_time)
 
-    monkeypatch.setattr(MlflowClient, "set_terminated", set_terminated)
-    run = runs.open_run(client, "status", status, signs_of_life(tmp_path))
+    monkeypatch.setattr(MlflowClient, "set_terminated", record)
+    run = store.open_run(client, "status", status, signs_of_life(tmp_path))
+    raised = None
     try:
         with track(run, tmp_path, system_metrics=False):
             assert client.get_run(run.id).info.status == "RUNNING"
             if ending is not None:
                 raise ending
-    except BaseException as raised:
-        assert type(raised) is ending
-    assert set(written) == {status} and client.get_run(run.id).info.status == status
+    except BaseException as error:
+        raised = type(error)
+    assert raised is ending
+    assert set(written) == {status}
+    assert client.get_run(run.id).info.status == status
     assert (run.tag(ERROR) is not None) == (status == "FAILED")
 
 
-def test_a_run_that_says_running_is_alive_only_while_its_process_or_host_is(client: runs.Client, tmp_path: Path) -> None:
-    here = runs.open_run(client, "status", "here", signs_of_life(tmp_path))
-    assert not is_alive(client.get_run(here.id), tmp_path)  # nobody has its lock
-    elsewhere = Run(client, here.id, "status")
-    elsewhere.tags({"ratespike.host": "another"})
-    assert is_alive(client.get_run(here.id), tmp_path)  # a sign of life a moment ago
-    elsewhere.tags({"ratespike.heartbeat": "1"})
-    assert not is_alive(client.get_run(here.id), tmp_path)
+def test_a_run_of_this_host_is_alive_while_a_process_has_its_lock(client: Client, tmp_path: Path) -> None:
+    run = store.open_run(client, "status", "here", signs_of_life(tmp_path))
+    assert not is_alive(client.get_run(run.id), tmp_path)
+
+
+def test_a_run_of_another_host_is_alive_while_its_heart_beats(client: Client, tmp_path: Path) -> None:
+    run = store.open_run(client, "status", "elsewhere", signs_of_life(tmp_path) | {HOST: "another"})
+    assert is_alive(client.get_run(run.id), tmp_path), "its heart beat a moment ago"
+    run.tags({HEARTBEAT: "1"})
+    assert not is_alive(client.get_run(run.id), tmp_path), "its last heartbeat was in 1970"
+
+
+def test_a_run_at_which_another_process_is_at_work_is_refused(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = store.open_run(client, "status", "taken", signs_of_life(tmp_path))
+    monkeypatch.setattr("ratespike.execution.locks.Locks.take", lambda *_, wait: False)
+    with pytest.raises(ParameterError, match="is still running, in another process"), track(run, tmp_path, False):
+        pass

@@ -30,7 +30,7 @@ def compare_runs(job: Job[CompareConfig]) -> None:
     address.check(uri, exists=True)
     from ratespike.analysis import report, select, terminal
     from ratespike.tracking import search
-    from ratespike.tracking.runs import connect
+    from ratespike.tracking.store import connect
 
     client = connect(uri)
     records = select(_find(client, config, uri), dict(flat(config.where)))

@@ -94,8 +94,8 @@ def _handled_afterwards(*signals: signal.Signals) -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        for number in received:
-            signal.raise_signal(number)
+        for late in received:
+            signal.raise_signal(late)
 
 
 @contextmanager

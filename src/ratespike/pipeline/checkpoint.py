@@ -37,11 +37,11 @@ def load(run_or_checkpoint: str | Path) -> nn.Sequential:
     """
     if Path(run_or_checkpoint).suffix == ".ckpt":
         return _from_file(Path(run_or_checkpoint))
-    from ratespike.tracking import runs  # imports MLflow, which a file does not need
+    from ratespike.tracking import runs, store  # imports MLflow, which a file does not need
 
     uri = address.resolve(None, Path.cwd())
     address.check(uri, exists=True)
-    run = runs.find_run(runs.connect(uri), str(run_or_checkpoint))
+    run = store.find_run(store.connect(uri), str(run_or_checkpoint))
     with run.artifact(runs.BEST) as path:
         if path is None:
             raise ParameterError(f"run {run.id} has no checkpoint: it ended before its first epoch did")

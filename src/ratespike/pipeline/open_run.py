@@ -23,7 +23,7 @@ from ratespike.execution.locks import locks_below
 from ratespike.parameters import ParameterError
 from ratespike.pipeline.checkpoint import Checkpoint
 from ratespike.pipeline.fingerprint import config_hash, simulation_hash, training_hash
-from ratespike.tracking import runs, shared
+from ratespike.tracking import shared, store
 from ratespike.tracking.runs import Client, Entity, Run
 from ratespike.tracking.status import is_alive, signs_of_life, track
 from ratespike.tracking.sweeps import CONFIG_HASH, PARENT, SWEEP, SweepContext, children, sweep_context
@@ -112,11 +112,11 @@ def _find_or_create(job: Job[RunConfig], client: Client, sweep: SweepContext | N
     """The run to write into; None if this job of a sweep has been done."""
     experiment = job.config.tracking.experiment
     if isinstance(job.config, EvaluateConfig):
-        return runs.open_run(client, experiment, evaluation_name(job.overrides), identity_tags(job, trained))
+        return store.open_run(client, experiment, evaluation_name(job.overrides), identity_tags(job, trained))
     if isinstance(job.config, Config) and job.config.resume is not None:
         return _interrupted_run(job, client, job.config.resume)
     if sweep is None:
-        return runs.open_run(client, experiment, run_name(experiment, job.overrides), identity_tags(job))
+        return store.open_run(client, experiment, run_name(experiment, job.overrides), identity_tags(job))
     return _run_of_sweep(job, client, sweep)
 
 
@@ -136,7 +136,7 @@ def _run_of_sweep(job: Job[RunConfig], client: Client, sweep: SweepContext) -> R
             run = Run(client, found.info.run_id, sweep.experiment, resumed=True)
             run.tags(tags)
             return run
-    return runs.open_run(client, sweep.experiment, name, {**tags, SWEEP: sweep.sweep})
+    return store.open_run(client, sweep.experiment, name, {**tags, SWEEP: sweep.sweep})
 
 
 def _has_same_code(run: Entity, tags: Mapping[str, str]) -> bool:
@@ -157,7 +157,7 @@ def _when_ended(run: Entity, job: Job[RunConfig], client: Client, name: str) -> 
 
 def _interrupted_run(job: Job[RunConfig], client: Client, run_id: str) -> Run:
     """The run that `resume=` names; raises `ParameterError` if it is of another configuration or of other code."""
-    run = runs.find_run(client, run_id)
+    run = store.find_run(client, run_id)
     tags = identity_tags(job)
     if run.tag(CONFIG_HASH) != tags[CONFIG_HASH]:
         raise ParameterError(f"resume={run.id}: that run has another configuration; give the options that it was started with")

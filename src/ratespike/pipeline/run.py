@@ -23,7 +23,7 @@ from ratespike.pipeline.open_run import open_run
 from ratespike.pipeline.plots import run_figures
 from ratespike.pipeline.saved_settings import refuse_another_training
 from ratespike.pipeline.test_stage import test
-from ratespike.tracking import address, runs
+from ratespike.tracking import address, store
 from ratespike.tracking.description import describe, note
 from ratespike.tracking.runs import BEST, Client, Run
 
@@ -41,7 +41,7 @@ def run_experiment(job: Job[RunConfig], components: Components) -> None:
         ParameterError: a run or checkpoint that cannot be used, or a setting that would have changed the training.
     """
     summary.quiet()
-    client = runs.connect(address.resolve(job.config.tracking.uri, job.root))
+    client = store.connect(address.resolve(job.config.tracking.uri, job.root))
     untrained = {name: weights.clone() for name, weights in components.network.state_dict().items()}
     trained = _trained_network(job, client)  # None: this job trains
     if trained is not None:
@@ -71,7 +71,7 @@ def _trained_network(job: Job[RunConfig], client: Client) -> Checkpoint | None:
     if job.config.checkpoint is not None:
         trained = read_checkpoint(Path(job.config.checkpoint))
     else:
-        run = runs.find_run(client, str(job.config.run))
+        run = store.find_run(client, str(job.config.run))
         with run.artifact(BEST) as path:
             assert path is not None  # of a run whose settings were offered
             trained = read_checkpoint(path)

@@ -96,9 +96,9 @@ def _of_run(name: str, uri: str | None, root: Path) -> dict[str, Any]:
         raise ParameterError(f"run={name}: one at a time; the other settings may be swept")
     uri = address.resolve(uri, root)
     address.check(uri, exists=True)
-    from ratespike.tracking import runs
+    from ratespike.tracking import runs, store
 
-    run = runs.find_run(runs.connect(uri), name)
+    run = store.find_run(store.connect(uri), name)
     with run.artifact("config.yaml") as path:
         if path is None:
             raise ParameterError(f"run {run.id}: has no config.yaml; is it a run of ratespike, and no sweep's parent?")

@@ -157,7 +157,7 @@ def _open_sweep(config: DictConfig, root: Path) -> OpenSweep:
 
     from ratespike.pipeline import summary
     from ratespike.pipeline.fingerprint import config_hash
-    from ratespike.tracking import runs
+    from ratespike.tracking import store
     from ratespike.tracking.status import track
     from ratespike.tracking.sweeps import SweepContext, open_parent
 
@@ -170,7 +170,7 @@ def _open_sweep(config: DictConfig, root: Path) -> OpenSweep:
         longest=_longest_simulation(planned, configurations),
         experiment=config.tracking.experiment,
     )
-    parent = open_parent(runs.connect(address.resolve(config.tracking.uri, root)), planned.name, context)
+    parent = open_parent(store.connect(address.resolve(config.tracking.uri, root)), planned.name, context)
     tracked = ExitStack()
     tracked.enter_context(track(parent, root, system_metrics=False))
     return OpenSweep(parent, root, hashes if planned.are_all else None, goals, tracked)

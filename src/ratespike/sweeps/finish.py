@@ -15,7 +15,7 @@ from ratespike.config.job import Job
 from ratespike.config.schemas import RunConfig
 from ratespike.sweeps.errors import UnfinishedError
 from ratespike.sweeps.objective import Objective, value_of
-from ratespike.tracking import address, runs
+from ratespike.tracking import address, store
 from ratespike.tracking.description import note
 from ratespike.tracking.runs import Entity, Run
 from ratespike.tracking.search import curves, finished_runs
@@ -162,9 +162,9 @@ def mark_failed(job: Job[Any], reason: str) -> None:
 
     if not isinstance(job.config, RunConfig):
         return
-    client = runs.connect(address.resolve(job.config.tracking.uri, job.root))
+    client = store.connect(address.resolve(job.config.tracking.uri, job.root))
     same = f"tags.`{CONFIG_HASH}` = '{config_hash(job.plain)}' and attributes.status = 'RUNNING'"
-    for run in client.search_runs(runs.experiment_ids(client), same, max_results=100):
+    for run in client.search_runs(store.experiment_ids(client), same, max_results=100):
         if not is_alive(run, job.root):
             client.set_tag(run.info.run_id, ERROR, reason)
             client.set_terminated(run.info.run_id, "FAILED")

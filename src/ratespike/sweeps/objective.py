@@ -136,7 +136,8 @@ def reached(job: Job[Any]) -> list[float] | float | None:
     Returns:
         None if the job has not finished, or if a value is no finite number, as the loss of a diverged training.
     """
-    from ratespike.tracking.runs import Run, connect
+    from ratespike.tracking.runs import Run
+    from ratespike.tracking.store import connect
 
     found = _finished(job)
     if found is None:
@@ -151,7 +152,7 @@ def reached(job: Job[Any]) -> list[float] | float | None:
 def _finished(job: Job[Any]) -> "Entity | None":
     """The run of a job of a sweep, if it has finished."""
     from ratespike.pipeline.fingerprint import config_hash
-    from ratespike.tracking.runs import connect
+    from ratespike.tracking.store import connect
     from ratespike.tracking.sweeps import finished_child
 
     try:

@@ -1,4 +1,4 @@
-"""MLflow: where it keeps runs, one run and its status, what Lightning writes into it, which runs are alive."""
+"""MLflow, which no other package imports: a run, its status, the store that runs are kept in, sweeps, what runs share."""
 
 import os
 

@@ -1,24 +1,37 @@
-"""Where runs are kept, checked before MLflow is imported."""
+"""The address of the store that runs are kept in, checked before MLflow is imported."""
 
 import os
 import socket
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ratespike.parameters import ParameterError
 
-_SECONDS = 2  # to answer, for a server
+_ANSWER_WITHIN = 2  # seconds, for a server
+_PORTS = {"http": 80, "https": 443}
 
 
 def resolve(uri: str | None, root: Path) -> str:
-    """The tracking URI: the one given, else `MLFLOW_TRACKING_URI`, else `mlflow.db` in `root`."""
+    """The tracking URI: the one given, else `MLFLOW_TRACKING_URI`, else `mlflow.db` in `root`.
+
+    Example:
+        >>> resolve("http://127.0.0.1:5000", Path("/project"))
+        'http://127.0.0.1:5000'
+    """
     return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
 
 
 def database_file(uri: str) -> Path | None:
-    """The file of an SQLite database; None for anything else."""
-    _, is_sqlite, path = uri.partition("sqlite:///")
-    return Path(path).resolve() if is_sqlite else None
+    """The file of an SQLite database; None for any other store.
+
+    Example:
+        >>> database_file("sqlite:////project/mlflow.db"), database_file("http://127.0.0.1:5000")
+        (PosixPath('/project/mlflow.db'), None)
+    """
+    _, separator, path = uri.partition("sqlite:///")
+    if not separator:
+        return None
+    return Path(path).resolve()
 
 
 def check(uri: str, *, exists: bool) -> None:
@@ -26,21 +39,27 @@ def check(uri: str, *, exists: bool) -> None:
 
     Args:
         uri: of an SQLite file, another database or a tracking server.
-        exists: the database must be there already.
+        exists: whether an SQLite file has to be there already.
 
     Raises:
-        ParameterError: no folder for the database, no database, no such server, or no URI at all.
+        ParameterError: no folder for the file, no file, no answer from the server, or no URI at all.
     """
-    path, parts = database_file(uri), urlsplit(uri)
-    if path:
+    path = database_file(uri)
+    parts = urlsplit(uri)
+    if path is not None:
         needed = path if exists else path.parent
         if not needed.exists():
             raise ParameterError(f"tracking.uri={uri}: {needed} does not exist")
-    elif parts.scheme in ("http", "https"):
-        try:
-            port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-            socket.create_connection((parts.hostname or "", port), timeout=_SECONDS).close()
-        except (OSError, ValueError) as error:
-            raise ParameterError(f"tracking.uri={uri}: cannot be reached ({error}); `mlflow server` starts a server") from None
+    elif parts.scheme in _PORTS:
+        _check_answers(uri, parts)
     elif not parts.scheme:
         raise ParameterError(f"tracking.uri={uri}: must be a URI such as sqlite:///mlflow.db or http://127.0.0.1:5000")
+
+
+def _check_answers(uri: str, parts: SplitResult) -> None:
+    """Raise `ParameterError` if nobody listens at the address of a server."""
+    try:
+        port = parts.port or _PORTS[parts.scheme]
+        socket.create_connection((parts.hostname or "", port), timeout=_ANSWER_WITHIN).close()
+    except (OSError, ValueError) as error:
+        raise ParameterError(f"tracking.uri={uri}: cannot be reached ({error}); `mlflow server` starts a server") from None

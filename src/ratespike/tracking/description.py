@@ -1,4 +1,4 @@
-"""What a run says of itself: configuration, origin, hardware, and a note for whoever opens it."""
+"""What a run keeps of its origin: configuration, code, hardware, packages, and a note for whoever opens it."""
 
 import os
 import platform
@@ -18,31 +18,52 @@ PACKAGES = ("ratespike", "torch", "pytorch-lightning", "hydra-core", "mlflow", "
 
 
 def describe(run: Run, plain: Mapping[str, Any], root: Path, *, is_slice: bool) -> None:
-    """Log the configuration as parameters and artifact, and where and with what the run was made."""
-    import torch
+    """Log the configuration as parameters and as artifact, and where and with what the run is made.
 
-    known = run.client.get_run(run.id).data.params if run.resumed else {}
-    run.client.log_batch(run.id, params=[Param(key, str(value)) for key, value in flat(plain) if key not in known])
+    Args:
+        run: the run; one that is resumed keeps the parameters that it has.
+        plain: its configuration as nested dictionaries.
+        root: the repository root, whose git commit is logged.
+        is_slice: whether the run uses a part of the data, so that it does not count as a result.
+    """
+    _log_parameters(run, plain)
     run.text("config.yaml", OmegaConf.to_yaml(dict(plain)))
-    tags = {
-        "ratespike.hardware": f"{platform.machine()}, {os.cpu_count()} CPUs, {torch.cuda.device_count()} GPUs",
-        "ratespike.packages": " ".join(f"{name}=={version(name)}" for name in PACKAGES),
-    }
-    if commit := _git_commit(root):
+    tags = _hardware_and_packages()
+    commit = _git_commit(root)
+    if commit:
         tags["mlflow.source.git.commit"] = commit
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        tags["ratespike.cuda_visible_devices"] = os.environ["CUDA_VISIBLE_DEVICES"]
     if is_slice:
         tags["ratespike.debug"] = "true"
     run.tags(tags)
 
 
 def note(run: Run, text: str) -> None:
-    """The text, in Markdown, that the MLflow UI shows on top of the run."""
+    """Set the text, in Markdown, that the MLflow UI shows on top of the run."""
     run.tags({"mlflow.note.content": text})
 
 
+def _log_parameters(run: Run, plain: Mapping[str, Any]) -> None:
+    """Log each setting by its full name; MLflow refuses to log one twice."""
+    logged = run.client.get_run(run.id).data.params if run.resumed else {}
+    new = [Param(key, str(value)) for key, value in flat(plain) if key not in logged]
+    run.client.log_batch(run.id, params=new)
+
+
+def _hardware_and_packages() -> dict[str, str]:
+    """Tags."""
+    import torch
+
+    tags = {
+        "ratespike.hardware": f"{platform.machine()}, {os.cpu_count()} CPUs, {torch.cuda.device_count()} GPUs",
+        "ratespike.packages": " ".join(f"{name}=={version(name)}" for name in PACKAGES),
+    }
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        tags["ratespike.cuda_visible_devices"] = os.environ["CUDA_VISIBLE_DEVICES"]
+    return tags
+
+
 def _git_commit(root: Path) -> str | None:
+    """The commit that is checked out in `root`; None outside a repository."""
     command = ["git", "-C", str(root), "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,56 +1,58 @@
-"""One MLflow run and everything that is kept of it."""
+"""One MLflow run: what is written to it and read from it.
+
+A run that was interrupted can be resumed by another process, which repeats what was under way. What the first one has logged
+is then not logged again: a metric has one value at each step.
+"""
 
 import csv
-import functools
 import io
-import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from functools import partial
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import mlflow
 import mlflow.data.numpy_dataset
 import numpy as np
-from mlflow.entities import Metric, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, RunTag
 from mlflow.tracking import MlflowClient
 
-from ratespike.execution.locks import Locks
-from ratespike.parameters import ParameterError
-from ratespike.tracking.address import database_file
-
-if TYPE_CHECKING:  # an unknown run is told before torch is imported
+if TYPE_CHECKING:  # an unknown run is reported before torch is imported
     from matplotlib.figure import Figure
     from torch import Tensor, nn
 
     from ratespike.data import Splits
 
-BEST, LAST = "checkpoints/best.ckpt", "checkpoints/last.ckpt"  # artifacts
-Client: TypeAlias = MlflowClient  # MLflow's own, for who handles runs without importing it
-Entity: TypeAlias = mlflow.entities.Run
-MODEL_PACKAGES = ("ratespike", "torch", "numpy")
-_AT_ONCE = 1000  # metrics, at most, in one call
+BEST = "checkpoints/best.ckpt"  # artifact: the epoch with the highest accuracy on validation images
+LAST = "checkpoints/last.ckpt"  # artifact: the last epoch
+MODEL_PACKAGES = ("ratespike", "torch", "numpy")  # what the MLflow model needs where it is loaded
+_METRICS_PER_CALL = 1000  # MLflow accepts no more
+
+Client: TypeAlias = MlflowClient  # for modules that handle runs without importing MLflow
+Entity: TypeAlias = mlflow.entities.Run  # what MLflow's searches return
 
 
 class Run:
     """One MLflow run.
 
     Args:
-        client: of the tracking server.
+        client: of the tracking store.
         run_id: the run's id.
         experiment: its experiment's name.
-        resumed: it was begun by an earlier process: what that one logged is not logged again.
+        resumed: whether an earlier process has begun it; what that one has logged is not logged again.
     """
 
     def __init__(self, client: MlflowClient, run_id: str, experiment: str, *, resumed: bool = False):
-        self.client, self.id, self.experiment, self.resumed = client, run_id, experiment, resumed
+        self.client = client
+        self.id = run_id
+        self.experiment = experiment
+        self.resumed = resumed
 
     def __reduce__(self) -> tuple[Callable[..., "Run"], tuple[object, ...]]:
-        return _of_store, (self.client.tracking_uri, self.id, self.experiment, self.resumed)
+        return _unpickled, (self.client.tracking_uri, self.id, self.experiment, self.resumed)
 
     @property
     def link(self) -> str:
@@ -60,32 +62,34 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What people know it by."""
+        """The name that people know the run by."""
         return str(self.client.get_run(self.id).info.run_name)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log metrics by their full names."""
-        self._log((name, float(value), step) for name, value in values.items())
+        """Log metrics by their full names, such as `test/rate_accuracy`."""
+        now = _milliseconds()
+        self._log([Metric(name, float(value), now, step) for name, value in values.items()])
 
     def curve(self, name: str, values: "Tensor") -> None:
-        """Log one metric at steps 1, 2, ..."""
-        self._log((name, float(value), step) for step, value in enumerate(values, start=1))
+        """Log one metric at steps 1, 2, ...; `values` has one dimension."""
+        now = _milliseconds()
+        self._log([Metric(name, float(value), now, step) for step, value in enumerate(values, start=1)])
 
     def history(self, name: str) -> dict[int, float]:
         """A metric's values by step."""
         return {point.step: point.value for point in self.client.get_metric_history(self.id, name)}
 
     def metric(self, name: str) -> float | None:
-        """The last value of a metric, if it was logged."""
+        """The last value of a metric; None if it was not logged."""
         return self.client.get_run(self.id).data.metrics.get(name)
 
     def tag(self, name: str) -> str | None:
-        """A tag, if it is set."""
+        """A tag's value; None if it is not set."""
         return self.client.get_run(self.id).data.tags.get(name)
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags."""
-        self.client.log_batch(self.id, tags=[RunTag(key, value) for key, value in values.items()])
+        self.client.log_batch(self.id, tags=[RunTag(name, value) for name, value in values.items()])
 
     def figure(self, name: str, figure: "Figure") -> None:
         """Keep a figure as `figures/<name>.png`."""
@@ -115,163 +119,80 @@ class Run:
             self.file(path, "results")
 
     def has(self, path: str) -> bool:
-        """Whether this run has an artifact `path`."""
-        return any(item.path == path for item in self.client.list_artifacts(self.id, path.rpartition("/")[0]))
+        """Whether the run has an artifact `path`."""
+        folder, _, _ = path.rpartition("/")
+        return any(item.path == path for item in self.client.list_artifacts(self.id, folder))
 
     @contextmanager
     def artifact(self, path: str) -> Iterator[Path | None]:
-        """A copy of an artifact, for as long as the context lasts; None if this run has none of this path."""
+        """A copy of the artifact `path`, which exists for as long as the context lasts; None if the run has none."""
         with tempfile.TemporaryDirectory() as folder:
             yield self.fetch(path, Path(folder))
 
     def fetch(self, path: str, folder: Path) -> Path | None:
-        """Copy the artifact `path` to `folder`, under its own name; None if this run has none."""
+        """Copy the artifact `path` to `folder`, under its own name; None if the run has none."""
         if not self.has(path):
             return None
         folder.mkdir(parents=True, exist_ok=True)
         return Path(self.client.download_artifacts(self.id, path, str(folder)))
 
     def data(self, splits: "Splits", name: str) -> None:
-        """Log the three splits as MLflow datasets."""
-        for context, images in vars(splits).items():
-            pixels, labels = images.pixels.numpy(), images.labels.numpy()
-            dataset = mlflow.data.numpy_dataset.from_numpy(pixels, targets=labels, name=f"{name}_{context}")
-            tag = mlflow.entities.InputTag(key="mlflow.data.context", value=context)
-            entity = mlflow.entities.DatasetInput(dataset._to_mlflow_entity(), tags=[tag])
-            self.client.log_inputs(self.id, [entity])
+        """Log the three splits of the data set `name` as MLflow datasets: their sizes and a digest, not the images."""
+        for split, images in vars(splits).items():
+            described = mlflow.data.numpy_dataset.from_numpy(
+                images.pixels.numpy(), targets=images.labels.numpy(), name=f"{name}_{split}"
+            )
+            dataset: Dataset = Dataset.from_dictionary(described.to_dict())  # type: ignore[assignment]  # annotated as its base
+            self.client.log_inputs(self.id, [DatasetInput(dataset, tags=[InputTag("mlflow.data.context", split)])])
 
     def model(self, network: "nn.Module", example: "Tensor") -> None:
-        """Keep the network's rate mode as an MLflow model; it takes and returns arrays."""
+        """Keep the network's rate mode as an MLflow model, which takes and returns arrays.
+
+        The run must be the one that `tracking.status.track` has made the active one of this process.
+
+        Args:
+            network: is put into eval mode.
+            example: images as the network takes them, from which the model's signature is inferred.
+        """
         import torch
 
-        kept = self.client.get_run(self.id).outputs
-        if self.resumed and kept and any(self._is_ready(output.model_id) for output in kept.model_outputs):
+        if self.resumed and self._has_model():
             return
-        network = network.eval()
+        network.eval()
         with torch.no_grad():
             outputs = network(example)
         mlflow.pytorch.log_model(
             network,
             name="model",
             signature=mlflow.models.infer_signature(example.numpy(), outputs.numpy()),
-            pip_requirements=[f"{name}=={version(name)}" for name in MODEL_PACKAGES],
+            pip_requirements=[f"{package}=={version(package)}" for package in MODEL_PACKAGES],
             serialization_format="pickle",
         )
 
-    def _is_ready(self, model_id: str) -> bool:
-        return str(self.client.get_logged_model(model_id).status) == "READY"
+    def _has_model(self) -> bool:
+        """Whether an earlier process has kept the model to the end."""
+        outputs = self.client.get_run(self.id).outputs
+        if not outputs:
+            return False
+        models = [self.client.get_logged_model(output.model_id) for output in outputs.model_outputs]
+        return any(str(model.status) == "READY" for model in models)
 
-    def _log(self, points: Iterator[tuple[str, float, int]]) -> None:
-        now = time.time_ns() // 1_000_000
-        known: dict[str, dict[int, float]] = {}
-        new = []
-        for name, value, step in points:
-            if self.resumed and name not in known:
-                known[name] = self.history(name)
-            if step not in known.get(name, ()):
-                new.append(Metric(name, value, now, step))
-        for begin in range(0, len(new), _AT_ONCE):
-            self.client.log_batch(self.id, new[begin : begin + _AT_ONCE])
+    def _log(self, metrics: list[Metric]) -> None:
+        if self.resumed:
+            metrics = self._not_logged_before(metrics)
+        for begin in range(0, len(metrics), _METRICS_PER_CALL):
+            self.client.log_batch(self.id, metrics[begin : begin + _METRICS_PER_CALL])
+
+    def _not_logged_before(self, metrics: list[Metric]) -> list[Metric]:
+        """Those at whose steps the run has no value yet."""
+        logged = {name: self.history(name) for name in {metric.key for metric in metrics}}
+        return [metric for metric in metrics if metric.step not in logged[metric.key]]
 
 
-def _of_store(uri: str, run_id: str, experiment: str, resumed: bool) -> Run:
+def _unpickled(uri: str, run_id: str, experiment: str, resumed: bool) -> Run:
     return Run(MlflowClient(uri), run_id, experiment, resumed=resumed)
 
 
-def connect(uri: str) -> MlflowClient:
-    """Point MLflow to a tracking server or database, which is made if it is not there.
-
-    Raises:
-        ParameterError: it cannot be used.
-    """
-    mlflow.set_tracking_uri(uri)
-    database = database_file(uri)
-    # two processes that create or migrate one SQLite file destroy it
-    alone = _locks_beside(database).hold("migration") if database else nullcontext()
-    try:
-        with alone:
-            client = MlflowClient()
-            client.search_experiments(max_results=1)
-            if database:
-                _let_readers_and_a_writer_work_together(database)
-    except Exception as error:
-        raise ParameterError(f"tracking.uri={uri}: cannot be used ({str(error).splitlines()[0][:160]})") from None
-    return client
-
-
-@functools.cache  # an object of each file a process
-def _locks_beside(database: Path) -> Locks:
-    return Locks(database.with_name(f"{database.name}.lock"))
-
-
-def _let_readers_and_a_writer_work_together(database: Path) -> None:
-    with sqlite3.connect(database) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")  # the file remembers it
-    connection.close()
-
-
-def open_run(client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str]) -> Run:
-    """A new run, in an experiment of this name that is made if need be; with SQLite, artifacts go beside the database."""
-    found = client.get_experiment_by_name(experiment)
-    if found and found.lifecycle_stage != "active":
-        raise ParameterError(f"tracking.experiment={experiment}: is deleted; restore it in MLflow or take another name")
-    experiment_id = found.experiment_id if found else _new_experiment(client, experiment)
-    run = client.create_run(experiment_id, run_name=name, tags=dict(tags))
-    return Run(client, run.info.run_id, experiment)
-
-
-def _new_experiment(client: MlflowClient, name: str) -> str:
-    database = database_file(mlflow.get_tracking_uri())
-    location = (database.parent / "mlruns" / name).as_uri() if database else None
-    tags = {"mlflow.experimentKind": "custom_model_development"}
-    try:
-        return client.create_experiment(name, artifact_location=location, tags=tags)
-    except mlflow.exceptions.MlflowException:  # another process was faster
-        found = client.get_experiment_by_name(name)
-        if found is None:
-            raise ParameterError(f"tracking.experiment={name}: cannot be made") from None
-        return found.experiment_id
-
-
-def find_run(client: MlflowClient, id_or_name: str) -> Run:
-    """An earlier run, by its id or its name; raises `ParameterError`."""
-    try:
-        run = client.get_run(id_or_name)
-    except mlflow.exceptions.MlflowException:
-        found = named(client, experiment_ids(client), id_or_name, f"run {id_or_name}")
-        if found is None:
-            where = mlflow.get_tracking_uri()
-            raise ParameterError(f"run {id_or_name}: not found in {where}; `mlflow ui` shows the ids") from None
-        run = found
-    return Run(client, run.info.run_id, client.get_experiment(run.info.experiment_id).name)
-
-
-def named(client: MlflowClient, experiment_ids: list[str], name: str, asked: str) -> Entity | None:
-    """The run of this name; None if there is none.
-
-    Raises:
-        ParameterError: several have it; the message begins with `asked`.
-    """
-    quote = '"' if "'" in name else "'"
-    wanted = f"attributes.run_name = {quote}{name}{quote}"
-    found = list(pages(partial(client.search_runs, experiment_ids, wanted)))
-    if len(found) > 1:
-        ids = ", ".join(run.info.run_id for run in found)
-        raise ParameterError(f"{asked}: {len(found)} runs have this name; give an id: {ids}")
-    return found[0] if found else None
-
-
-def experiment_ids(client: MlflowClient) -> list[str]:
-    """Of all experiments that are not deleted."""
-    return [experiment.experiment_id for experiment in pages(client.search_experiments)]
-
-
-def pages(search: Callable[..., Any]) -> Iterator[Any]:
-    """Everything that a search finds, call by call; `search` takes a page token."""
-    token = None
-    while True:
-        page = search(page_token=token)
-        token = page.token
-        yield from page
-        if not token:
-            return
+def _milliseconds() -> int:
+    """The time since 1970, as MLflow wants it."""
+    return time.time_ns() // 1_000_000

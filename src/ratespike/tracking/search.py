@@ -1,4 +1,4 @@
-"""Finished runs found in any tracking store, as plain records."""
+"""Finished runs of any tracking store, as plain records that `ratespike.analysis` compares."""
 
 import functools
 import gc
@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -14,10 +13,11 @@ from ratespike.analysis import Record
 from ratespike.analysis.runs import RATE_ACCURACY, SPIKING_ACCURACY, SPIKING_ACCURACY_AT, ReadCurve
 from ratespike.analysis.values import parse
 from ratespike.parameters import ParameterError, nearest
-from ratespike.tracking.runs import named, pages
+from ratespike.tracking.runs import Entity
+from ratespike.tracking.store import named, pages
 from ratespike.tracking.sweeps import PARENT
 
-PAGE = 1000  # runs that one call gives
+PAGE = 1000  # runs that one call returns
 DEBUG = "ratespike.debug"
 COMPARABLE = f"attributes.status = 'FINISHED' and metrics.`{RATE_ACCURACY}` >= 0 and metrics.`{SPIKING_ACCURACY}` >= 0"
 CURVES_KEPT = 1000
@@ -39,26 +39,23 @@ def finished_runs(
         experiments: by name; empty for all.
         sweeps: ids or names of the parent runs of sweeps; empty for all runs, children or not.
         tags: values that tags must have; numbers are compared as numbers.
-        debug: runs on a slice of the data too.
+        debug: whether runs on a slice of the data count too.
 
     Raises:
         ParameterError: no such experiment or sweep.
     """
-    ids = _experiment_ids(client, experiments)
-    parents = [_parent(client, ids, sweep) for sweep in sweeps]
-    filters = [f"{COMPARABLE} and tags.`{PARENT}` = '{parent}'" for parent in parents] or [COMPARABLE]
-    wanted = {name: parse(str(value)) for name, value in (tags or {}).items()}
+    wanted_tags = {name: parse(str(value)) for name, value in (tags or {}).items()}
     records = []
     with _no_cyclic_garbage_collection():
-        for run in (run for text in filters for run in _runs(client, ids, text)):
-            own = run.data.tags
-            if (debug or DEBUG not in own) and all(name in own and parse(own[name]) == wanted[name] for name in wanted):
+        for run in _comparable_runs(client, experiments, sweeps):
+            is_slice = DEBUG in run.data.tags
+            if (debug or not is_slice) and _has_tags(run, wanted_tags):
                 records.append(_record(run))
     return records
 
 
 def curves(client: MlflowClient) -> ReadCurve:
-    """A function that reads the accuracy curve of a run, and remembers the last ones."""
+    """A function that reads the accuracy curve of a run, by its id, and caches the latest ones."""
 
     @functools.lru_cache(CURVES_KEPT)
     def read(run_id: str) -> dict[int, float]:
@@ -67,12 +64,26 @@ def curves(client: MlflowClient) -> ReadCurve:
     return read
 
 
-def _runs(client: MlflowClient, experiment_ids: list[str], filter_string: str) -> Iterator[Run]:
+def _comparable_runs(client: MlflowClient, experiments: Sequence[str], sweeps: Sequence[str]) -> Iterator[Entity]:
+    """The runs of some experiments, or those below the parents of some sweeps."""
+    experiment_ids = _experiment_ids(client, experiments)
+    if not sweeps:
+        yield from _runs(client, experiment_ids, COMPARABLE)
+        return
+    parents = [_parent(client, experiment_ids, sweep) for sweep in sweeps]
+    for parent in parents:
+        yield from _runs(client, experiment_ids, f"{COMPARABLE} and tags.`{PARENT}` = '{parent}'")
+
+
+def _runs(client: MlflowClient, experiment_ids: list[str], filter_string: str) -> Iterator[Entity]:
     return pages(functools.partial(client.search_runs, experiment_ids, filter_string, max_results=PAGE))
 
 
 def _experiment_ids(client: MlflowClient, names: Sequence[str]) -> list[str]:
-    known = {item.name: item.experiment_id for item in pages(functools.partial(client.search_experiments, max_results=PAGE))}
+    """The ids of experiments by name, or of all of them; raises `ParameterError` for an unknown name."""
+    known = {}
+    for experiment in pages(functools.partial(client.search_experiments, max_results=PAGE)):
+        known[experiment.name] = experiment.experiment_id
     for name in names:
         if name not in known:
             raise ParameterError(f"experiments={name}: no such experiment; {nearest(name, known)}")
@@ -80,7 +91,7 @@ def _experiment_ids(client: MlflowClient, names: Sequence[str]) -> list[str]:
 
 
 def _parent(client: MlflowClient, experiment_ids: list[str], sweep: str) -> str:
-    """The id of a sweep's parent run, given that or its name."""
+    """The id of a sweep's parent run, by its id or its name; raises `ParameterError` if there is none."""
     try:
         return str(client.get_run(sweep).info.run_id)
     except MlflowException:
@@ -93,31 +104,41 @@ def _parent(client: MlflowClient, experiment_ids: list[str], sweep: str) -> str:
 
 
 def _sweep_names(client: MlflowClient, experiment_ids: list[str]) -> list[str]:
+    """The names of the first sweeps that are found."""
     children = _runs(client, experiment_ids, f"tags.`{PARENT}` LIKE '%'")
     parents = list(dict.fromkeys(run.data.tags[PARENT] for run in children))
     return [client.get_run(parent).info.run_name for parent in parents[:SWEEPS_NAMED]]
 
 
-def _record(run: Run) -> Record:
-    """Only what is compared, with one string for all equal ones: thousands of runs fit in memory."""
-    info, data = run.info, run.data
+def _has_tags(run: Entity, wanted: Mapping[str, object]) -> bool:
+    tags = run.data.tags
+    return all(name in tags and parse(tags[name]) == value for name, value in wanted.items())
+
+
+def _record(run: Entity) -> Record:
+    """What is compared of a run, with one string for all equal ones, so that thousands of runs fit in memory."""
+    info = run.info
+    parameters = {sys.intern(name): sys.intern(value) for name, value in run.data.params.items()}
+    metrics = {}
+    for name, value in run.data.metrics.items():
+        if name.startswith("test/") or name == "train/seconds":
+            metrics[sys.intern(name)] = value
     return Record(
         id=info.run_id,
         name=info.run_name,
         started=info.start_time,
         duration=(info.end_time - info.start_time) / 1000 if info.end_time else None,
-        parameters={sys.intern(name): sys.intern(value) for name, value in data.params.items()},
-        metrics={
-            sys.intern(name): value
-            for name, value in data.metrics.items()
-            if name.startswith("test/") or name == "train/seconds"
-        },
+        parameters=parameters,
+        metrics=metrics,
     )
 
 
 @contextmanager
 def _no_cyclic_garbage_collection() -> Iterator[None]:
-    """Reading from a database makes millions of objects and no garbage in cycles; searching them for it takes twice as long."""
+    """Spare Python the search for garbage inside, which took half of the time.
+
+    Reading from a database makes millions of objects and no garbage in cycles.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:

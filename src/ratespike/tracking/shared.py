@@ -1,23 +1,34 @@
-"""What runs share: a training or a simulation that one of them has done already."""
+"""Work that runs share: a training or a simulation that another run has done already is found by a hash, and used.
 
-from collections.abc import Iterator
+Two runs have the same training hash, a tag, if their trainings give the same network, and the same simulation hash if
+their simulations differ at most in how long they are. A second tag says that the work has been done and kept.
+"""
+
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from ratespike.tracking.runs import Run, experiment_ids
+from ratespike.tracking.runs import Run
+from ratespike.tracking.store import experiment_ids
 
-TRAINING_HASH, TRAINED = "ratespike.training_hash", "ratespike.trained"
-SIMULATION_HASH, SIMULATED = "ratespike.simulation_hash", "ratespike.simulated_steps"
-TRAINED_IN, SIMULATED_IN = "ratespike.trained_in", "ratespike.simulated_in"
-_OF_EPOCHS = ("train/loss", "train/rate_accuracy", "val/loss", "val/rate_accuracy")
+TRAINING_HASH = "ratespike.training_hash"
+TRAINED = "ratespike.trained"
+TRAINED_IN = "ratespike.trained_in"  # the run whose training another run uses
+
+SIMULATION_HASH = "ratespike.simulation_hash"
+SIMULATED = "ratespike.simulated_steps"
+SIMULATED_IN = "ratespike.simulated_in"  # the run whose simulation another run uses
+
+_SIMULATION = "simulation"
+_EPOCH_METRICS = ("train/loss", "train/rate_accuracy", "val/loss", "val/rate_accuracy")
 
 
 def take_training(run: Run, checkpoint: str) -> bool:
-    """Take over a finished training of another run: its best checkpoint and its epochs' metrics.
+    """Copy a finished training of another run into this one: its best checkpoint and its epochs' metrics.
 
     Args:
-        run: the run that needs it, which says so by its training hash.
+        run: the run that needs the training, which is the one of its training hash.
         checkpoint: path of the artifact.
 
     Returns:
@@ -29,43 +40,64 @@ def take_training(run: Run, checkpoint: str) -> bool:
             if path is None:
                 continue
             run.file(path, str(Path(checkpoint).parent))
-        epochs: dict[int, dict[str, float]] = {}
-        for name in _OF_EPOCHS:
-            for step, value in other.history(name).items():
-                epochs.setdefault(step, {})[name] = value
-        for step, values in epochs.items():
-            run.metrics(values, step)
+        _copy_epochs(other, run)
         run.tags({TRAINED_IN: tags.get(TRAINED_IN, other.id)})
         return True
     return False
 
 
 def find_simulation(run: Run, n_steps: int) -> dict[str, np.ndarray] | None:
-    """The results of a simulation, this run's or another's, that differs at most by being longer; None if there is none."""
-    own = run.client.get_run(run.id).data.tags
-    for other, tags in ((run, own), *_others(run, f"tags.`{SIMULATION_HASH}` = '{own[SIMULATION_HASH]}'")):
-        if int(tags.get(SIMULATED, 0)) < n_steps:
-            continue
-        with other.artifact("results/simulation.npz") as path:
-            if path is None:
-                continue
-            with np.load(path) as arrays:
-                found = dict(arrays)
-        if other is not run:
+    """The results of a simulation of at least `n_steps` steps, by this run or another one; None if there is none.
+
+    Args:
+        run: the run that needs the simulation, which is the one of its simulation hash.
+        n_steps: how many time steps are needed.
+
+    Returns:
+        The arrays that were given to `keep_simulation`; the simulation may be longer.
+    """
+    own_tags = run.client.get_run(run.id).data.tags
+    own = _kept_simulation(run, own_tags, n_steps)
+    if own is not None:
+        return own
+    for other, tags in _others(run, f"tags.`{SIMULATION_HASH}` = '{own_tags[SIMULATION_HASH]}'"):
+        found = _kept_simulation(other, tags, n_steps)
+        if found is not None:
             run.tags({SIMULATED_IN: tags.get(SIMULATED_IN, other.id)})
-        return found
+            return found
     return None
 
 
 def keep_simulation(run: Run, n_steps: int, arrays: dict[str, np.ndarray]) -> None:
     """Keep the results of a simulation of `n_steps` steps for other runs, and for this one if it is interrupted."""
-    run.arrays("simulation", arrays)
-    run.tags({SIMULATED: str(n_steps)})  # says that the file is whole
+    run.arrays(_SIMULATION, arrays)
+    run.tags({SIMULATED: str(n_steps)})  # after the file, so that it says that the file is whole
+
+
+def _kept_simulation(run: Run, tags: Mapping[str, str], n_steps: int) -> dict[str, np.ndarray] | None:
+    """The results that a run has kept; None if it has none, or of a simulation that is shorter than `n_steps`."""
+    if int(tags.get(SIMULATED, 0)) < n_steps:
+        return None
+    with run.artifact(f"results/{_SIMULATION}.npz") as path:
+        if path is None:
+            return None
+        with np.load(path) as arrays:
+            return dict(arrays)
+
+
+def _copy_epochs(source: Run, target: Run) -> None:
+    """Log the metrics of each epoch in another run."""
+    epochs: dict[int, dict[str, float]] = {}
+    for name in _EPOCH_METRICS:
+        for epoch, value in source.history(name).items():
+            epochs.setdefault(epoch, {})[name] = value
+    for epoch, values in epochs.items():
+        target.metrics(values, epoch)
 
 
 def _others(run: Run, same: str) -> Iterator[tuple[Run, dict[str, str]]]:
     """Other runs that a filter finds, the oldest first, with their tags."""
-    experiments = experiment_ids(run.client)
-    for found in run.client.search_runs(experiments, same, max_results=100, order_by=["attributes.start_time"]):
+    everywhere = experiment_ids(run.client)
+    for found in run.client.search_runs(everywhere, same, max_results=100, order_by=["attributes.start_time"]):
         if found.info.run_id != run.id:
             yield Run(run.client, found.info.run_id, ""), found.data.tags

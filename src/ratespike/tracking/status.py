@@ -1,4 +1,9 @@
-"""A run's status, which is ours alone, and whether a run that says RUNNING is alive."""
+"""The status of a run, and whether a run that says RUNNING is alive.
+
+A process that dies leaves its run RUNNING for ever. So a living one gives two signs: it holds a lock of the run, which the
+kernel releases when the process dies, however that happens; and it writes a heartbeat, a tag, for other hosts, which do
+not see the lock.
+"""
 
 import platform
 import threading
@@ -8,82 +13,102 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import mlflow
-from mlflow.entities import Run as Entity
 from mlflow.exceptions import MlflowException
 
 from ratespike.execution.locks import locks_below
 from ratespike.parameters import ParameterError
-from ratespike.tracking.runs import Run
+from ratespike.tracking.runs import Entity, Run
 
 HOST = "ratespike.host"
 HEARTBEAT = "ratespike.heartbeat"  # seconds since 1970
 ERROR = "ratespike.error"
-_BEAT_EVERY, _DEAD_AFTER = 30, 180  # seconds
+_BEAT_EVERY = 30  # seconds
+_DEAD_AFTER = 180  # seconds without a heartbeat
+_LONGEST_ERROR = 5000  # characters that MLflow keeps of a tag
 
 
 @contextmanager
 def track(run: Run, root: Path, system_metrics: bool) -> Iterator[None]:
-    """The run is RUNNING inside; then FINISHED, KILLED by an interruption, or FAILED with its error as a tag.
+    """Have the run RUNNING inside; behind, it is FINISHED, KILLED by an interruption, or FAILED with its error as a tag.
+
+    Args:
+        run: becomes MLflow's active run of this process.
+        root: the repository root, below which the locks are.
+        system_metrics: whether MLflow logs the load of processors and memory.
 
     Raises:
-        ParameterError: another process is at work on it.
+        ParameterError: another process is at work on the run.
     """
-    if not locks_below(root).take(_lock(run.id), wait=False):
+    locks = locks_below(root)
+    if not locks.take(_lock(run.id), wait=False):
         raise ParameterError(f"run {run.id} is still running, in another process")
-    status = "KILLED"  # whatever it is that interrupts, and however often
+    status = "KILLED"  # by whatever interrupts the lines below, at any of them
     try:
-        mlflow.start_run(run.id, log_system_metrics=system_metrics)  # as a context it would write a status of its own first
-        with _beating(run):
+        # Not as a context: MLflow would write a status of its own before ours.
+        mlflow.start_run(run.id, log_system_metrics=system_metrics)
+        with _heartbeat(run):
             yield
-        if run.tag(ERROR):
+        if run.tag(ERROR):  # of an earlier attempt
             run.client.delete_tag(run.id, ERROR)
         status = "FINISHED"
     except Exception as error:
         status = "FAILED"
-        run.tags({ERROR: f"{type(error).__name__}: {error}"[:5000]})
+        run.tags({ERROR: f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]})
         raise
     finally:
         mlflow.end_run(status)
         run.client.set_terminated(run.id, status)
-        locks_below(root).release(_lock(run.id))
+        locks.release(_lock(run.id))
 
 
 def is_alive(run: Entity, root: Path) -> bool:
-    """Whether a process is at work on a run: on this host a lock tells, of another host its last sign of life."""
+    """Whether a process is at work on a run.
+
+    Args:
+        run: as MLflow has just returned it. Its lock says whether it is alive if it is of this host, else its heartbeat.
+        root: the repository root, below which the locks are.
+    """
     if run.info.status != "RUNNING":
         return False
-    if run.data.tags.get(HOST) in (None, _host(root)):
+    tags = run.data.tags
+    if tags.get(HOST) in (None, _host(root)):
         return locks_below(root).held_elsewhere(_lock(run.info.run_id))
-    return time.time() - float(run.data.tags.get(HEARTBEAT, 0)) < _DEAD_AFTER
+    return time.time() - float(tags.get(HEARTBEAT, 0)) < _DEAD_AFTER
+
+
+def signs_of_life(root: Path) -> dict[str, str]:
+    """The tags of a run that begins now, by which other processes see that it is alive."""
+    return {HOST: _host(root), HEARTBEAT: _now()}
 
 
 @contextmanager
-def _beating(run: Run) -> Iterator[None]:
-    stop = threading.Event()
+def _heartbeat(run: Run) -> Iterator[None]:
+    """Renew the run's heartbeat inside, in a thread."""
+    ended = threading.Event()
 
     def beat() -> None:
-        while not stop.wait(_BEAT_EVERY):
+        while not ended.wait(_BEAT_EVERY):
             with suppress(MlflowException):  # a server that is away may come back
-                run.tags({HEARTBEAT: str(int(time.time()))})
+                run.tags({HEARTBEAT: _now()})
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        stop.set()
+        ended.set()
         thread.join()
 
 
-def signs_of_life(root: Path) -> dict[str, str]:
-    """The tags by which other processes tell that a run that begins now is alive."""
-    return {HOST: _host(root), HEARTBEAT: str(int(time.time()))}
+def _now() -> str:
+    return str(int(time.time()))
 
 
 def _host(root: Path) -> str:
-    """Processes that see each other's locks."""
+    """A name that processes have in common if they see each other's locks."""
     return f"{platform.node()}:{root.stat().st_dev}:{root}"
 
 
 def _lock(run_id: str) -> str:
+    """The name of a run's lock."""
     return f"run {run_id}"

@@ -1,0 +1,142 @@
+"""The place where MLflow keeps runs, an SQLite file, another database or a server: connecting to it, new runs, finding runs."""
+
+import functools
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from ratespike.execution.locks import Locks
+from ratespike.parameters import ParameterError
+from ratespike.tracking.address import database_file
+from ratespike.tracking.runs import Entity, Run
+
+
+def connect(uri: str) -> MlflowClient:
+    """Point MLflow to a tracking server or database, which is created or migrated if need be.
+
+    Raises:
+        ParameterError: it cannot be used.
+    """
+    mlflow.set_tracking_uri(uri)
+    database = database_file(uri)
+    # Two processes that create or migrate one SQLite file at the same time destroy it.
+    only_process = _locks_beside(database).hold("migration") if database else nullcontext()
+    try:
+        with only_process:
+            client = MlflowClient()
+            client.search_experiments(max_results=1)  # the first use creates or migrates it
+            if database:
+                _let_readers_and_a_writer_work_together(database)
+    except Exception as error:
+        first_line = str(error).splitlines()[0][:160]
+        raise ParameterError(f"tracking.uri={uri}: cannot be used ({first_line})") from None
+    return client
+
+
+def open_run(client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str]) -> Run:
+    """Create a run.
+
+    Args:
+        client: of the tracking store.
+        experiment: the experiment's name; it is created if need be, with SQLite with its artifacts beside the database.
+        name: the run's name.
+        tags: the run's tags.
+
+    Raises:
+        ParameterError: the experiment was deleted or cannot be created.
+    """
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        experiment_id = _create_experiment(client, experiment)
+    elif found.lifecycle_stage == "active":
+        experiment_id = found.experiment_id
+    else:
+        raise ParameterError(f"tracking.experiment={experiment}: is deleted; restore it in MLflow or take another name")
+    run = client.create_run(experiment_id, run_name=name, tags=dict(tags))
+    return Run(client, run.info.run_id, experiment)
+
+
+def find_run(client: MlflowClient, id_or_name: str) -> Run:
+    """An earlier run, by its id or its name.
+
+    Raises:
+        ParameterError: no run, or several, have this name.
+    """
+    try:
+        run = client.get_run(id_or_name)
+    except MlflowException:
+        found = named(client, experiment_ids(client), id_or_name, f"run {id_or_name}")
+        if found is None:
+            where = mlflow.get_tracking_uri()
+            raise ParameterError(f"run {id_or_name}: not found in {where}; `mlflow ui` shows the ids") from None
+        run = found
+    return Run(client, run.info.run_id, client.get_experiment(run.info.experiment_id).name)
+
+
+def named(client: MlflowClient, experiment_ids: list[str], name: str, asked: str) -> Entity | None:
+    """The run of this name in some experiments; None if there is none.
+
+    Raises:
+        ParameterError: several have it; the message begins with `asked`.
+    """
+    quote = '"' if "'" in name else "'"
+    search = partial(client.search_runs, experiment_ids, f"attributes.run_name = {quote}{name}{quote}")
+    found = list(pages(search))
+    if len(found) > 1:
+        ids = ", ".join(run.info.run_id for run in found)
+        raise ParameterError(f"{asked}: {len(found)} runs have this name; give an id: {ids}")
+    return found[0] if found else None
+
+
+def experiment_ids(client: MlflowClient) -> list[str]:
+    """The ids of all experiments that are not deleted."""
+    return [experiment.experiment_id for experiment in pages(client.search_experiments)]
+
+
+def pages(search: Callable[..., Any]) -> Iterator[Any]:
+    """Everything that a search finds, call by call.
+
+    Args:
+        search: a search of MLflow's client that lacks nothing but the page token.
+    """
+    token = None
+    while True:
+        page = search(page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _create_experiment(client: MlflowClient, name: str) -> str:
+    """The id of a new experiment; of the one that another process has created in this moment, if one has."""
+    database = database_file(mlflow.get_tracking_uri())
+    location = (database.parent / "mlruns" / name).as_uri() if database else None
+    tags = {"mlflow.experimentKind": "custom_model_development"}
+    try:
+        return client.create_experiment(name, artifact_location=location, tags=tags)
+    except MlflowException:
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise ParameterError(f"tracking.experiment={name}: cannot be made") from None
+        return found.experiment_id
+
+
+@functools.cache  # closing a lock file releases its locks: one object for each file and process
+def _locks_beside(database: Path) -> Locks:
+    return Locks(database.with_name(f"{database.name}.lock"))
+
+
+def _let_readers_and_a_writer_work_together(database: Path) -> None:
+    connection = sqlite3.connect(database)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")  # the file remembers it
+    finally:
+        connection.close()
