@@ -6,7 +6,7 @@ python docs/gallery.py [option ...]      draws the pictures of these options of 
 import inspect
 import sys
 import warnings
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -39,55 +39,75 @@ simulation. Right: spike trains of 100 ms for four inputs. This page is made by 
 
 def neurons() -> dict[str, dict[str, Any]]:
     """The configuration of each option of the group `neuron`, by name."""
-    options = sorted(path.stem for path in (CONF / "neuron").glob("*.yaml"))
+    options = {}
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return {option: check(hydra.compose("config", [f"neuron={option}"])).neuron for option in options}
+        for path in sorted((CONF / "neuron").glob("*.yaml")):
+            config = hydra.compose("config", [f"neuron={path.stem}"])
+            options[path.stem] = check(config).neuron
+    return options
 
 
 def page(options: dict[str, dict[str, Any]]) -> str:
     """The text of docs/neurons.md."""
-    return INTRODUCTION + "".join(_section(option, config) for option, config in options.items())
+    text = INTRODUCTION
+    for option, config in options.items():
+        text += _section(option, config)
+    return text
 
 
 def _section(option: str, config: dict[str, Any]) -> str:
+    """A neuron's part of the page: its docstring's summary, picture and formulas, and a table of its parameters."""
     neuron = build(Neuron, config, option)  # type: ignore[type-abstract]
-    text = inspect.getdoc(type(neuron)) or ""
-    summary = text.split("\n\n")[0]
-    facts = [paragraph for paragraph in text.split("\n\n") if paragraph.startswith(("Rate:", "Step:", "Source:"))]
-    emphasised = "\n\n".join(f"**{word}:** {rest.strip()}" for word, rest in (fact.split(":", 1) for fact in facts))
-    rows = "\n".join(f"| `{name}` | {value} | {allowed} |" for name, value, allowed in _parameters(neuron))
+    paragraphs = (inspect.getdoc(type(neuron)) or "").split("\n\n")
+    formulas = []
+    for paragraph in paragraphs:
+        word, _, rest = paragraph.partition(":")
+        if word in ("Rate", "Step", "Source"):
+            formulas.append(f"**{word}:** {rest.strip()}")
+    all_formulas = "\n\n".join(formulas)
     return f"""
 ## `neuron={option}`
 
-{summary}
+{paragraphs[0]}
 
 ![{type(neuron).__name__}: rate and spikes](images/neurons/{option}.png)
 
-{emphasised}
+{all_formulas}
 
 `{_importable_name(type(neuron))}`
 
 | parameter | value | allowed |
 | --- | --- | --- |
-{rows}
+{_parameter_rows(neuron)}
 """
 
 
 def _importable_name(neuron: type[Neuron]) -> str:
-    """The name to import a neuron by: short for those that `ratespike.neurons` lists, of its own module for the others."""
-    listed = getattr(ratespike.neurons, neuron.__name__, None) is neuron
-    return f"{'ratespike.neurons' if listed else neuron.__module__}.{neuron.__name__}"
+    """The name to import a neuron by: short if `ratespike.neurons` lists it, else with the name of its module."""
+    if getattr(ratespike.neurons, neuron.__name__, None) is neuron:
+        return f"ratespike.neurons.{neuron.__name__}"
+    return f"{neuron.__module__}.{neuron.__name__}"
 
 
-def _parameters(neuron: Neuron) -> list[tuple[str, str, str]]:
+def _parameter_rows(neuron: Neuron) -> str:
+    """The lines of a neuron's table: name, value and range of each parameter."""
     rows = []
     for field in fields(neuron):
-        limits = field.metadata.get("range")
-        value = getattr(neuron, field.name)
-        shown = f"`{type(value).__name__}`" if isinstance(value, Neuron) else "null" if value is None else f"{value}"
-        optional = " or null" if field.default is None and field.default is not MISSING else ""
-        rows.append((field.name, shown, "a neuron" if limits is None else limits.describe("a number") + optional))
-    return rows
+        value = _shown(getattr(neuron, field.name))
+        allowed = "a neuron"
+        if "range" in field.metadata:
+            allowed = field.metadata["range"].describe("a number")
+            if field.default is None:
+                allowed += " or null"
+        rows.append(f"| `{field.name}` | {value} | {allowed} |")
+    return "\n".join(rows)
+
+
+def _shown(value: object) -> str:
+    """A parameter's value as a configuration writes it; of a neuron its class."""
+    if isinstance(value, Neuron):
+        return f"`{type(value).__name__}`"
+    return "null" if value is None else f"{value}"
 
 
 def picture(config: dict[str, Any]) -> Figure:
