@@ -84,7 +84,7 @@ class Comparison:
 
     def with_parameters(self, *names: str) -> list[Group]:
         """The groups that have a value of all these parameters."""
-        return [group for group in self.groups if all(name in group.parameters for name in names)]
+        return [group for group in self.groups if group.parameters.keys() >= set(names)]
 
     def with_measure(self, name: str) -> list[Group]:
         """The groups of which a measure is known."""
@@ -115,7 +115,7 @@ def compare(records: Sequence[Record], steps: Collection[int], read_curve: ReadC
         tau_rc=0.05 1 0.95
     """
     alike = _by_settings(records)
-    all_settings = [dict(key) for key in alike]
+    all_settings = list(map(dict, alike))
     names = varying(all_settings)
     naming = together(names, all_settings)
     short = short_names(names, set().union(*all_settings))
@@ -126,7 +126,7 @@ def compare(records: Sequence[Record], steps: Collection[int], read_curve: ReadC
         name = describe(_chosen(settings, naming), short) or "all runs"
         groups.append(Group(name, _chosen(settings, names), runs, _estimates(runs)))
     ranked = sorted(_with_pareto_best(groups), key=lambda group: group.rank)
-    n_kept = sum(len(kept) for kept in alike.values())
+    n_kept = sum(map(len, alike.values()))
     return Comparison(tuple(ranked), tuple(naming), naming, short, repeats=len(records) - n_kept)
 
 

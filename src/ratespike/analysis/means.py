@@ -30,10 +30,12 @@ class Means:
 
     def note(self, comparison: Comparison) -> str:
         """What a reader has to know of the other parameters; empty if there are none."""
-        names = ", ".join(comparison.short[name] for name in self.averaged)
-        if not names:
+        if not self.averaged:
             return ""
-        return f"mean over {names}" if self.is_balanced else f"not at equal values of {names}"
+        names = ", ".join(map(comparison.short.__getitem__, self.averaged))
+        if self.is_balanced:
+            return f"mean over {names}"
+        return f"not at equal values of {names}"
 
 
 def means_at(groups: Sequence[Group], axes: Sequence[str], averaged: Sequence[str], measure: str) -> Means:
@@ -61,11 +63,20 @@ def place_of(group: Group, names: Sequence[str]) -> Place:
     return tuple(map(group.parameters.get, names))
 
 
-def by_value(place: Place) -> list[tuple[bool, float, str]]:
+def by_value(place: Place) -> list[tuple[int, float, str]]:
     """Key of an order in which numbers rise, then come words, then missing values.
 
     Example:
         >>> sorted([(None,), ("LIF",), (2.0,), (1.0,)], key=by_value)
         [(1.0,), (2.0,), ('LIF',), (None,)]
     """
-    return [(False, value, "") if isinstance(value, float) else (True, 0.0, value or "~") for value in place]
+    return list(map(_rank, place))
+
+
+def _rank(value: Value | None) -> tuple[int, float, str]:
+    """Key of a value in the order of `by_value`."""
+    if isinstance(value, float):
+        return 0, value, ""
+    if isinstance(value, str):
+        return 1, 0.0, value
+    return 2, 0.0, ""

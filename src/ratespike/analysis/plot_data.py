@@ -57,7 +57,9 @@ def _accuracy_against_steps(comparison: Comparison, read_curve: ReadCurve) -> Fi
         if line is not None:
             lines.append(line)
             rates.append(group.estimates[RATE_ACCURACY.name].mean)
-    return plots.accuracy_against_steps(lines, rates, len(groups)) if lines else None
+    if not lines:
+        return None
+    return plots.accuracy_against_steps(lines, rates, len(groups))
 
 
 def _longest(comparison: Comparison) -> list[Group]:
@@ -162,7 +164,9 @@ def _heat_map_axes(comparison: Comparison, wanted: Sequence[str] | None) -> tupl
         names = [name for name in comparison.names if 1 < len(_numbers(comparison, name)) <= AXIS_VALUES]
     else:
         names = [find_name(word, comparison.short, f"heat_map={word}: is not among what varies") for word in wanted]
-    return (names[0], names[1]) if len(names) > 1 else None
+    if len(names) < 2:
+        return None
+    return names[0], names[1]
 
 
 def _heat_map(comparison: Comparison, column: str, row: str) -> Figure:

@@ -93,8 +93,9 @@ def gap_against(parameter: str, lines: Sequence[Line], note: str, is_joined: boo
         note: what other parameters there are.
         is_joined: whether lines join the points.
     """
-    n_lines = len(lines)
-    figure = Figure(figsize=(7 if n_lines <= LEGEND_INSIDE else 9, 4.2), layout="constrained")
+    is_legend_inside = len(lines) <= LEGEND_INSIDE
+    width = 7 if is_legend_inside else 9
+    figure = Figure(figsize=(width, 4.2), layout="constrained")
     axes = figure.subplots()
     fmt = "o-" if is_joined else "o"
     for line in lines:
@@ -104,9 +105,9 @@ def gap_against(parameter: str, lines: Sequence[Line], note: str, is_joined: boo
     _value_axis(axes, np.unique(np.concatenate([line.x for line in lines])))
     axes.set(xlabel=parameter, ylabel="gap: rate - spiking accuracy (points)", title=note)
     axes.grid(alpha=0.3)
-    if n_lines > LEGEND_INSIDE:
+    if not is_legend_inside:
         figure.legend(loc="outside right upper", frameon=False)
-    elif n_lines > 1:
+    elif len(lines) > 1:
         axes.legend()
     return figure
 
@@ -155,7 +156,9 @@ def _draw_front(axes: Axes, points: Array, errors: Array, names: Sequence[str | 
     n_others = len(others)
     if others:
         x, y = points[others].T
-        dx, dy = errors[others].T if n_others <= BARS else (None, None)
+        dx, dy = errors[others].T
+        if n_others > BARS:
+            dx = dy = None
         label = f"{n_others} other group{'s' * (n_others > 1)}"
         axes.errorbar(x, y, dy, dx, fmt=".", color="0.6", elinewidth=0.5, alpha=0.7, label=label, zorder=1)
     front = sorted(_named(names), key=lambda index: tuple(points[index]))
@@ -201,7 +204,7 @@ def heat_map(accuracy: Array, row: Axis, column: Axis, note: str) -> Figure:
     axes = figure.subplots()
     image = axes.imshow(100 * accuracy, cmap="viridis", aspect="auto")
     figure.colorbar(image, label="spiking accuracy (%)")
-    axes.set_xticks(range(n_columns), column.ticks, rotation=90 if n_columns > TICKS else 0)
+    axes.set_xticks(range(n_columns), column.ticks, rotation=90 * (n_columns > TICKS))
     axes.set_yticks(range(n_rows), row.ticks)
     axes.set(xlabel=column.name, ylabel=row.name, title=note)
     if accuracy.size <= CELLS_WRITTEN:
@@ -249,11 +252,12 @@ def pareto_front(values: Array, objectives: Sequence[tuple[str, bool]], names: S
     """
     labels = [_with_direction(name, maximize) for name, maximize in objectives]
     n_panels = len(objectives) - 1
-    # between two trials of a front stands what the cheaper one reached; of three objectives the front is no line
-    drawstyle = "steps-pre" if objectives[1][1] else "steps-post"
+    drawstyle = None  # the front of three objectives is no line
+    if n_panels == 1:  # between two trials of a front stands what the cheaper one reached
+        drawstyle = "steps-pre" if objectives[1][1] else "steps-post"
     figure = Figure(figsize=(4.5 + 4.5 * n_panels, 5), layout="constrained")
     for number, axes in enumerate(figure.subplots(1, n_panels, squeeze=False)[0], start=1):
-        _draw_trials(axes, values[:, [number, 0]], names, drawstyle if n_panels == 1 else None)
+        _draw_trials(axes, values[:, [number, 0]], names, drawstyle)
         axes.set(xlabel=labels[number], ylabel=labels[0])
         axes.grid(alpha=0.3)
     _legend_beside(figure, axes)
@@ -273,7 +277,8 @@ def _draw_trials(axes: Axes, points: Array, names: Sequence[str | None], drawsty
 
 
 def _with_direction(name: str, maximize: bool) -> str:
-    return f"{name} ({'more' if maximize else 'less'} is better)"
+    better = "more" if maximize else "less"
+    return f"{name} ({better} is better)"
 
 
 def _legend_beside(figure: Figure, axes: Axes) -> None:

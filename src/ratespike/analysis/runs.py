@@ -115,7 +115,9 @@ def _seconds(record: Record) -> float | None:
     """Of training and test as the run measured them, else from its start to its end."""
     measured = [record.metrics.get("train/seconds"), record.metrics.get("test/seconds")]
     known = [seconds for seconds in measured if seconds is not None]
-    return sum(known) if known else record.duration
+    if not known:
+        return record.duration
+    return sum(known)
 
 
 def select(records: Sequence[Record], where: Mapping[str, object]) -> list[Record]:

@@ -87,7 +87,9 @@ def mean_of(estimates: Sequence[Estimate]) -> Estimate:
         total += variance
         spread += variance**2 / part.degrees_of_freedom
         freedom += part.degrees_of_freedom
-    return Estimate(mean, math.sqrt(total) / n, total**2 / spread if spread else freedom)
+    if spread:  # else all runs of each group are equal
+        freedom = total**2 / spread
+    return Estimate(mean, math.sqrt(total) / n, freedom)
 
 
 def non_dominated(values: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -63,7 +63,11 @@ def _columns_of(metric: Metric, comparison: Comparison, steps: Collection[int]) 
 
 def _metrics_shown(comparison: Comparison) -> list[Metric]:
     """The metrics that have a column, because a run has a value that says something."""
-    return [metric for metric in names.metrics() if any(_says_something(metric, run) for run in comparison.runs)]
+    shown = []
+    for metric in names.metrics():
+        if any(_says_something(metric, run) for run in comparison.runs):
+            shown.append(metric)
+    return shown
 
 
 def _says_something(metric: Metric, run: MeasuredRun) -> bool:
@@ -81,7 +85,9 @@ def _says_something(metric: Metric, run: MeasuredRun) -> bool:
 def _steps_of_all(comparison: Comparison) -> int | None:
     """The number of steps that all runs were simulated for; None if they differ or do not say."""
     found = {n_steps(run.record) for run in comparison.runs}
-    return found.pop() if len(found) == 1 else None
+    if len(found) > 1:
+        return None
+    return found.pop()
 
 
 def notes(comparison: Comparison) -> list[str]:
@@ -91,7 +97,8 @@ def notes(comparison: Comparison) -> list[str]:
         lines.append(f"{MARK} no other group has as high a spiking accuracy for as few synaptic operations, on the test images")
     for name, others in comparison.together.items():
         if others:
-            lines.append(f"with {comparison.short[name]} vary {', '.join(comparison.short[other] for other in others)}")
+            words = ", ".join(map(comparison.short.__getitem__, others))
+            lines.append(f"with {comparison.short[name]} vary {words}")
     if comparison.repeats:
         lines.append(f"left out: {comparison.repeats} of several runs with the same parameters and seeds, which is one result")
     return lines
@@ -135,8 +142,9 @@ def runs_csv(comparison: Comparison) -> str:
     """
     runs = comparison.runs
     parameters = list(comparison.short)
-    seeds = [name for name in SEEDS if any(name in run.record.parameters for run in runs)]
-    measures = sorted({name for run in runs for name in run.measures}, key=_natural)
+    known = set().union(*(run.record.parameters for run in runs))
+    seeds = [name for name in SEEDS if name in known]
+    measures = sorted(set().union(*(run.measures for run in runs)), key=_natural)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["run_id", "run_name", "group", *parameters, *seeds, *measures])
@@ -151,14 +159,19 @@ def runs_csv(comparison: Comparison) -> str:
 
 def _cells(values: Mapping[str, Value] | Mapping[str, float], wanted: Sequence[str]) -> list[str]:
     """The wanted values, empty where there is none."""
-    return [show(values[name]) if name in values else "" for name in wanted]
+    cells = []
+    for name in wanted:
+        value = values.get(name)
+        cells.append("" if value is None else show(value))
+    return cells
 
 
 def _natural(name: str) -> tuple[str, int, str]:
     """Key of an order in which step 5 stands before step 10."""
     before, _, rest = name.partition("/")
     digits = rest.split("_")[0]
-    return before, int(digits) if digits.isdigit() else 0, rest
+    number = int(digits) if digits.isdigit() else 0
+    return before, number, rest
 
 
 def _marked_name(group: Group) -> str:
@@ -168,7 +181,9 @@ def _marked_name(group: Group) -> str:
 def _mean(measure: str, unit: Unit, group: Group) -> str:
     """The cell of a group: the mean over its runs and the half width of the interval; empty if no run has the measure."""
     found = group.estimates.get(measure)
-    return "" if found is None else _plus_minus(found, unit)
+    if found is None:
+        return ""
+    return _plus_minus(found, unit)
 
 
 def _plus_minus(found: Estimate, unit: Unit) -> str:
@@ -184,7 +199,9 @@ def _decimals(mean: float, unit: Unit) -> int:
     """With how many decimals a mean is written."""
     if unit.mean_digits is None:
         return unit.decimals
-    before_the_point = 1 + math.floor(math.log10(abs(mean))) if mean else 1
+    before_the_point = 1
+    if mean:
+        before_the_point = 1 + math.floor(math.log10(abs(mean)))
     return max(0, unit.mean_digits - before_the_point)
 
 

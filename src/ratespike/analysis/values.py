@@ -84,8 +84,10 @@ def describe(parameters: Mapping[str, Value], short: Mapping[str, str]) -> str:
     """
     words = []
     for name in sorted(parameters, key=order):
-        value = parameters[name]
-        words.append(show(value) if _is_type(name) else f"{short[name]}={show(value, NAME_DIGITS)}")
+        if _is_type(name):
+            words.append(show(parameters[name]))
+        else:
+            words.append(f"{short[name]}={show(parameters[name], NAME_DIGITS)}")
     return " ".join(words)
 
 

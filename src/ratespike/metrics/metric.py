@@ -93,7 +93,9 @@ class Metric:
     def column_name(self) -> str:
         """Of its column in the groups' table, without the unit."""
         name = self.label if self.column is None else self.column
-        return f"{name} by layer" if self.per_layer else name
+        if self.per_layer:
+            return f"{name} by layer"
+        return name
 
     @property
     def header(self) -> str:
@@ -102,8 +104,10 @@ class Metric:
 
     def header_with(self, detail: str) -> str:
         """The header of a column that shows the metric under a condition, such as `, 5 steps`."""
-        unit = f" ({self.unit.symbol})" if self.unit.symbol else ""
-        return f"{self.column_name}{detail}{unit}"
+        header = f"{self.column_name}{detail}"
+        if self.unit.symbol:
+            header += f" ({self.unit.symbol})"
+        return header
 
     def after(self, steps: int) -> str:
         """The name under which the value after so many steps is kept."""
@@ -112,7 +116,9 @@ class Metric:
     def of_layer(self, name: str) -> str | None:
         """The layer whose value a name stands for; None if it is no name of this metric, or this metric has no layers."""
         prefix = f"{self.name}/"
-        return name.removeprefix(prefix) if self.per_layer and name.startswith(prefix) else None
+        if not self.per_layer or not name.startswith(prefix):
+            return None
+        return name.removeprefix(prefix)
 
     def values(self, results: "Results") -> dict[str, float]:
         """The value by name, of a metric per layer one for each layer; nothing for a metric that a training logs."""

@@ -35,7 +35,9 @@ class Objective:
         """Raise `ParameterError` if it is the value of a layer, such as a firing rate, and the network has no such layer."""
         name = self.metric.removeprefix(VALIDATION)
         metric = names.find(name)
-        layer = None if metric is None else metric.of_layer(name)
+        if metric is None:
+            return
+        layer = metric.of_layer(name)
         if layer is not None and layer not in layers:
             raise ParameterError(f"objective={self.metric}: the network has no neurons of this name; {nearest(layer, layers)}")
 
@@ -70,14 +72,16 @@ def objectives(wanted: Any, sweeper: Any) -> tuple[Objective, ...]:
             f"objective={','.join(metrics)}: one is wanted for each of hydra.sweeper.direction={','.join(directions)}, "
             f"for example {_EXAMPLE}"
         )
+    found = []
     for metric, direction in zip(metrics, directions, strict=True):
         _check_direction(metric, direction)
-    return tuple(Objective(metric, word == "maximize") for metric, word in zip(metrics, directions, strict=True))
+        found.append(Objective(metric, direction == "maximize"))
+    return tuple(found)
 
 
 def _checked(wanted: Any) -> list[str]:
     """The names in the configuration's `objective`, each of which is a metric of the validation images."""
-    metrics = [str(name) for name in _as_list(wanted)]
+    metrics = list(map(str, _as_list(wanted)))
     for name in metrics:
         if name.startswith("test/"):
             instead = VALIDATION + name.removeprefix("test/")
@@ -98,8 +102,8 @@ def _known() -> list[str]:
     """What can be an objective."""
     known = []
     for metric in names.metrics():
-        layer = "/<layer>" if metric.per_layer else ""
-        known.append(f"{VALIDATION}{metric.name}{layer}")
+        name = f"{VALIDATION}{metric.name}"
+        known.append(f"{name}/<layer>" if metric.per_layer else name)
     return known
 
 
@@ -146,7 +150,9 @@ def reached(job: Job[Any]) -> list[float] | float | None:
     values = [value_of(run, metric) for metric in _checked(job.config.objective)]
     if not all(map(math.isfinite, values)):
         return None
-    return values[0] if len(values) == 1 else values
+    if len(values) == 1:
+        return values[0]
+    return values
 
 
 def _finished(job: Job[Any]) -> "Entity | None":
