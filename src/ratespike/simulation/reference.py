@@ -48,6 +48,12 @@ class PreparedNetwork:
 class RunningNeurons:
     """A neuron layer while it runs: its state, and what is kept of each step.
 
+    Args:
+        network: what stays the same for all images.
+        segment: the segment that ends in the neuron layer.
+        layer: its number among the neuron layers, from 0.
+        image_index: which image each row of the currents is.
+
     Attributes:
         name: of the layer in the network.
         spike_counts: of the steps so far, in pieces of shape (time, batch).
@@ -110,7 +116,7 @@ class RunningNeurons:
 
 
 class RunningFilter:
-    """A filter while it runs."""
+    """A filter while it runs: `run` goes on where the last call has ended."""
 
     def __init__(self, synapse: Synapse, dt: float):
         self._synapse = synapse
