@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]  # of the repository
 CONF = ROOT / "conf"
 SMALL = (  # a run that takes little longer than its imports: eight steps of training an epoch
     *("+experiment=mnist", "+debug=fast", "data.train_images=200", "data.validation_images=20", "data.test_images=20"),
-    *("data.batch_size=25", "trainer.max_epochs=2", "n_steps=5"),
+    *("data.batch_size=25", "trainer.max_epochs=2"),
     *(f"network.layers.conv{number}.filters=8" for number in (1, 2, 3)),
 )
 PATIENCE = 900  # seconds, for what takes some on a quiet machine: only a program that hangs needs longer
@@ -32,6 +32,9 @@ PATIENCE = 900  # seconds, for what takes some on a quiet machine: only a progra
 def start(folder: Path, *arguments: str, program: str = "train.py") -> subprocess.Popen[str]:
     """Start a program in a folder; its process leads a group of its own, and Ctrl-C (SIGINT) interrupts it."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "HYDRA"))}
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
+    environment["TMPDIR"] = str(temporary)  # leases of devices are there: a sweep of this user does not make this one wait
     command = [sys.executable, program, *arguments]
     with interruptible_children():
         return subprocess.Popen(
@@ -108,13 +111,14 @@ class Held:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens to, from those that the kernel gives to nobody who does not ask for them.
+    """A port of loopback that nobody listens to, below those that the kernel gives to connections by itself.
 
     So no other process is given it between this call and its use, however late that is.
     """
     first_of_kernel = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = range(10_000, first_of_kernel) or range(10_000, 2**16)  # some hosts leave the kernel all ports
     while True:
-        port = random.SystemRandom().randrange(first_of_kernel // 2, first_of_kernel)  # seeds of tests do not matter
+        port = random.SystemRandom().choice(ports)  # whatever the seed of a test
         with socket.socket() as listener, suppress(OSError):
             listener.bind(("127.0.0.1", port))
             return port

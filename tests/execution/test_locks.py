@@ -19,10 +19,15 @@ def test_a_lock_excludes_other_processes_until_its_holder_dies(tmp_path: Path) -
     here, there = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=hold, args=(path, "a", there))
     process.start()
-    assert here.recv() == "held" and process.pid is not None
-    assert locks.held_elsewhere("a") and not locks.take("a", wait=False)
-    assert not locks.held_elsewhere("b") and locks.take("b", wait=False)
+    there.close()  # so that `recv` raises EOFError if the process ends before it has the lock
+    assert here.recv() == "held"
+    assert process.pid is not None
+    assert locks.held_elsewhere("a")
+    assert not locks.take("a", wait=False), "two processes have a lock"
+    assert not locks.held_elsewhere("b")
+    assert locks.take("b", wait=False), "a lock that nobody has is refused"
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    assert not locks.held_elsewhere("a") and locks.take("a", wait=True)
-    assert list(path.parent.iterdir()) == [path]
+    assert not locks.held_elsewhere("a"), "a dead process has a lock"
+    assert locks.take("a", wait=True)
+    assert list(path.parent.iterdir()) == [path], "locks leave files behind"

@@ -2,16 +2,14 @@
 
 import gc
 import os
-import signal
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
+from program import free_port, wait_until
+from services import listens, service
 
 from ratespike.analysis import Record
 from ratespike.parameters import ParameterError
@@ -27,39 +25,23 @@ def client(database_of_runs: Path) -> MlflowClient:
 
 
 @pytest.fixture(scope="module")
-def server(database_of_runs: Path) -> Iterator[MlflowClient]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    where = ["--backend-store-uri", f"sqlite:///{database_of_runs}", "--host", "127.0.0.1", "--port", str(port)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", *where, "--workers", "1"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
-        start_new_session=True,
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while not answers(port):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.1)
+def server(database_of_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
+    port = free_port()
+    command = [
+        *(sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)),
+        *("--backend-store-uri", f"sqlite:///{database_of_runs}"),
+    ]
+    log = tmp_path_factory.mktemp("server") / "log"
+    with service(command, log, env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}) as process:
+        wait_until(lambda: listens(port), process)
         yield MlflowClient(f"http://127.0.0.1:{port}")
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=20)
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def names(records: list[Record]) -> list[str]:
     return sorted(record.name for record in records)
 
 
-def test_finished_runs_that_were_tested_on_both_count(client: MlflowClient) -> None:
+def test_finished_runs_that_were_tested_on_rates_and_spikes_count(client: MlflowClient) -> None:
     assert names(search.finished_runs(client)) == sorted([ALONE, *SWEPT])
     assert names(search.finished_runs(client, debug=True)) == sorted([ALONE, SLICE, *SWEPT])
 
@@ -67,13 +49,14 @@ def test_finished_runs_that_were_tested_on_both_count(client: MlflowClient) -> N
 def test_a_record_keeps_what_is_compared(client: MlflowClient) -> None:
     (record,) = search.finished_runs(client, tags={"note": 0.5})
     run = client.get_run(record.id)
-    assert record.parameters == {"neuron.tau_rc": "0.02", "n_steps": "30", "seed": "7"} == run.data.params
+    assert record.parameters == run.data.params == {"neuron.tau_rc": "0.02", "n_steps": "30", "seed": "7"}
     assert record.metrics.keys() == run.data.metrics.keys() - {"train/loss"}
-    assert record.name == ALONE and record.started == run.info.start_time
+    assert record.name == ALONE
+    assert record.started == run.info.start_time
     assert record.duration == (run.info.end_time - run.info.start_time) / 1000
 
 
-def test_an_experiment_or_a_sweep_by_id_or_name(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_are_found_by_experiment_or_sweep(client: MlflowClient) -> None:
     mnist = client.get_experiment_by_name("mnist").experiment_id
     (night,) = client.search_runs([mnist], "attributes.run_name = 'night'")
     assert names(search.finished_runs(client, ["mnist"])) == sorted([ALONE, *SWEPT])
@@ -83,7 +66,7 @@ def test_an_experiment_or_a_sweep_by_id_or_name(client: MlflowClient, monkeypatc
     assert not search.finished_runs(client, ["other"], [night.info.run_id])
 
 
-def test_pages_are_followed(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_pages_of_a_search_are_read(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "PAGE", 2)
     assert names(search.finished_runs(client)) == sorted([ALONE, *SWEPT])
 
@@ -110,7 +93,7 @@ def test_a_name_of_two_runs_is_refused(client: MlflowClient) -> None:
     assert all(twin in str(error.value) for twin in twins)
 
 
-def test_garbage_is_collected_again_afterwards(client: MlflowClient) -> None:
+def test_garbage_is_collected_again_after_a_search(client: MlflowClient) -> None:
     search.finished_runs(client)
     assert gc.isenabled()
 
@@ -124,11 +107,11 @@ def test_a_curve_is_read_once(client: MlflowClient, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.program
-def test_a_server_gives_the_same(server: MlflowClient, client: MlflowClient) -> None:
-    def key(record: Record) -> str:
-        return record.id
+def test_a_server_returns_what_its_database_holds(server: MlflowClient, client: MlflowClient) -> None:
+    def by_id(client: MlflowClient) -> dict[str, Record]:
+        return {record.id: record for record in search.finished_runs(client)}
 
-    assert sorted(search.finished_runs(server), key=key) == sorted(search.finished_runs(client), key=key)
+    assert by_id(server) == by_id(client)
     assert names(search.finished_runs(server, ["mnist"], ["night"])) == SWEPT
     run = search.finished_runs(server)[0].id
     assert search.curves(server)(run) == search.curves(client)(run)

@@ -10,13 +10,20 @@ from pathlib import Path
 
 
 class Locks:
-    """Locks that are bytes of one file, so that however many names leave nothing behind.
+    """Locks in one file: the lock of a name is a lock on one byte of it, so no number of names leaves anything behind.
 
     They belong to a process, whose threads do not exclude each other. Where the file lies on a shared file system that
     supports POSIX record locks (NFS 4 does), they hold between hosts.
 
     Args:
-        path: the file; made if it is not there.
+        path: the file; it is created if need be.
+
+    Example:
+        >>> import tempfile
+        >>> locks = Locks(Path(tempfile.mkdtemp()) / "locks")
+        >>> with locks.hold("training of LeNet"):
+        ...     print("no other process trains LeNet")
+        no other process trains LeNet
     """
 
     def __init__(self, path: Path):
@@ -24,9 +31,20 @@ class Locks:
         self.file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # never closed: that would release every lock
 
     def take(self, name: str, *, wait: bool) -> bool:
-        """Take a lock; False if another process has it and there is to be no waiting."""
+        """Take a lock.
+
+        Args:
+            name: of the lock; any text.
+            wait: for another process that has the lock.
+
+        Returns:
+            Whether this process has it now: always, if it was to wait.
+        """
+        operation = fcntl.LOCK_EX
+        if not wait:
+            operation |= fcntl.LOCK_NB
         try:
-            fcntl.lockf(self.file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, _byte(name))
+            fcntl.lockf(self.file, operation, 1, _byte(name))
         except (BlockingIOError, PermissionError):
             return False
         return True
@@ -45,18 +63,19 @@ class Locks:
             self.release(name)
 
     def held_elsewhere(self, name: str) -> bool:
-        """Whether another process has the lock; only for a lock that this one does not have."""
-        free = self.take(name, wait=False)
-        if free:
-            self.release(name)
-        return not free
+        """Whether another process has the lock. Not to be called by a process that has it, which would lose it."""
+        if not self.take(name, wait=False):
+            return True
+        self.release(name)
+        return False
 
 
 @functools.cache
 def locks_below(root: Path) -> Locks:
-    """The locks of a repository: one object a process."""
+    """The locks of a repository, in `outputs/locks` below its root: one object for each process."""
     return Locks(root / "outputs" / "locks")
 
 
 def _byte(name: str) -> int:
+    """The position of a name's byte: 56 bits of a hash, so that two names do not meet."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")

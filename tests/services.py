@@ -1,4 +1,4 @@
-"""Programs of Debian that the system tests start on loopback, on free ports, and end again."""
+"""Servers that tests start on loopback, on free ports, and end again."""
 
 import os
 import shutil
@@ -22,7 +22,13 @@ def found(name: str, package: str, *folders: str) -> str:
 
 @contextmanager
 def service(command: Sequence[str | Path], log: Path, **options: object) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that runs inside, in a process group of its own, which is ended afterwards."""
+    """Have a program run inside, in a process group of its own, which is ended afterwards.
+
+    Args:
+        command: the program and its arguments.
+        log: the file for its output.
+        **options: of `subprocess.Popen`.
+    """
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, **options)  # type: ignore[call-overload]
         try:
@@ -38,7 +44,7 @@ def service(command: Sequence[str | Path], log: Path, **options: object) -> Iter
 
 
 def listens(port: int) -> bool:
-    """Whether somebody listens to a port of this host."""
+    """Whether a program listens to a port of loopback."""
     with socket.socket() as client:
         client.settimeout(1)
         return client.connect_ex(("127.0.0.1", port)) == 0
