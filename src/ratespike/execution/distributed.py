@@ -32,7 +32,7 @@ _LEAVE_WITHIN = 30.0  # seconds
 
 def n_ranks() -> int:
     """How many tasks `srun` has started, of which this process is one or descends from one; 1 without `srun`."""
-    return int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))  # not SLURM_NTASKS, which a batch script has too
 
 
 def n_nodes() -> int:
@@ -145,6 +145,7 @@ def _connect(trainer: TrainerConfig) -> None:
     has_gpu = torch.cuda.is_available() and trainer.accelerator != "cpu"
     backend = "nccl" if has_gpu else "gloo"
     try:
+        # with a backend: without one Lightning averages integers, which gloo refuses
         distributed.init_process_group(backend, init_method=address, rank=rank(), world_size=n_ranks())
     except RuntimeError as error:
         print(f"process {rank()} of {n_ranks()} does not find the others at {address}: {error}", file=sys.stderr)

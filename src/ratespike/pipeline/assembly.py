@@ -112,7 +112,7 @@ def _check_devices(trainer: TrainerConfig) -> None:
 
 
 def _check_strategy(strategy: str) -> None:
-    if strategy == "ddp":
+    if strategy == "ddp":  # Hydra's issue 2070
         reason = "starts the whole program again for each device, which makes a run of each, and of a sweep a sweep of each"
         raise ParameterError(f"trainer.strategy=ddp: {reason}; leave it out, or take ddp_spawn")
     if strategy not in STRATEGIES:

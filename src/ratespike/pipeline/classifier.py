@@ -118,6 +118,7 @@ class Classifier(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # plain values: a partial or a DictConfig would break loading with `weights_only`
         checkpoint["ratespike"] = dict(self.description)
 
     def _timed(self, mode: str, compute: Callable[[], Any]) -> Any:

@@ -54,6 +54,7 @@ def _trainer(config: TrainerConfig, callbacks: list[Callback], *, shows_progress
         num_nodes=n_nodes(),
         strategy=_strategy(config),
         plugins=[SLURMEnvironment(auto_requeue=False) if n_ranks() > 1 else LightningEnvironment()],
+        # MLFlowLogger would end the run after `fit`, before the test, and as FAILED on Ctrl-C
         logger=False,
         callbacks=[*callbacks, *added],
         enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),

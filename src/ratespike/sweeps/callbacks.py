@@ -118,6 +118,7 @@ class Sweep(Callback):
         current.has_begun = True
         with read_write(config), open_dict(config):
             config.hydra.overrides.task.append(f"tracking.parent={current.sweep.parent.id}")
+            # here, as Hydra refuses a configuration of ours that extends Optuna's, which has a defaults list
             if config.objective and not any("max_failure_rate" in given for given in config.hydra.overrides.hydra):
                 config.hydra.sweeper.max_failure_rate = 1.0  # Optuna's: a trial that diverges would end the search for good
 

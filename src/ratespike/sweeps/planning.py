@@ -138,6 +138,7 @@ def _ends(sweep: RangeSweep) -> tuple[float, float]:
 def _check_jobs(config: DictConfig, planned: SweepPlan, check_job: CheckJob, root: Path) -> list[dict[str, Any]]:
     """Compose, check and build each job; raises `ParameterError`: how many cannot run, and why the first one cannot."""
     loader = GlobalHydra.instance().config_loader()
+    # Hydra too composes all jobs before the first starts; only our own checks are added
     composed = [_without_hydra(loader.load_sweep_config(config, list(job))) for job in planned.jobs]
     configurations = []
     wrong = []

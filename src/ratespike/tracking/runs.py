@@ -165,7 +165,9 @@ class Run:
             network,
             name="model",
             signature=mlflow.models.infer_signature(example.numpy(), outputs.numpy()),
+            # named, as MLflow takes 15 s to infer them
             pip_requirements=[f"{package}=={version(package)}" for package in MODEL_PACKAGES],
+            # MLflow's default, torch.export, cannot trace calls of Numba
             serialization_format="pickle",
         )
 

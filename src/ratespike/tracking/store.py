@@ -119,6 +119,7 @@ def _create_experiment(client: MlflowClient, name: str) -> str:
     """The id of a new experiment; of the one that another process has created in this moment, if one has."""
     database = database_file(mlflow.get_tracking_uri())
     location = (database.parent / "mlruns" / name).as_uri() if database else None
+    # does not make MLflow 3.17's page open its training view; `workflowType=` in a run's link does
     tags = {"mlflow.experimentKind": "custom_model_development"}
     try:
         return client.create_experiment(name, artifact_location=location, tags=tags)
