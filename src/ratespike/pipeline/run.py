@@ -86,11 +86,11 @@ def _name_of_trained(job: Job[RunConfig]) -> str:
 
 def _report(job: Job[RunConfig], run: Run, components: Components, results: Results) -> None:
     """Keep the figures, the model of a training, and the note that MLflow shows on top of the run."""
+    is_evaluation = isinstance(job.config, EvaluateConfig)
     _keep_figures(run, components, results)
-    program = "evaluate.py"
-    if not isinstance(job.config, EvaluateConfig):
-        program = "train.py"
-        run.model(components.network, torch.zeros(1, *components.data.image_shape))
+    if not is_evaluation:  # whose network is the model of the run that trained it
+        run.model(components.network, example=torch.zeros(1, *components.data.image_shape))
+    program = "evaluate.py" if is_evaluation else "train.py"
     command = shlex.join(asked_for(job.overrides))
     note(run, f"`python {program} {command}`\n\n{summary.in_words(results)}")
 

@@ -87,7 +87,7 @@ def _keep_best(parent: Run, finished: list[Entity], goals: Sequence[Objective], 
     say of it.
     """
     if goals:
-        return _keep_front(parent, finished, goals, n_jobs)
+        return _keep_best_trials(parent, finished, goals, n_jobs)
 
     def merit(run: Entity) -> tuple[float, float]:
         return run.data.metrics["val/spiking_accuracy"], -run.data.metrics["val/synaptic_operations"]
@@ -97,22 +97,29 @@ def _keep_best(parent: Run, finished: list[Entity], goals: Sequence[Objective], 
     return f"Of {len(finished)} finished jobs most accurate on spikes, on the validation images: {_linked(best)}"
 
 
-def _keep_front(parent: Run, finished: list[Entity], goals: Sequence[Objective], n_jobs: int) -> str:
-    """The best trials of a search and a figure of all of them, kept with the parent; returns the lines to report."""
+def _keep_best_trials(parent: Run, finished: list[Entity], goals: Sequence[Objective], n_jobs: int) -> str:
+    """Keep a search's best run and a figure of all trials with the parent; returns the lines to report.
+
+    Of one objective the best is one trial; of several it is the Pareto front.
+    """
     reached, trials = _reached(parent, finished, goals)  # (trials, objectives)
     if not trials:
         return "No trial has reached a number."
     sign = np.array([1 if goal.maximize else -1 for goal in goals])
-    upwards = reached * sign
-    is_best = non_dominated(upwards) if len(goals) > 1 else np.arange(len(trials)) == upwards[:, 0].argmax()
+    upwards = reached * sign  # more is better in every column
+    if len(goals) == 1:
+        is_best = np.arange(len(trials)) == upwards[:, 0].argmax()
+    else:
+        is_best = non_dominated(upwards)
     parent.figure("objectives", _objectives_figure(reached, trials, goals, is_best))
     lines = []
     for trial, values, best in zip(trials, reached, is_best, strict=True):
         if best:
             words = ", ".join(f"{goal.metric} {value:.6g}" for goal, value in zip(goals, values, strict=True))
             lines.append(f"- {_linked(trial)}: {words}")
-    highest_first = np.lexsort((~is_best, -upwards[:, 0]))  # in the first objective; of equal ones, one of the front
-    parent.tags({BEST_RUN: trials[int(highest_first[0])].info.run_id})
+    # By the first objective, the highest first; among equal ones a trial of the front stands before the others.
+    order = np.lexsort((~is_best, -upwards[:, 0]))
+    parent.tags({BEST_RUN: trials[int(order[0])].info.run_id})
     words = "Best" if len(goals) == 1 else "No other is better in all objectives than"
     heading = f"{len(trials)} of {n_jobs} trials. {words}, on the validation images:"
     return "\n".join([heading, "", *lines])
