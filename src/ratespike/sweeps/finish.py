@@ -23,7 +23,8 @@ from ratespike.tracking.status import ERROR, is_alive
 from ratespike.tracking.sweeps import CONFIG_HASH, children
 
 BEST_RUN = "ratespike.best_run"
-STEPS_COMPARED, ROWS = (5, 10, 20, 30), 40
+STEPS_COMPARED = (5, 10, 20, 30)
+ROWS = 40  # of the table in the terminal, at most
 _PATIENCE = 30  # seconds, for jobs that are being interrupted
 
 
