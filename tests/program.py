@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
@@ -35,6 +36,7 @@ def start(folder: Path, *arguments: str, program: str = "train.py") -> subproces
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
     environment["TMPDIR"] = str(temporary)  # leases of devices are there: a sweep of this user does not make this one wait
+    environment.setdefault("RAY_TMPDIR", tempfile.gettempdir())  # paths of Ray's sockets have to be short
     command = [sys.executable, program, *arguments]
     with interruptible_children():
         return subprocess.Popen(

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+_END_WITHIN = 60  # seconds
+
 
 def found(name: str, package: str, *folders: str) -> str:
     """The path of a program; the test is skipped where it is not installed."""
@@ -37,7 +39,7 @@ def service(command: Sequence[str | Path], log: Path, **options: object) -> Iter
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
             try:
-                process.wait(timeout=30)
+                process.wait(timeout=_END_WITHIN)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

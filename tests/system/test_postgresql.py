@@ -1,4 +1,4 @@
-"""A sweep whose jobs log to `mlflow serve` on PostgreSQL, eight at a time."""
+"""A sweep whose jobs log to MLflow's server on PostgreSQL, eight at a time."""
 
 import os
 import pwd
@@ -21,23 +21,30 @@ N_STEPS = 4
 
 @pytest.fixture
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an empty database. PostgreSQL does not run as root: its own user does it then."""
-    initdb = found("initdb", "postgresql", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)))
+    """The address of an empty database."""
+    newest_first = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    initdb = found("initdb", "postgresql", *map(str, newest_first))
     binaries = Path(initdb).parent
     folder = tmp_path_factory.mktemp("postgresql")
-    user = {}
-    if os.getuid() == 0:
-        user = {"user": "postgres"}
-        for path in (folder, *list(folder.parents)[:2]):
-            path.chmod(0o755)
-        os.chown(folder, pwd.getpwnam("postgres").pw_uid, -1)
+    data = folder / "data"
+    user = owner_of_server(folder)
     port = free_port()
-    subprocess.run([initdb, "-D", folder / "data", "-U", "ratespike", "-A", "trust"], check=True, capture_output=True, **user)  # type: ignore[call-overload]
-    command = [binaries / "postgres", "-D", folder / "data", "-p", str(port), "-h", "127.0.0.1", "-k", folder]
-    with service(command, folder.parent / "postgresql.log", **user):
-        wait_until(lambda: listens(port))
+    subprocess.run([initdb, "-D", data, "-U", "ratespike", "-A", "trust"], check=True, capture_output=True, **user)  # type: ignore[call-overload]
+    command = [binaries / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder]
+    with service(command, folder.parent / "postgresql.log", **user) as process:
+        wait_until(lambda: listens(port), process)
         subprocess.run([binaries / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "ratespike", "mlflow"], check=True)
         yield f"postgresql+psycopg2://ratespike@127.0.0.1:{port}/mlflow"
+
+
+def owner_of_server(folder: Path) -> dict[str, str]:
+    """Options of `subprocess` for the user that the server runs as, who owns its folder: PostgreSQL refuses to run as root."""
+    if os.getuid() != 0:
+        return {}
+    for path in (folder, *list(folder.parents)[:2]):
+        path.chmod(0o755)
+    os.chown(folder, pwd.getpwnam("postgres").pw_uid, -1)
+    return {"user": "postgres"}
 
 
 @pytest.fixture
@@ -48,8 +55,8 @@ def server(postgresql: str, tmp_path: Path) -> Iterator[str]:
         *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "2"),
         *("--backend-store-uri", postgresql, "--artifacts-destination", str(tmp_path / "artifacts")),
     ]
-    with service(command, tmp_path / "server.log", cwd=tmp_path):
-        wait_until(lambda: listens(port))
+    with service(command, tmp_path / "server.log", cwd=tmp_path) as process:
+        wait_until(lambda: listens(port), process)
         yield f"http://127.0.0.1:{port}"
 
 
@@ -58,18 +65,19 @@ def test_many_jobs_log_to_one_server(checkout: Path, server: str) -> None:
     sweep = ("-m", *SLICE, f"n_steps={N_STEPS}", f"seed={seeds}", f"tracking.uri={server}")
     code, _, error = run(checkout, *sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=8")
     assert code == 0, error
-    assert not (checkout / "mlflow.db").exists()
+    assert not (checkout / "mlflow.db").exists(), "a process used a database of its own"
     client = MlflowClient(server)
     experiment = client.get_experiment_by_name("mnist")
     assert experiment is not None
     jobs = client.search_runs([experiment.experiment_id], "tags.`mlflow.parentRunId` LIKE '%'")
     assert sorted(run.info.run_name for run in jobs) == sorted(f"seed={seed}" for seed in SEEDS)
     assert {run.info.status for run in jobs} == {"FINISHED"}
-    names = {frozenset(run.data.metrics) for run in jobs}
-    assert len(names) == 1 and len(next(iter(names))) >= 30
+    logged = {frozenset(run.data.metrics) for run in jobs}
+    assert len(logged) == 1, "jobs have logged different metrics"
+    assert len(logged.pop()) >= 30
     for job in jobs:
         curve = client.get_metric_history(job.info.run_id, "test/spiking_accuracy_at")
         assert sorted(point.step for point in curve) == list(range(1, N_STEPS + 1))
         epochs = client.get_metric_history(job.info.run_id, "val/rate_accuracy")
-        assert sorted(point.step for point in epochs) == [1]
+        assert [point.step for point in epochs] == [1]
         assert {item.path for item in client.list_artifacts(job.info.run_id)} >= {"checkpoints", "config.yaml", "figures"}

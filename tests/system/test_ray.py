@@ -7,10 +7,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from program import free_port, metrics, query, start, wait_until
+from program import PATIENCE, free_port, metrics, query, start, wait_until
+from services import service
 
 pytestmark = pytest.mark.system
 
@@ -22,61 +24,44 @@ SWEEP = (
 )
 
 
-def ray(*arguments: str, log: Path) -> subprocess.Popen[bytes]:
-    """`ray start --block`, whose processes end with it."""
+@contextmanager
+def node(*arguments: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A node of the cluster, which runs inside: `ray start --block`, whose processes end with it."""
+    common = ("--num-cpus=2", "--num-gpus=2", "--object-store-memory=100000000")
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            [RAY, "start", "--block", *arguments], stdout=output, stderr=output, env=environment, start_new_session=True
-        )
+    with service([RAY, "start", "--block", *arguments, *common], log, env=environment) as process:
+        wait_until(lambda: b"Ray runtime started" in log.read_bytes(), process)
+        yield process
 
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The address of a cluster, and its second node. Paths of sockets are short, so that the folder cannot be pytest's.
+    """The address of a cluster, and its second node.
 
     Ray takes 127.0.0.1 for a mistake and replaces it by an address that other hosts see; other loopback addresses it keeps.
     """
     if not RAY.exists():
         pytest.skip("ray is not installed (pip install -e '.[ray]')")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # a token of an earlier sweep would bind the head alone
-    with tempfile.TemporaryDirectory(prefix="ray") as folder:
-        port = free_port()
-        address = f"127.0.0.2:{port}"
-        common = ("--num-cpus=2", "--num-gpus=2", "--object-store-memory=100000000")
-        own = ("--node-ip-address=127.0.0.2", "--include-dashboard=false", "--temp-dir", folder)
-        head = ray("--head", f"--port={port}", *common, *own, log=Path(folder) / "head.log")
-        nodes = [head]
-        try:
-            wait_until(lambda: b"--address" in (Path(folder) / "head.log").read_bytes(), head)
-            own = ("--node-ip-address=127.0.0.3", "--resources", json.dumps({"second": 1}))
-            nodes.append(ray(f"--address={address}", *common, *own, log=Path(folder) / "second.log"))
-            wait_until(lambda: b"Ray runtime started" in (Path(folder) / "second.log").read_bytes(), nodes[1])
-            yield address, nodes[1]
-        finally:
-            for node in reversed(nodes):
-                if node.poll() is None:
-                    os.killpg(node.pid, signal.SIGTERM)
-                    node.wait(timeout=60)
+    address = f"127.0.0.2:{free_port()}"
+    _, _, port = address.partition(":")
+    with tempfile.TemporaryDirectory(prefix="ray") as name:  # not pytest's folder: paths of sockets have to be short
+        folder = Path(name)
+        head = ("--head", f"--port={port}", "--node-ip-address=127.0.0.2", "--include-dashboard=false", f"--temp-dir={folder}")
+        second = (f"--address={address}", "--node-ip-address=127.0.0.3", "--resources", json.dumps({"second": 1}))
+        with node(*head, log=folder / "head.log"), node(*second, log=folder / "second.log") as second_node:
+            yield address, second_node
 
 
-def at_work(node: subprocess.Popen[bytes]) -> int:
-    """How many jobs a node has."""
+def n_jobs_of(node: subprocess.Popen[bytes]) -> int:
+    """How many jobs run on a node."""
     processes = subprocess.run(["ps", "-o", "args=", "--sid", str(node.pid)], capture_output=True, text=True).stdout
     return processes.count("ray::_run_job")
 
 
-def seen(folder: Path) -> dict[str, list[str]]:
-    """Names of the runs by the GPU that they saw."""
-    rows = query(
-        folder,
-        "select t.value, r.name from tags t join runs r on r.run_uuid = t.run_uuid "
-        "where t.key = 'ratespike.cuda_visible_devices'",
-    )
-    found: dict[str, list[str]] = {}
-    for device, name in rows:
-        found.setdefault(str(device), []).append(str(name))
-    return found
+def gpus_seen(folder: Path) -> list[str]:
+    """The GPU that each job's run saw."""
+    return [str(gpu) for (gpu,) in query(folder, "select value from tags where key = 'ratespike.cuda_visible_devices'")]
 
 
 def test_a_sweep_outlives_a_node(checkout: Path, cluster: tuple[str, subprocess.Popen[bytes]]) -> None:
@@ -84,12 +69,14 @@ def test_a_sweep_outlives_a_node(checkout: Path, cluster: tuple[str, subprocess.
     process = start(checkout, *SWEEP, f"hydra.launcher.ray.init.address={address}")
     finished = "select name, run_uuid from runs where status = 'FINISHED' and name like 'seed=%'"
     wait_until(lambda: (checkout / "mlflow.db").exists() and len(query(checkout, finished)) >= 4, process)
-    wait_until(lambda: at_work(second), process)
+    wait_until(lambda: n_jobs_of(second), process)
     os.killpg(second.pid, signal.SIGKILL)
-    _, error = process.communicate(timeout=600)
+    _, error = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, error
-    rows = query(checkout, "select name, status from runs")
-    assert sorted(rows) == sorted([(f"seed={seed}", "FINISHED") for seed in range(N_JOBS)] + [(rows[0][0], "FINISHED")])
-    assert set(seen(checkout)) == {"0", "1"} and sum(map(len, seen(checkout).values())) == N_JOBS
+    jobs = query(checkout, "select name, status from runs where name like 'seed=%'")
+    assert sorted(jobs) == sorted((f"seed={seed}", "FINISHED") for seed in range(N_JOBS))
+    assert query(checkout, "select status from runs where name like 'sweep%'") == [("FINISHED",)]
+    assert set(gpus_seen(checkout)) == {"0", "1"}
+    assert len(gpus_seen(checkout)) == N_JOBS
     for _, run_id in query(checkout, finished):
         assert ("test/spiking_accuracy", 0) in metrics(checkout, str(run_id))
