@@ -1,10 +1,16 @@
+import os
 import shutil
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported: threads that wait leave the cores to others
+
 import torch
-from program import ROOT
+from program import ROOT, Held
 from torch import nn
 
 from ratespike.analysis import Record
@@ -15,11 +21,39 @@ from ratespike.network import build_network
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository root of its own, so that a program's database and outputs stay apart."""
     folder = tmp_path_factory.mktemp("checkout")
-    for program in ROOT.glob("*.py"):
+    for program in (*ROOT.glob("*.py"), ROOT / "tests/train_held.py"):
         shutil.copy(program, folder)
     shutil.copytree(ROOT / "conf", folder / "conf")
     (folder / "data").symlink_to(ROOT / "data")
     return folder
+
+
+@pytest.fixture
+def held(checkout: Path) -> Iterator[Held]:
+    """Trainings that `train_held.py` begins in the checkout stand still in their second epoch until they are released."""
+    held = Held(checkout)
+    held.hold.touch()
+    yield held
+    held.release()
+
+
+@pytest.fixture(scope="session")
+def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs, which takes seconds to make."""
+    from ratespike.tracking import store  # imports MLflow, which many tests do without
+
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    store.connect(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("pragma wal_checkpoint(truncate)")  # the file alone holds everything
+    return path
+
+
+@pytest.fixture
+def database(_empty_database: Path, tmp_path: Path) -> str:
+    """The address of a new MLflow database, `mlflow.db` in the test's folder."""
+    shutil.copy(_empty_database, tmp_path)
+    return f"sqlite:///{tmp_path}/{_empty_database.name}"
 
 
 @pytest.fixture(scope="session")

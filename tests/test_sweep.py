@@ -1,19 +1,25 @@
-"""Sweeps and evaluations as their user runs them: in processes of their own, on a slice of the data, with a real database."""
+"""Sweeps and evaluations as their user runs them: on a slice of the data, with a real database, jobs in processes of their own.
+
+What is to be interrupted or killed, and the first sweep, are programs in processes of their own; the others run in that of the
+tests, which spares the imports.
+"""
 
 import json
 import os
 import re
 import signal
 from pathlib import Path
-from time import sleep
 
 import pytest
-from program import metrics, query, run, run_here, run_ids, start, status, wait_until
+from program import PATIENCE, SMALL, Held, metrics, query, run, run_here, run_ids, start, status, wait_until
 
-pytestmark = pytest.mark.program
+pytestmark = [
+    pytest.mark.program,
+    pytest.mark.filterwarnings("ignore"),  # Lightning's advice
+]
 
-SLICE = ("+experiment=mnist", "+debug=fast", "data.train_images=400", "data.test_images=20", "data.validation_images=20")
-SWEEP = ("-m", *SLICE, "neuron.tau_rc=0.01,0.02", "n_steps=3,6", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+JOBS = ("-m", *SMALL, "neuron.tau_rc=0.01,0.02", "n_steps=3,6")
+TWO_AT_ONCE = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 
 
 def tags(folder: Path, run_id: str) -> dict[str, str]:
@@ -28,9 +34,10 @@ def names(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def swept(checkout: Path) -> Path:
     """A checkout without a database in which a sweep of four jobs was done."""
-    code, out, error = run(checkout, *SWEEP)
+    code, out, error = run(checkout, *JOBS, *TWO_AT_ONCE)
     assert code == 0, error
-    assert "tau_rc=0.01 n_steps=3: rates" in out.replace("#0 ", "") and "holds the table and the figures" in out
+    assert "tau_rc=0.01 n_steps=3: rates" in out.replace("#0 ", "")
+    assert "holds the table and the figures" in out
     return checkout
 
 
@@ -53,10 +60,13 @@ def test_a_sweep_is_one_parent_with_its_jobs_below(swept: Path) -> None:
 def test_what_differs_in_the_number_of_steps_alone_is_trained_and_simulated_once(swept: Path) -> None:
     ids = names(swept)
     for tau_rc in (0.01, 0.02):
-        shorter, longer = (metrics(swept, ids[f"tau_rc={tau_rc} n_steps={n_steps}"]) for n_steps in (3, 6))
-        both = [tags(swept, ids[f"tau_rc={tau_rc} n_steps={n_steps}"]) for n_steps in (3, 6)]
-        assert sum("ratespike.trained_in" in of_run for of_run in both) == 1
-        assert sum("ratespike.simulated_in" in of_run for of_run in both) == 1
+        shorter_run = ids[f"tau_rc={tau_rc} n_steps=3"]
+        longer_run = ids[f"tau_rc={tau_rc} n_steps=6"]
+        tags_of_both = [tags(swept, shorter_run), tags(swept, longer_run)]
+        assert sum("ratespike.trained_in" in of_run for of_run in tags_of_both) == 1
+        assert sum("ratespike.simulated_in" in of_run for of_run in tags_of_both) == 1
+        shorter = metrics(swept, shorter_run)
+        longer = metrics(swept, longer_run)
         assert shorter["test/rate_accuracy", 0] == longer["test/rate_accuracy", 0]
         assert shorter["val/loss", 1] == longer["val/loss", 1]
         assert shorter["test/spiking_accuracy", 0] == longer["test/spiking_accuracy_at", 3]
@@ -66,17 +76,20 @@ def test_what_differs_in_the_number_of_steps_alone_is_trained_and_simulated_once
 
 
 def test_the_same_command_again_does_nothing_again(swept: Path) -> None:
+    """Whatever the launcher."""
     before = run_ids(swept)
-    code, out, error = run(swept, *SWEEP)
+    code, out, error = run_here(swept, *JOBS)
     assert code == 0, error
-    assert out.count("finished before") == 4 and run_ids(swept) == before
+    assert out.count("finished before") == 4, out
+    assert run_ids(swept) == before
 
 
 def test_an_impossible_combination_is_told_before_any_job_starts(swept: Path) -> None:
     before = run_ids(swept)
-    code, _, error = run_here(swept, "-m", *SLICE, "neuron.max_rate=100,450", "neuron.tau_ref=0.002,0.003")
-    assert code == 1 and error.count("\n") == 1
+    code, _, error = run_here(swept, "-m", *SMALL, "neuron.max_rate=100,450", "neuron.tau_ref=0.002,0.003")
+    assert code == 1
     assert "1 of 4 jobs cannot run; the first, max_rate=450 tau_ref=0.003: neuron.max_rate=450: must be below" in error
+    assert error.count("\n") == 1, error
     assert run_ids(swept) == before
 
 
@@ -94,73 +107,81 @@ def test_an_impossible_combination_is_told_before_any_job_starts(swept: Path) ->
 def test_processes_that_nobody_makes_one_job_of_are_refused(swept: Path, arguments: tuple[str, ...], message: str) -> None:
     before = run_ids(swept)
     launcher, *others = arguments
-    code, _, error = run_here(swept, "-m", *SLICE, "seed=0,1", f"hydra/launcher=submitit_{launcher}", *others)
-    assert code == 1 and error.count("\n") == 1 and message in error
+    code, _, error = run_here(swept, "-m", *SMALL, "seed=0,1", f"hydra/launcher=submitit_{launcher}", *others)
+    assert code == 1
+    assert message in error
+    assert error.count("\n") == 1, error
     assert run_ids(swept) == before
 
 
 def test_a_sweep_that_slurm_has_started_twice_is_refused(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
-    code, _, error = run_here(swept, "-m", *SLICE, "seed=0,1")
-    assert code == 1 and error.count("\n") == 1 and "SLURM has started 2 processes of this sweep; start one" in error
+    code, _, error = run_here(swept, "-m", *SMALL, "seed=0,1")
+    assert code == 1
+    assert "SLURM has started 2 processes of this sweep; start one" in error
+    assert error.count("\n") == 1, error
 
 
-def test_a_job_that_is_killed_leaves_the_others_whole_and_the_same_command_does_it_again(swept: Path) -> None:
-    before = set(run_ids(swept))
-    sweep = ("-m", *SLICE, "n_steps=3", "optimizer.lr=0.001,0.002", "trainer.max_epochs=4")
-    process = start(swept, *sweep)
-    trained = "select run_uuid from metrics where key = 'val/loss' and step = 1"
-    killed = wait_until(lambda: {str(run_id) for (run_id,) in query(swept, trained)} - before, process).pop()
-    os.kill(_youngest_process_below(process.pid), signal.SIGKILL)
-    _, error = process.communicate(timeout=300)
-    assert process.returncode == 1 and "killed by SIGKILL" in error
+def test_a_job_that_is_killed_leaves_the_others_whole_and_the_same_command_does_it_again(swept: Path, held: Held) -> None:
+    sweep = ("-m", *SMALL, "n_steps=3", "optimizer.lr=0.001,0.002")
+    process = start(swept, *sweep, program="train_held.py")
+    (job,) = wait_until(held.processes, process)
+    os.kill(job, signal.SIGKILL)
+    held.release()
+    _, error = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1, error
     assert (
         "1 of 2 jobs did not finish; lr=0.001: killed by SIGKILL (out of memory?); the same command tries them again" in error
     )
     ids = names(swept)
-    assert ids["lr=0.001"] == killed and status(swept, killed) == "FAILED" and status(swept, ids["lr=0.002"]) == "FINISHED"
-    code, _, error = run(swept, *sweep)
+    killed = ids["lr=0.001"]
+    assert status(swept, killed) == "FAILED"
+    assert status(swept, ids["lr=0.002"]) == "FINISHED"
+    assert ("val/loss", 1) in metrics(swept, killed), "it was killed before it had finished an epoch"
+
+    code, _, error = run_here(swept, *sweep)
     assert code == 0, error
     finished = "select value from latest_metrics where key = 'sweep/finished' and run_uuid = ?"
     assert query(swept, finished, ids["sweep lr=0.001,0.002"]) == [(2.0,)]
-    assert status(swept, killed) == "FINISHED" and "ratespike.error" not in tags(swept, killed)
-    code, _, error = run(swept, *SLICE, "n_steps=3", "optimizer.lr=0.001", "trainer.max_epochs=4")
+    assert status(swept, killed) == "FINISHED"
+    assert "ratespike.error" not in tags(swept, killed)
+
+    code, _, error = run_here(swept, *SMALL, "n_steps=3", "optimizer.lr=0.001")
     assert code == 0, error
-    assert metrics(swept, killed) == metrics(swept, run_ids(swept)[-1])
+    undisturbed = run_ids(swept)[-1]
+    assert metrics(swept, killed) == metrics(swept, undisturbed)
 
 
-def _youngest_process_below(pid: int) -> int:
-    """The process of a job: a child of the fork server, which is a child of the program."""
-    below = [pid]
-    for process in below:
-        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-        below += map(int, children)
-    return max(below)
+def of_test(folder: Path, run_id: str) -> dict[tuple[object, object], object]:
+    """The metrics on the test images by name and step."""
+    return {key: value for key, value in metrics(folder, run_id).items() if str(key[0]).startswith("test/")}
 
 
 def test_an_evaluation_with_the_settings_of_the_training_gives_its_metrics(swept: Path) -> None:
     """Whatever the batch size."""
     trained = names(swept)["tau_rc=0.02 n_steps=6"]
-    code, _, error = run(swept, f"run={trained}", "data.batch_size=7", program="evaluate.py")
+    code, _, error = run_here(swept, f"run={trained}", "data.batch_size=7", program="evaluate.py")
     assert code == 0, error
     evaluated = run_ids(swept)[-1]
     assert tags(swept, evaluated)["mlflow.parentRunId"] == trained
-    of_test = {key: value for key, value in metrics(swept, trained).items() if str(key[0]).startswith("test/")}
-    assert {key: value for key, value in metrics(swept, evaluated).items() if str(key[0]).startswith("test/")} == of_test
+    assert of_test(swept, evaluated) == of_test(swept, trained)
 
 
 def test_an_evaluation_changes_the_simulation_and_nothing_else(swept: Path) -> None:
     trained = names(swept)["tau_rc=0.02 n_steps=6"]
     settings = ("run='tau_rc=0.02 n_steps=6'", "n_steps=4,9", "synapse=alpha", "neuron.min_voltage=-1")
-    code, _, error = run(swept, "-m", *settings, program="evaluate.py")
+    code, _, error = run_here(swept, "-m", *settings, program="evaluate.py")
     assert code == 0, error
     for n_steps, evaluated in zip((4, 9), run_ids(swept)[-2:], strict=True):
-        assert (status(swept, evaluated), tags(swept, evaluated)["mlflow.parentRunId"]) == ("FINISHED", trained)
+        assert status(swept, evaluated) == "FINISHED"
+        assert tags(swept, evaluated)["mlflow.parentRunId"] == trained
         parameters = dict(query(swept, "select key, value from params where run_uuid = ?", evaluated))
         assert (parameters["synapse.type"], parameters["neuron.tau_rc"]) == ("Alpha", "0.02")
         assert ("test/spiking_accuracy_at", n_steps) in metrics(swept, evaluated)
     code, _, error = run_here(swept, f"run={evaluated}", program="evaluate.py")
-    assert code == 1 and f"run={evaluated}: has no checkpoint" in error and error.count("\n") == 1
+    assert code == 1
+    assert f"run={evaluated}: has no checkpoint" in error
+    assert error.count("\n") == 1, error
 
 
 @pytest.mark.parametrize(
@@ -188,26 +209,40 @@ def test_an_evaluation_changes_the_simulation_and_nothing_else(swept: Path) -> N
     ],
 )
 def test_an_evaluation_that_cannot_be_is_refused(swept: Path, arguments: tuple[str, ...], message: str) -> None:
-    trained, before = names(swept)["tau_rc=0.02 n_steps=6"], run_ids(swept)
+    trained = names(swept)["tau_rc=0.02 n_steps=6"]
     best = swept / "mlruns" / "mnist" / trained / "artifacts" / "checkpoints" / "best.ckpt"
     given = [argument.format(trained=trained, root=swept, best=best) for argument in arguments]
+    before = run_ids(swept)
     code, _, error = run_here(swept, *given, program="evaluate.py")
-    assert code == 1 and message in error and error.count("\n") == 1, error
+    assert code == 1, error
+    assert message in error
+    assert error.count("\n") == 1, error
     assert run_ids(swept) == before
 
 
-@pytest.mark.parametrize("n_runs", [1, 3])
-def test_ctrl_c_leaves_no_run_running(swept: Path, n_runs: int) -> None:
-    """When the parent run alone is there, and while two jobs train."""
+def children(pid: int) -> list[str]:
+    """The processes that a process has started."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+@pytest.mark.parametrize("moment", ["while the first job's process is made", "while two jobs train"])
+def test_ctrl_c_leaves_no_run_running(swept: Path, held: Held, moment: str) -> None:
     before = set(run_ids(swept))
-    seeds = f"seed={n_runs},6"
-    process = start(swept, "-m", *SLICE, "n_steps=3", seeds, "trainer.max_epochs=50", *(SWEEP[-2:] if n_runs == 3 else ()))
-    wait_until(lambda: len(set(run_ids(swept)) - before) == n_runs, process)
-    sleep(2 if n_runs == 1 else 0)  # the process of the first job is being made
+    two_train = moment == "while two jobs train"
+    seeds = "seed=3,6" if two_train else "seed=1,6"
+    process = start(swept, "-m", *SMALL, "n_steps=3", seeds, *(TWO_AT_ONCE if two_train else ()), program="train_held.py")
+    if two_train:
+        wait_until(lambda: len(held.processes()) == 2, process)
+    else:
+        wait_until(lambda: set(run_ids(swept)) - before, process)
+        wait_until(lambda: len(children(process.pid)) >= 2, process)  # the resource tracker and the fork server
     os.killpg(process.pid, signal.SIGINT)
-    _, error = process.communicate(timeout=120)
-    ignored = "Exception ignored in.*?KeyboardInterrupt"  # Python tells of one that meets the end of a weak reference
-    assert process.returncode == 130 and "Traceback" not in re.sub(ignored, "", error, flags=re.DOTALL), error
+    _, error = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, error
+    ignored = "Exception ignored in.*?KeyboardInterrupt"  # Python reports one that meets the end of a weak reference
+    assert "Traceback" not in re.sub(ignored, "", error, flags=re.DOTALL), error
     assert "interrupted: 0 of 2 jobs have finished; the same command goes on" in error
-    assert {str(status(swept, run_id)) for run_id in set(run_ids(swept)) - before} == {"KILLED"}
+    begun = set(run_ids(swept)) - before
+    assert {str(status(swept, run_id)) for run_id in begun} == {"KILLED"}
+    assert len(begun) == 3 or not two_train, "the parent's run and two jobs"
     assert json.loads(tags(swept, names(swept)[f"sweep {seeds}"])["ratespike.swept"]) == ["seed"]
