@@ -12,9 +12,11 @@ def order(seed: int | None, epoch: int) -> list[int]:
 
 def test_each_image_comes_once_with_its_number() -> None:
     batches = list(Batches(IMAGES, 5, seed=1))
-    assert [len(labels) for _, labels, _ in batches] == [5, 5, 5, 5, 3] and len(Batches(IMAGES, 5)) == 5
+    assert [len(labels) for _, labels, _ in batches] == [5, 5, 5, 5, 3]
+    assert len(Batches(IMAGES, 5)) == 5
     for pixels, labels, index in batches:
-        assert torch.equal(labels, index) and torch.equal(pixels.flatten(), labels / 255)
+        assert torch.equal(labels, index)
+        assert torch.equal(pixels.flatten(), labels / 255)
     assert sorted(order(1, 0)) == list(range(23))
 
 

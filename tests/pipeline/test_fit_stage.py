@@ -18,15 +18,14 @@ from ratespike.tracking import store
 from ratespike.tracking.runs import BEST, LAST, Run
 
 SLICE = ("data.train_images=20", "data.validation_images=10", "data.test_images=5", "trainer.accelerator=cpu")
-LEARNS_NOTHING = (
-    "optimizer=sgd",
-    "optimizer.lr=1e-20",
-    "optimizer.schedule=constant",
-)  # every epoch is as good as the first, which is kept as the best
+NETWORK = tuple(f"network.layers.conv{number}.filters=4" for number in (1, 2, 3))
+# every epoch is as good as the first, which is kept as the best
+LEARNS_NOTHING = ("optimizer=sgd", "optimizer.lr=1e-20", "optimizer.schedule=constant")
 
 
 def job(folder: Path, max_epochs: int) -> Job[Config]:
-    asked = ["+experiment=mnist", f"data.dir={ROOT}/data/mnist", *SLICE, *LEARNS_NOTHING, f"trainer.max_epochs={max_epochs}"]
+    asked = ["+experiment=mnist", f"data.dir={ROOT}/data/mnist", *SLICE, *NETWORK, *LEARNS_NOTHING]
+    asked.append(f"trainer.max_epochs={max_epochs}")
     with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = hydra.compose("config", asked)
     return Job(check(config), OmegaConf.to_container(config, resolve=True), asked, folder, number=0)  # type: ignore[arg-type]
@@ -47,11 +46,14 @@ def epoch_of(run: Run, path: str) -> int:
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's advice
 @pytest.mark.parametrize("goes_on_in", ["here", "another checkout"])
-def test_a_training_goes_on_from_its_last_epoch_even_if_an_earlier_one_is_the_best(tmp_path: Path, goes_on_in: str) -> None:
-    here, there = tmp_path / "here", tmp_path / goes_on_in
+def test_a_training_goes_on_from_its_last_epoch_even_if_an_earlier_one_is_the_best(
+    tmp_path: Path, database: str, goes_on_in: str
+) -> None:
+    here = tmp_path / "here"
+    there = tmp_path / goes_on_in
     for folder in {here, there}:
         folder.mkdir()
-    client = store.connect(f"sqlite:///{tmp_path}/mlflow.db")
+    client = store.connect(database)
     begun = store.open_run(client, "mnist", "run", identity_tags(job(here, 3)))
     assert train(job(here, 3), begun) == 60
     assert (epoch_of(begun, BEST), epoch_of(begun, LAST)) == (0, 2)

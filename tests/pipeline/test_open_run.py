@@ -26,8 +26,8 @@ SWEEP = SweepContext("a sweep", ("experiment", "seed"), 30, "ratespike")
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> MlflowClient:
-    return connect(f"sqlite:///{tmp_path}/mlflow.db")
+def client(database: str) -> MlflowClient:
+    return connect(database)
 
 
 @pytest.fixture
@@ -65,12 +65,14 @@ def test_a_job_goes_on_in_its_run_unless_the_code_is_another(
     first = opened(job("seed=1"), client)
     client.set_terminated(first.id, "KILLED")
     again = opened(job("seed=1"), client)
-    assert again.id == first.id and again.resumed
+    assert again.id == first.id
+    assert again.resumed
     assert opened(job("seed=2"), client).id != first.id
     client.set_terminated(first.id, "KILLED")
     monkeypatch.setattr(fingerprint, "_sources", lambda names: "edited")
     other = opened(job("seed=1"), client)
-    assert other.id != first.id and not other.resumed
+    assert other.id != first.id
+    assert not other.resumed
     with pytest.raises(ParameterError, match=f"resume={first.id}: that run was begun with other code"):
         _interrupted_run(job("seed=1"), client, first.id)
 

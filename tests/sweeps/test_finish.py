@@ -16,9 +16,9 @@ LOSS = Objective("val/loss", False)
 
 
 @pytest.fixture
-def parent(tmp_path: Path) -> Run:
+def parent(database: str) -> Run:
     """A search with trials by (accuracy, operations, loss), of which one diverged."""
-    client = store.connect(f"sqlite:///{tmp_path}/mlflow.db")
+    client = store.connect(database)
     parent = store.open_run(client, "mnist", "sweep", {})
     for name, values in {
         "accurate": (0.9, 3e6, 0.3),
