@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: mnist test test-system lint bench
+.PHONY: mnist test test-fast test-gpu test-system lint bench
 mnist: .venv/.ok
 	$(RUN) train.py +experiment=mnist
 
@@ -19,6 +19,14 @@ bench: .venv/.ok
 test: .venv/.ok lint
 	$(RUN) -m pytest
 
+# A minute, while you work: no whole programs, no lint.
+test-fast: .venv/.ok
+	$(RUN) -m pytest -m "not program and not slow and not system and not gpu"
+
+# The reference engine and a training on a GPU, with the most memory that each took; skipped where there is no GPU.
+test-gpu: .venv/.ok
+	$(RUN) -m pytest -m gpu -v -rs tests/gpu
+
 # Half an hour: a sweep that is killed at any moment, leases, DDP, Ray, SLURM, PostgreSQL, Optuna; what a host lacks is skipped.
 test-system: .venv/.system
 	$(RUN) -m pytest -m system -s
@@ -33,6 +41,7 @@ lint: .venv/.ok
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,system]'
 	touch $@
 
+# A new environment: some packages of the system clash with Hydra's antlr.
 .venv/.ok: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
