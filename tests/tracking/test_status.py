@@ -16,7 +16,7 @@ from ratespike.tracking.status import ERROR, HEARTBEAT, HOST, is_alive, signs_of
 def test_a_run_goes_from_running_to_its_last_status(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: type[BaseException] | None, status: str
 ) -> None:
-    """Without another one in between, which somebody might take for the result."""
+    """Without another status in between, which would be taken for the result."""
     written = []
     set_terminated = MlflowClient.set_terminated
 

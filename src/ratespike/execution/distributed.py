@@ -145,7 +145,7 @@ def _connect(trainer: TrainerConfig) -> None:
     has_gpu = torch.cuda.is_available() and trainer.accelerator != "cpu"
     backend = "nccl" if has_gpu else "gloo"
     try:
-        # with a backend: without one Lightning averages integers, which gloo refuses
+        # The backend is named because Lightning averages integers in a group without one, which gloo refuses.
         distributed.init_process_group(backend, init_method=address, rank=rank(), world_size=n_ranks())
     except RuntimeError as error:
         print(f"process {rank()} of {n_ranks()} does not find the others at {address}: {error}", file=sys.stderr)

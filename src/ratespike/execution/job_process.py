@@ -67,7 +67,8 @@ def _start(process: BaseProcess) -> None:
     Ctrl-C must not meet a half-started process: nobody would know its number, and it would go on alone. Nor must it meet the
     fork server, which would print a traceback of its imports. The fork server begins with the signal blocked, and the job
     unblocks it. SIGUSR2 stays blocked in both: SLURM sends it to all processes of a job, but submitit answers it, in the
-    process that waits.
+    process that waits. SIGTERM is not blocked: if it did not end the fork server, submitit would wait for a job that SLURM has
+    cancelled for ever.
     """
     resource_tracker.ensure_running()  # it unblocks SIGINT when it starts, so it has to start before SIGINT is blocked
     with _handled_afterwards(signal.SIGINT, signal.SIGTERM), _blocked_in_children(signal.SIGINT, signal.SIGUSR2):
