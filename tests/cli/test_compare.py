@@ -34,6 +34,7 @@ def test_a_sweep_becomes_a_table_files_and_figures(checkout: Path, database_of_r
     }
 
 
+@pytest.mark.program
 def test_parameters_choose_runs_with_or_without_a_plus(checkout: Path, database_of_runs: Path) -> None:
     database = f"tracking.uri=sqlite:///{database_of_runs}"
     asked = (database, "experiments=mnist", "where.tau_rc=5e-2", "folder=elsewhere")

@@ -27,7 +27,7 @@ from ratespike.simulation import STARTS
 N_STEPS = 400
 RATES_HZ = (5.0, 12.5, 31.0, 62.0, 125.0, 220.0)
 
-examples = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+examples = settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 def spike_counts(neuron: Neuron, currents: Tensor, start: str, n_steps: int, dt: float) -> Tensor:
@@ -114,6 +114,7 @@ def test_sigmoid_and_regular_spiking(start: str, tau_ref: float) -> None:
     assert_regular(RegularSpiking(neuron=soft), currents_for(soft, RATES_HZ), start)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", STARTS)
 @given(rate=st.floats(5, 3000), dt=st.floats(0.0005, 0.003))
 @settings(examples, max_examples=5)
@@ -140,6 +141,7 @@ def test_stochastic_and_poisson_spiking(start: str, rate: float, dt: float) -> N
         assert abs(spread - variance) <= 5 * error + 1e-6, f"variance of {neuron}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", STARTS)
 @given(inc_n=st.floats(0.005, 0.1), tau_n=st.floats(1, 1.5))
 @settings(examples, max_examples=2, phases=[Phase.generate])

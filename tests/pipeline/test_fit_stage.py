@@ -44,6 +44,7 @@ def epoch_of(run: Run, path: str) -> int:
         return int(torch.load(checkpoint, weights_only=True)["epoch"])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Lightning's advice
 @pytest.mark.parametrize("goes_on_in", ["here", "another checkout"])
 def test_a_training_goes_on_from_its_last_epoch_even_if_an_earlier_one_is_the_best(

@@ -12,12 +12,10 @@ from program import CONF
 from torch import nn
 
 from ratespike.config.job import Job
-from ratespike.config.schemas import CompareConfig, Config, check
+from ratespike.config.schemas import Config, check
 from ratespike.parameters import ParameterError
 from ratespike.pipeline import fingerprint
 from ratespike.pipeline.open_run import _interrupted_run, _run_of_sweep, digest
-from ratespike.sweeps.errors import JobFailedError
-from ratespike.sweeps.run_job import run_job
 from ratespike.tracking.runs import Run
 from ratespike.tracking.store import connect
 from ratespike.tracking.sweeps import SweepContext, children, open_parent
@@ -84,14 +82,6 @@ def test_a_finished_job_is_not_done_again(
     client.set_terminated(first.id, "FINISHED")
     monkeypatch.setattr(fingerprint, "_sources", lambda names: "edited")
     assert _run_of_sweep(job("seed=1"), client, SWEEP) is None
-
-
-def test_a_failing_job_that_no_sweep_concludes_is_told_by_an_exception(tmp_path: Path) -> None:
-    def fail(job: object) -> None:
-        raise ParameterError("steps=0: must be above 0")
-
-    with pytest.raises(JobFailedError, match="job #3 of this multirun has no result"):
-        run_job(fail, Job(CompareConfig(), {}, [], tmp_path, number=3))
 
 
 def test_a_simulation_is_known_by_the_weights_that_it_was_of() -> None:

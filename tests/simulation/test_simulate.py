@@ -146,11 +146,12 @@ def test_networks_that_cannot_be_simulated() -> None:
         simulate(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), LIF()), torch.rand(1, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # PyTorch's own compiler uses it
 def test_compiled_steps_make_the_spikes_of_the_reference() -> None:
     torch.manual_seed(0)
-    front = [nn.Linear(20, 70), LIF(max_rate=150, intercept=-0.2), nn.Linear(70, 33), LIF(max_rate=150, intercept=-0.2)]
-    network = nn.Sequential(*front, nn.Linear(33, 3)).double()
+    neuron = LIF(max_rate=150, intercept=-0.2)  # one for both layers, whose sizes differ: it is compiled once
+    network = nn.Sequential(nn.Linear(20, 70), neuron, nn.Linear(70, 33), neuron, nn.Linear(33, 3)).double()
     images = torch.rand(5, 20, generator=torch.Generator().manual_seed(1)).double()
     compiled = simulate(network, images, 60, record=("1", "3"), engine="torch_compiled")
     reference = simulate(network, images, 60, record=("1", "3"), engine="torch")
