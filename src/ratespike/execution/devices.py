@@ -143,8 +143,7 @@ def _gpus() -> list[str]:
     is_hidden = os.environ.get("SUBMITIT_EXECUTOR") == "local"  # submitit has set CUDA_VISIBLE_DEVICES to nothing
     visible = os.environ.get(_VISIBLE_BEFORE if is_hidden else _VISIBLE, "all")
     if visible != "all":
-        names = [name.strip() for name in visible.split(",")]
-        return [name for name in names if name not in ("", "-1")]  # -1 stands for none
+        return [name for name in map(str.strip, visible.split(",")) if name not in ("", "-1")]  # -1 stands for none
     if is_hidden:
         del os.environ[_VISIBLE]
     return [str(number) for number in range(torch.cuda.device_count())]

@@ -176,8 +176,11 @@ class Run:
         outputs = self.client.get_run(self.id).outputs
         if not outputs:
             return False
-        models = [self.client.get_logged_model(output.model_id) for output in outputs.model_outputs]
-        return any(str(model.status) == "READY" for model in models)
+        for output in outputs.model_outputs:
+            model = self.client.get_logged_model(output.model_id)
+            if str(model.status) == "READY":
+                return True
+        return False
 
     def _log(self, metrics: list[Metric]) -> None:
         if self.resumed:
@@ -187,8 +190,14 @@ class Run:
 
     def _not_logged_before(self, metrics: list[Metric]) -> list[Metric]:
         """Those at whose steps the run has no value yet."""
-        logged = {name: self.history(name) for name in {metric.key for metric in metrics}}
-        return [metric for metric in metrics if metric.step not in logged[metric.key]]
+        logged: dict[str, dict[int, float]] = {}
+        new = []
+        for metric in metrics:
+            if metric.key not in logged:
+                logged[metric.key] = self.history(metric.key)
+            if metric.step not in logged[metric.key]:
+                new.append(metric)
+        return new
 
 
 def _unpickled(uri: str, run_id: str, experiment: str, resumed: bool) -> Run:

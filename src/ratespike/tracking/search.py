@@ -70,8 +70,8 @@ def _comparable_runs(client: MlflowClient, experiments: Sequence[str], sweeps: S
     if not sweeps:
         yield from _runs(client, experiment_ids, COMPARABLE)
         return
-    parents = [_parent(client, experiment_ids, sweep) for sweep in sweeps]
-    for parent in parents:
+    for sweep in sweeps:
+        parent = _parent(client, experiment_ids, sweep)
         yield from _runs(client, experiment_ids, f"{COMPARABLE} and tags.`{PARENT}` = '{parent}'")
 
 
