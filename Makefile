@@ -25,7 +25,7 @@ test-fast: .venv/.ok
 
 # The reference engine and a training on a GPU, with the most memory that each took; skipped where there is no GPU.
 test-gpu: .venv/.ok
-	$(RUN) -m pytest -m gpu -v -rs tests/gpu
+	$(RUN) -m pytest -m gpu -s -rs tests/gpu
 
 # Half an hour: a sweep that is killed at any moment, leases, DDP, Ray, SLURM, PostgreSQL, Optuna; what a host lacks is skipped.
 test-system: .venv/.system
