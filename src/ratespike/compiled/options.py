@@ -3,9 +3,18 @@
 from typing import Any
 
 # Threads run kernels side by side (nogil); a*b + c may round once (contract), nothing else of IEEE arithmetic is given up.
-KERNEL: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
+# Nobody calls a kernel from C: the wrapper for that would only take time to compile.
+KERNEL: dict[str, Any] = {
+    "nogil": True,
+    "cache": True,
+    "error_model": "numpy",
+    "fastmath": {"contract"},
+    "no_cfunc_wrapper": True,
+}
 # Arrays are borrowed from the caller and not counted: counting is atomic, and threads share the network's arrays. What is
 # compiled so cannot make an array.
 BORROW: dict[str, Any] = {**KERNEL, "_nrt": False}
+# For what only compiled code calls: without the wrapper that Python calls.
+INNER: dict[str, Any] = {**BORROW, "no_cpython_wrapper": True}
 # For small functions in loops: always compiled into their caller.
-INLINE: dict[str, Any] = {**BORROW, "forceinline": True}
+INLINE: dict[str, Any] = {**INNER, "forceinline": True}

@@ -8,9 +8,16 @@ import numpy as np
 from torch import Tensor, nn
 
 from ratespike.neurons import Neuron
-from ratespike.simulation.event_driven.connection import Scaling, aligned, connect
+from ratespike.simulation.event_driven.connection import Scaling, connect
 from ratespike.simulation.event_driven.errors import UnsupportedError
-from ratespike.simulation.event_driven.layout import Connection, FilterCoefficients, NeuronLayer, OutputLayer, Shape
+from ratespike.simulation.event_driven.layout import (
+    Connection,
+    FilterCoefficients,
+    NeuronLayer,
+    OutputLayer,
+    Shape,
+    aligned,
+)
 from ratespike.simulation.event_driven.neurons import compiled_step
 from ratespike.simulation.segments import Segment
 from ratespike.synapses import Alpha, LowPass, NoFilter, Synapse

@@ -17,7 +17,7 @@ from ratespike.simulation.event_driven.folding import (
     spike_height_in_cell,
     weight_stack,
 )
-from ratespike.simulation.event_driven.layout import Connection, InputGrid, Kernel, Shape
+from ratespike.simulation.event_driven.layout import Connection, InputGrid, Kernel, Shape, aligned
 from ratespike.simulation.exact_sums import on_grid
 
 _HALF = MAX_LANES // 2
@@ -56,20 +56,6 @@ def connect(layers: Sequence[nn.Module], source: Shape, scaling: Scaling, dtype:
         kernel=_kernel(_scaled(convolution, scaling, dtype), grid_shape, tiling, dtype),
         out_shape=convolution.out_shape(grid_shape),
     )
-
-
-def aligned(array: np.ndarray) -> np.ndarray:
-    """A copy that begins on a cache line, so that no vector straddles two."""
-    buffer = np.empty(array.nbytes + 64, np.uint8)
-    start = -buffer.ctypes.data % 64
-    copy = buffer[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy
-
-
-def vector_width(connection: Connection) -> int:
-    """Channels of a padded tile."""
-    return LANE_GROUP * len(connection.kernel.lanes)
 
 
 def _scaled(convolution: Convolution, scaling: Scaling, dtype: type) -> Convolution:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from ratespike.compiled.options import BORROW, INLINE
+from ratespike.compiled.options import INLINE, INNER
 from ratespike.compiled.simd import load, repeat, store, width_of
 
 GATHER_FROM = 2  # events that an output must meet in a row of its kernel, on average, for gathering to be faster
@@ -67,7 +67,7 @@ def _scatter(current, kernel, kernel_row, events, lanes):
             store(current, place, total)
 
 
-@njit(**BORROW)
+@njit(**INNER)
 def add_events(current, kernel, events, row, steps):
     """Add to `current` (steps, pixels of the row, vector width) what the events of some time steps cause in one row."""
     width = width_of(row.lanes)

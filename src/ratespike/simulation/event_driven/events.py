@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from ratespike.compiled.options import BORROW, INLINE
+from ratespike.compiled.options import INLINE, INNER
 from ratespike.compiled.simd import bit_count, lowest_bit
 
 _ONE = np.uint64(1)
@@ -35,7 +35,7 @@ def _set_amounts(events, first, last, counts_of_pixel, first_channel):
         events.amount[event] = counts_of_pixel[first_channel + events.source[event]]
 
 
-@njit(**BORROW)
+@njit(**INNER)
 def list_spikes(bits, counts, grid, events):
     """List the spikes of one image: `bits` (steps, pixels, words), `counts` (steps, pixels, channels) or None."""
     n = np.uint64(0)  # events so far
@@ -56,7 +56,7 @@ def list_spikes(bits, counts, grid, events):
             cells += np.uint64(grid.width)
 
 
-@njit(**BORROW)
+@njit(**INNER)
 def list_values(image, grid, events):
     """List the values of an image (channels, pixels) that are not 0, as events of a single step."""
     n = 0  # events so far

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from ratespike.compiled.options import BORROW, INLINE
+from ratespike.compiled.options import BORROW, INLINE, INNER
 from ratespike.compiled.simd import bit_count, load, repeat, store, width_of
 from ratespike.simulation.event_driven.currents import add_events
 from ratespike.simulation.event_driven.events import list_spikes, list_values
@@ -51,7 +51,7 @@ def _round_to(rounded, values):
         rounded[i] = values[i]
 
 
-@njit(**BORROW)
+@njit(**INNER)
 def _filter_row(current, filtered, coefficients, row, n_steps):
     """Filter the currents of a row in place (transposed direct form II); no coefficients: leave them as they are."""
     if coefficients is None:
@@ -78,7 +78,7 @@ def _filter_row(current, filtered, coefficients, row, n_steps):
         store(filtered[1], place, second)
 
 
-@njit(**BORROW)
+@njit(**INNER)
 def _count(bits, counts, weights_met, statistics, image):
     """Add up the spikes of one image, and the weights that they meet, for each step."""
     for step in range(bits.shape[0]):
@@ -127,7 +127,7 @@ def run_first_layer(images, layer, memory, spikes, statistics, chunk_start):
                 _set_constant(memory.precise, kernel.constant, row, 1)
                 add_events(memory.precise, kernel, memory.events, row, image_steps)
                 _round_to(memory.current, memory.precise)
-                advance_row(layer.step, Currents(memory.current, 0), row, steps, state, spiking)
+                advance_row(layer.neuron, Currents(memory.current, 0), row, steps, state, spiking)
         _count(spiking.bits, spiking.counts, layer.weights_met, statistics, image)
 
 
@@ -151,7 +151,7 @@ def run_hidden_layer(source, layer, memory, spikes, statistics, chunk_start):
                     _set_constant(memory.current, kernel.constant, row, steps.count)
                     add_events(memory.current, kernel, memory.events, row, steps)
                     _filter_row(memory.current, memory.filtered[image], layer.filter, row, steps.count)
-                    advance_row(layer.step, Currents(memory.current, step_stride), row, steps, state, spiking)
+                    advance_row(layer.neuron, Currents(memory.current, step_stride), row, steps, state, spiking)
         _count(spiking.bits, spiking.counts, layer.weights_met, statistics, image)
 
 

@@ -15,6 +15,10 @@ width of the vectors in its type, so it travels as a field of the tuples that ne
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from ratespike.compiled.simd import LANE_GROUP
+
 Shape = tuple[int, int, int]  # channels, height, width
 
 
@@ -81,7 +85,7 @@ class NeuronLayer(NamedTuple):
 
     connection: Connection
     filter: Any  # FilterCoefficients of the current that arrives, or None
-    step: Any  # the constants of the neuron's compiled step
+    neuron: Any  # the constants of the neuron's compiled step, such as `LIFStep`
     weights_met: Any  # (pixels * tiles,) int64: how many weights a spike of these neurons meets in the next connection
 
 
@@ -162,3 +166,17 @@ class Currents(NamedTuple):
 
     values: Any  # (steps, pixels of the row, vector width), flat
     step_stride: Any  # from one step to the next in `values`; 0 if the currents do not change
+
+
+def aligned(array: np.ndarray) -> np.ndarray:
+    """A copy that begins on a cache line, so that no vector straddles two."""
+    buffer = np.empty(array.nbytes + 64, np.uint8)
+    start = -buffer.ctypes.data % 64
+    copy = buffer[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def vector_width(connection: Connection) -> int:
+    """Channels of a tile of the connection's target, with padding."""
+    return LANE_GROUP * len(connection.kernel.lanes)

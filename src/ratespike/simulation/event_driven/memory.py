@@ -6,7 +6,6 @@ It is reserved for the worst case, such as a spike of every neuron in every step
 import numpy as np
 
 from ratespike.simulation.event_driven.compiled_network import CompiledNetwork
-from ratespike.simulation.event_driven.connection import aligned, vector_width
 from ratespike.simulation.event_driven.events import SLACK
 from ratespike.simulation.event_driven.layout import (
     Connection,
@@ -16,6 +15,8 @@ from ratespike.simulation.event_driven.layout import (
     NeuronState,
     OutputLayer,
     Spikes,
+    aligned,
+    vector_width,
 )
 
 BLOCK_IMAGES = 4  # images that a thread simulates at a time
@@ -40,7 +41,7 @@ def neuron_layer_memories(network: CompiledNetwork, n_steps: int) -> list[LayerM
             LayerMemory(
                 state=_new_state(layer, network.dtype),
                 filtered=_new_filter_state(layer, network.dtype),
-                events=_new_events(layer.connection, n_steps, weighted=source.step.counts_spikes),
+                events=_new_events(layer.connection, n_steps, weighted=source.neuron.counts_spikes),
                 current=_new_current(layer.connection, steps_at_once, network.dtype),
                 precise=None,
             )
@@ -54,7 +55,7 @@ def output_layer_memory(network: CompiledNetwork, n_steps: int) -> LayerMemory:
     return LayerMemory(
         state=None,
         filtered=_new_filter_state(network.output, network.dtype),
-        events=_new_events(connection, n_steps, weighted=network.layers[-1].step.counts_spikes),
+        events=_new_events(connection, n_steps, weighted=network.layers[-1].neuron.counts_spikes),
         current=_new_current(connection, n_steps, network.dtype),
         precise=None,
     )
@@ -65,7 +66,7 @@ def new_spikes(layer: NeuronLayer, n_steps: int, dtype: type) -> Spikes:
     _, height, width = layer.connection.out_shape
     tiles = layer.connection.kernel.tiles
     bits: np.ndarray = np.zeros((BLOCK_IMAGES, n_steps, height * width, tiles), np.uint64)
-    if not layer.step.counts_spikes:
+    if not layer.neuron.counts_spikes:
         return Spikes(bits, None)
     counts: np.ndarray = np.zeros((BLOCK_IMAGES, n_steps, height * width, tiles * vector_width(layer.connection)), dtype)
     return Spikes(bits, aligned(counts))
@@ -74,11 +75,11 @@ def new_spikes(layer: NeuronLayer, n_steps: int, dtype: type) -> Spikes:
 def _new_state(layer: NeuronLayer, dtype: type) -> NeuronState:
     words = _words(layer.connection)
     neurons = words * vector_width(layer.connection)
-    refractory_neurons = 0 if layer.step.counts_spikes else neurons
+    refractory_neurons = 0 if layer.neuron.counts_spikes else neurons
     return NeuronState(
         voltage=aligned(np.zeros((BLOCK_IMAGES, neurons), dtype)),
         refractory=np.zeros((BLOCK_IMAGES, words), np.uint64),
-        waking=np.zeros((BLOCK_IMAGES, words * layer.step.ring), np.uint64),
+        waking=np.zeros((BLOCK_IMAGES, words * layer.neuron.ring), np.uint64),
         waking_share=aligned(np.zeros((BLOCK_IMAGES, refractory_neurons), dtype)),
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numba.extending import overload
 
-from ratespike.compiled.options import BORROW, INLINE
+from ratespike.compiled.options import INLINE, INNER
 from ratespike.compiled.simd import (
     bits_above,
     floor,
@@ -102,26 +102,26 @@ def compiled_step(neuron: Neuron, dt: float, dtype: Any) -> LIFStep | RectifiedS
     )
 
 
-def longest_refractory_time(step: LIFStep | RectifiedStep) -> float:
+def longest_refractory_time(neuron: LIFStep | RectifiedStep) -> float:
     """The longest refractory time, plus one step, with which a simulation may start, in seconds."""
-    return step.ring * step.dt
+    return neuron.ring * neuron.dt
 
 
-def start_refractory(step: LIFStep, state: NeuronState, refractory_time: np.ndarray) -> None:
+def start_refractory(neuron: LIFStep, state: NeuronState, refractory_time: np.ndarray) -> None:
     """Let LIF neurons begin a simulation in their refractory time; their voltage is 0.
 
     Args:
-        step: constants of the step.
+        neuron: constants of its step.
         state: of the neurons, written.
         refractory_time: what is left of it plus one step, seconds, shape (images, words, vector width).
     """
     images, words, width = refractory_time.shape
-    leaves_in = np.floor(refractory_time / step.dt).astype(np.int64) - 1  # step, counted from the first one
-    part_of_step = np.minimum((leaves_in + 2) - refractory_time / step.dt, 1)  # in which the neuron integrates then
-    state.waking_share[:images] = -np.expm1(part_of_step * np.log1p(-step.share)).reshape(images, -1)
-    refractory = refractory_time > step.dt
-    ring = state.waking[:images].reshape(images, words, step.ring)
-    for number in range(step.ring):
+    leaves_in = np.floor(refractory_time / neuron.dt).astype(np.int64) - 1  # step, counted from the first one
+    part_of_step = np.minimum((leaves_in + 2) - refractory_time / neuron.dt, 1)  # in which the neuron integrates then
+    state.waking_share[:images] = -np.expm1(part_of_step * np.log1p(-neuron.share)).reshape(images, -1)
+    refractory = refractory_time > neuron.dt
+    ring = state.waking[:images].reshape(images, words, neuron.ring)
+    for number in range(neuron.ring):
         bits = np.zeros((images, words, 64), np.uint8)
         bits[:, :, :width] = refractory & (leaves_in == number)
         ring[:, :, number] = np.packbits(bits, axis=-1, bitorder="little").view(np.uint64)[:, :, 0]
@@ -129,38 +129,38 @@ def start_refractory(step: LIFStep, state: NeuronState, refractory_time: np.ndar
 
 
 @njit(**INLINE)
-def _enter_refractory(step, state, word, now, spiked, overshoot, lanes):
+def _enter_refractory(neuron, state, word, now, spiked, overshoot, lanes):
     """Note in the ring when the neurons that spiked leave their refractory time; returns the share of that step."""
-    last = np.uint64(step.ring - 1)
-    ring = np.uint64(word * step.ring)
-    early = now + np.uint64(step.refractory_steps)
-    share = repeat(step.early_missing, lanes) + overshoot * repeat(step.early, lanes)
-    if not step.late_exists:
+    last = np.uint64(neuron.ring - 1)
+    ring = np.uint64(word * neuron.ring)
+    early = now + np.uint64(neuron.refractory_steps)
+    share = repeat(neuron.early_missing, lanes) + overshoot * repeat(neuron.early, lanes)
+    if not neuron.late_exists:
         state.waking[ring + (early & last)] |= spiked
         return share
     zero = repeat(state.voltage.dtype.type(0), lanes)
     late = ~bits_above(share, zero) & spiked
     state.waking[ring + ((early + np.uint64(1)) & last)] |= late
     state.waking[ring + (early & last)] |= spiked & ~late
-    return where(late, repeat(step.late_missing, lanes) + overshoot * repeat(step.late, lanes), share)
+    return where(late, repeat(neuron.late_missing, lanes) + overshoot * repeat(neuron.late, lanes), share)
 
 
-def _advance_lif(step, currents, row, steps, state, spikes):
+def _advance_lif(neuron, currents, row, steps, state, spikes):
     # The share is 0 while a neuron is refractory, so that its voltage stays 0. A neuron's steps wait for each other, the
     # neurons of a row do not: so the row is the inner loop.
     lanes = row.lanes
     width = width_of(lanes)
     zero = repeat(state.voltage.dtype.type(0), lanes)
     one = repeat(state.voltage.dtype.type(1), lanes)
-    whole_share = repeat(step.share, lanes)
-    min_voltage = repeat(step.min_voltage, lanes)
+    whole_share = repeat(neuron.share, lanes)
+    min_voltage = repeat(neuron.min_voltage, lanes)
     for k in range(steps.count):
         now = np.uint64(steps.chunk_start + steps.first + k)
         for x in range(row.pixels):
             pixel = row.y * row.pixels + x
             word = pixel * row.tiles + row.tile
             place = word * width
-            slot = np.uint64(word * step.ring) + (now & np.uint64(step.ring - 1))
+            slot = np.uint64(word * neuron.ring) + (now & np.uint64(neuron.ring - 1))
             v = load(state.voltage, place, lanes)
             j = load(currents.values, k * currents.step_stride + x * width, lanes)
             waking = state.waking[slot]
@@ -174,18 +174,18 @@ def _advance_lif(step, currents, row, steps, state, spikes):
             if spiked | refractory != 0:
                 state.waking[slot] = 0
                 state.refractory[word] = (refractory & ~waking) | spiked
-                share = _enter_refractory(step, state, word, now, spiked, quotient(v - one, j - one), lanes)
+                share = _enter_refractory(neuron, state, word, now, spiked, quotient(v - one, j - one), lanes)
                 kept = load(state.waking_share, place, lanes)
                 store(state.waking_share, place, where(spiked, minimum(share, whole_share), kept))
                 v = where(spiked, zero, v)
             store(state.voltage, place, v)
 
 
-def _advance_rectified(step, currents, row, steps, state, spikes):
+def _advance_rectified(neuron, currents, row, steps, state, spikes):
     lanes = row.lanes
     width = width_of(lanes)
     zero = repeat(state.voltage.dtype.type(0), lanes)
-    dt = repeat(step.dt, lanes)
+    dt = repeat(neuron.dt, lanes)
     for x in range(row.pixels):
         pixel = row.y * row.pixels + x
         place = (pixel * row.tiles + row.tile) * width
@@ -202,11 +202,11 @@ def _advance_rectified(step, currents, row, steps, state, spikes):
 COMPILED_STEPS: dict[type, Callable[..., None]] = {LIFStep: _advance_lif, RectifiedStep: _advance_rectified}
 
 
-def advance_row(step, currents, row, steps, state, spikes):
-    """Advance a row of neurons by some time steps, with the function that `COMPILED_STEPS` has for the type of `step`.
+def advance_row(neuron, currents, row, steps, state, spikes):
+    """Advance a row of neurons by some time steps, with the function that `COMPILED_STEPS` has for the type of `neuron`.
 
     Args:
-        step: constants of the neuron's step.
+        neuron: constants of its step, such as `LIFStep`.
         currents: `Currents` of the row.
         row: a `Row`: which neurons.
         steps: `Steps`: which time steps.
@@ -216,6 +216,6 @@ def advance_row(step, currents, row, steps, state, spikes):
     raise NotImplementedError("only compiled code calls this")
 
 
-@overload(advance_row, jit_options=BORROW)  # type: ignore[arg-type]
-def _choose_step(step, currents, row, steps, state, spikes):
-    return COMPILED_STEPS[step.instance_class]
+@overload(advance_row, jit_options=INNER)  # type: ignore[arg-type]
+def _choose_step(neuron, currents, row, steps, state, spikes):
+    return COMPILED_STEPS[neuron.instance_class]

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from ratespike.compiled.options import KERNEL
+from ratespike.compiled.options import INLINE, KERNEL
 
 _LOW = np.uint64(0xFFFFFFFF)
 _MULTIPLIER = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
@@ -12,7 +12,7 @@ _SHIFT = np.uint64(32)
 _ROUNDS = 10
 
 
-@njit(**KERNEL, inline="always")
+@njit(**INLINE)
 def philox4x32(counter, key):
     """Four random 32-bit words for a counter of four and a key of two words, all of them uint64 below 2**32."""
     for _ in range(_ROUNDS):

@@ -1,4 +1,4 @@
-"""How the neurons of a block begin: from the voltages that a start gives, in the layout of the kernels."""
+"""How a simulation starts in this engine: each neuron layer's state before the first step, in the layout of the kernels."""
 
 import math
 from dataclasses import dataclass
@@ -9,9 +9,8 @@ from torch import Tensor
 
 from ratespike.neurons import Neuron, State
 from ratespike.simulation.event_driven.compiled_network import CompiledNetwork
-from ratespike.simulation.event_driven.connection import vector_width
 from ratespike.simulation.event_driven.errors import UnsupportedError
-from ratespike.simulation.event_driven.layout import LayerMemory, NeuronLayer
+from ratespike.simulation.event_driven.layout import LayerMemory, NeuronLayer, vector_width
 from ratespike.simulation.event_driven.neurons import longest_refractory_time, start_refractory
 from ratespike.simulation.event_driven.philox import fill_uniform
 from ratespike.simulation.random import START
@@ -34,7 +33,7 @@ class GivenStart:
     refractory_time: np.ndarray | None
 
     def voltages_of(self, block: slice, dtype: type) -> np.ndarray:
-        """Of some images, shape (images, neurons)."""
+        """The voltages of some images, shape (images, neurons)."""
         return self.voltages[block]
 
 
@@ -49,7 +48,7 @@ class UniformStart:
     refractory_time: None = None
 
     def voltages_of(self, block: slice, dtype: type) -> np.ndarray:
-        """Of some images, shape (images, neurons)."""
+        """The voltages of some images, shape (images, neurons)."""
         images = self.image_index[block]
         rounded_up = -(-self.neurons // 4) * 4  # four numbers are drawn at a time
         values: np.ndarray = np.empty((len(images), rounded_up), dtype)
@@ -71,7 +70,7 @@ def set_start(layer: NeuronLayer, memory: LayerMemory, start: LayerStart, block:
     state.voltage[:images] = voltages.reshape(images, -1)
     if start.refractory_time is not None:
         refractory_time = _padded(start.refractory_time[block], layer)
-        start_refractory(layer.step, state, refractory_time.reshape(images, -1, vector_width(layer.connection)))
+        start_refractory(layer.neuron, state, refractory_time.reshape(images, -1, vector_width(layer.connection)))
 
 
 def _padded(values: np.ndarray, layer: NeuronLayer) -> np.ndarray:
@@ -129,7 +128,7 @@ def _given_start(layer: NeuronLayer, state: State, dt: float) -> GivenStart:
     refractory = refractory_time > dt
     if not refractory.any():
         return GivenStart(voltages, None)
-    if refractory_time.max() > longest_refractory_time(layer.step) or voltages[refractory].any():
+    if refractory_time.max() > longest_refractory_time(layer.neuron) or voltages[refractory].any():
         raise UnsupportedError("a start in a refractory time longer than the neuron's, or with a voltage other than 0")
     return GivenStart(voltages, refractory_time)
 
