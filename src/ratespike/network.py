@@ -219,8 +219,9 @@ def build_network(
 def _module(name: str, specification: Mapping[str, Any], shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
     """The module of one line of the specification; an error names the key that the user wrote."""
     where = f"network.layers.{name}"
-    if not is_name(name):
-        raise ParameterError(f"{where}: a layer's name begins with a letter or a digit, and is not `defaults`")
+    if not is_name(name) or hasattr(nn.Sequential, name) or name in vars(nn.Sequential()):
+        what = "begins with a letter or a digit, has no dots, and is no attribute of PyTorch's nn.Sequential"
+        raise ParameterError(f"{where}: a layer's name {what}; take another")
     layer = build(Layer, specification, where)  # type: ignore[type-abstract]
     try:
         return layer.module(shape, neuron)

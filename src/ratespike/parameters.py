@@ -252,10 +252,12 @@ def build(base: type[T], config: Mapping[str, Any], where: str) -> T:
             ...
         ratespike.parameters.ParameterError: synapse.tau=-1: must be a number above 0 (s); the default is 0.1
     """
+    if not isinstance(config, Mapping):
+        raise ParameterError(f"{where}={config}: must be keys and values, such as {{type: ...}}")
     options = {str(key): value for key, value in config.items()}
     known = kinds(base)
     name = options.pop("type", None)
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ParameterError(f"{where}.type={name}: {nearest(str(name), known)}")
     cls = known[name]
     parameters = {field.name for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]

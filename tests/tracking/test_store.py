@@ -35,3 +35,10 @@ def test_a_file_that_is_no_database_is_refused(client: Client, tmp_path: Path) -
     with pytest.raises(ParameterError, match=r"tracking.uri=sqlite:///.*: cannot be used \("):
         store.connect(f"sqlite:///{tmp_path}/mlflow.db")
     store.connect(client.tracking_uri)  # where MLflow's active run is kept in this process
+
+
+@pytest.mark.parametrize("name", ["../up", "/tmp/elsewhere", "a/b", ".."])
+def test_an_experiment_does_not_choose_the_folder_of_its_artifacts(database: str, name: str) -> None:
+    """The name may come from a stranger's checkpoint."""
+    with pytest.raises(ParameterError, match="give a name without slashes"):
+        store.open_run(store.connect(database), name, "run", {})

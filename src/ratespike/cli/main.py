@@ -82,7 +82,8 @@ def _errors_in_one_line(root: Path, config_name: str, wants_traceback: bool) -> 
             raise reason from reason.__cause__
         sys.exit(f"error: {explain(reason, root, config_name)}")
     except (JobFailedError, UnfinishedError) as error:
-        if wants_traceback and error.__cause__ is not None:
+        is_ours = isinstance(error.__cause__, Exception)  # the launcher's, behind our line
+        if wants_traceback and is_ours:
             raise
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -6,18 +6,19 @@ only; everything else is refused, not repaired.
 """
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from typing import Any
 
-from ratespike.config.schemas import Config, EvaluateConfig
+from ratespike.config.schemas import Config, EvaluateConfig, RunConfig
 from ratespike.parameters import ParameterError, check_parameters, is_name, nearest
 
-_MOST_VALUES, _DEEPEST = 10_000, 20  # far more than any network's; an alias in YAML can repeat itself without end
+_MOST_VALUES = 10_000  # far more than any network's; an alias in YAML can repeat itself without end
+_DEEPEST = 20
 _SCALARS = (str, int, float, bool, type(None))
 
 
 def plain_settings(settings: object, where: str) -> dict[str, Any]:
-    """Settings of a run as nested dictionaries of plain values.
+    """Settings of a run as nested dictionaries of plain values; what they lack has the schema's default.
 
     Args:
         settings: what a file held.
@@ -28,8 +29,9 @@ def plain_settings(settings: object, where: str) -> dict[str, Any]:
             or a value out of range.
 
     Example:
-        >>> plain_settings({"n_steps": 30, "neuron": {"type": "LIF"}}, "a.ckpt")
-        {'n_steps': 30, 'neuron': {'type': 'LIF'}}
+        >>> settings = plain_settings({"n_steps": 60, "neuron": {"type": "LIF"}}, "a.ckpt")
+        >>> settings["n_steps"], settings["neuron"], settings["seed"]
+        (60, {'type': 'LIF'}, 0)
         >>> plain_settings({"neuron": {"_target_": "os.system"}}, "a.ckpt")
         Traceback (most recent call last):
             ...
@@ -46,7 +48,18 @@ def plain_settings(settings: object, where: str) -> dict[str, Any]:
         _check_values(plain)
     except ParameterError as error:
         raise ParameterError(f"{where}: {error}") from None
-    return plain
+    return _with_defaults(plain)
+
+
+def _with_defaults(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with the schema's defaults where they lack a key: an older version may not have had it."""
+    complete: dict[str, Any] = asdict(RunConfig())
+    for key, value in plain.items():
+        if isinstance(value, Mapping) and isinstance(complete.get(key), Mapping):
+            complete[key] = {**complete[key], **value}
+        else:
+            complete[key] = value
+    return complete
 
 
 class _Copier:
@@ -65,6 +78,8 @@ class _Copier:
             return [self.copy(item, path, depth + 1) for item in value]
         if type(value) not in _SCALARS:
             raise ParameterError(f"{path} is {_shown(value)}")
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ParameterError(f"{path} is a whole number of more than 64 bits")
         if isinstance(value, str) and ("${" in value or value == "???"):
             raise ParameterError(f"{path} is {_shown(value)}, which Hydra would replace")
         return value
@@ -77,16 +92,15 @@ class _Copier:
 
 def _check_keys(plain: Mapping[str, Any]) -> None:
     """Every key at the top, and of the groups with a schema, is the schema's."""
-    schemas = [*fields(Config), *fields(EvaluateConfig)]
-    groups = {field.name: field.default_factory for field in schemas}
-    _check_known(plain, groups, "")
+    known = {field.name: field for field in (*fields(Config), *fields(EvaluateConfig))}
+    _check_known(plain, known, "")
     for name, value in plain.items():
-        factory = groups[name]
-        if not callable(factory):
+        if known[name].default_factory is MISSING:  # a scalar
             continue
         _items(value, name)
-        if is_dataclass(factory):
-            _check_known(value, {field.name for field in fields(factory)}, f"{name}.")
+        schema = known[name].type
+        if is_dataclass(schema):
+            _check_known(value, {field.name for field in fields(schema)}, f"{name}.")
     layers = plain.get("network", {}).get("layers", {})
     for name, layer in _items(layers, "network.layers"):
         _items(layer, f"network.layers.{name}")

@@ -9,13 +9,15 @@ from omegaconf import DictConfig, OmegaConf
 from ratespike.config.source import check_declared, constant
 from ratespike.parameters import ParameterError, check_parameters, nearest, parameter
 
+STRATEGIES = ("auto", "ddp_spawn")
+
 
 @dataclass
 class NetworkConfig:
     """Layers by name (see `ratespike.network`) and how their weights begin."""
 
     layers: dict[str, Any] = field(default_factory=dict)
-    initialisation: str = "pytorch"
+    initialisation: str = parameter("pytorch", choices=constant("network.py", "INITIALISATIONS"))
 
 
 @dataclass
@@ -121,8 +123,17 @@ def check(config: DictConfig) -> Any:
     checked = OmegaConf.to_object(config)
     _check_group(checked, config, "")
     if isinstance(checked, RunConfig):
+        _check_strategy(checked.trainer.strategy)
         check_declared(asdict(checked))
     return checked
+
+
+def _check_strategy(strategy: str) -> None:
+    if strategy == "ddp":  # Hydra's issue 2070
+        reason = "starts the whole program again for each device, which makes a run of each, and of a sweep a sweep of each"
+        raise ParameterError(f"trainer.strategy=ddp: {reason}; leave it out, or take ddp_spawn")
+    if strategy not in STRATEGIES:
+        raise ParameterError(f"trainer.strategy={strategy}: must be one of {', '.join(STRATEGIES)}")
 
 
 def _check_group(group: Any, config: DictConfig, prefix: str) -> None:

@@ -22,8 +22,6 @@ from ratespike.tracking import address
 if TYPE_CHECKING:
     from ratespike.pipeline.classifier import Classifier
 
-STRATEGIES = ("auto", "ddp_spawn")
-
 
 @dataclass(frozen=True)
 class Components:
@@ -65,12 +63,11 @@ def check_and_build(job: Job[RunConfig]) -> Components:
 
 def build_components(config: RunConfig, root: Path) -> Components:
     """Build and try everything that can be wrong, with one simulated step of an empty image; raises `ParameterError`."""
-    _check_strategy(config.trainer.strategy)
     data = build(DataSet, config.data, "data")  # type: ignore[type-abstract]
     optimizer = build(Optimizer, config.optimizer, "optimizer")  # type: ignore[type-abstract]
     synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
     torch.manual_seed(config.seed)
-    network = build_network(config.network.layers, config.neuron, data.image_shape, data.classes, config.network.initialisation)
+    network = _build_network(config, data)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
     image = torch.zeros(1, *data.image_shape)
     neurons = simulate(network, image, n_steps=1, dt=config.dt, engine="torch").neurons
@@ -111,12 +108,13 @@ def _check_devices(trainer: TrainerConfig) -> None:
         raise ParameterError(f"trainer.devices={trainer.devices}: there are {n_gpus} GPUs here")
 
 
-def _check_strategy(strategy: str) -> None:
-    if strategy == "ddp":  # Hydra's issue 2070
-        reason = "starts the whole program again for each device, which makes a run of each, and of a sweep a sweep of each"
-        raise ParameterError(f"trainer.strategy=ddp: {reason}; leave it out, or take ddp_spawn")
-    if strategy not in STRATEGIES:
-        raise ParameterError(f"trainer.strategy={strategy}: must be one of {', '.join(STRATEGIES)}")
+def _build_network(config: RunConfig, data: DataSet) -> nn.Sequential:
+    try:
+        return build_network(
+            config.network.layers, config.neuron, data.image_shape, data.classes, config.network.initialisation
+        )
+    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:  # PyTorch's, of sizes that no memory holds
+        raise ParameterError(f"network.layers: cannot be built ({' '.join(str(error).split())[:160]})") from None
 
 
 @functools.lru_cache(maxsize=1)  # the jobs of a sweep are checked one after the other

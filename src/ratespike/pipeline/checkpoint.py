@@ -75,8 +75,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise ParameterError(f"checkpoint {path}: no such file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        description, state = content["ratespike"], content["state_dict"]
-        config, image_shape, classes = description["config"], tuple(description["image_shape"]), description["classes"]
+        state = content["state_dict"]
+        description = content["ratespike"]
+        config = description["config"]
+        classes = description["classes"]
+        image_shape = tuple(description["image_shape"])
         weights = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
     except Exception as error:
         raise ParameterError(f"checkpoint {path}: not a checkpoint of ratespike ({type(error).__name__})") from None
@@ -97,11 +100,13 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, where: str) -> None
 
 def _from_file(path: Path) -> nn.Sequential:
     checkpoint = read_checkpoint(path)
-    config = checkpoint.config
+    where = f"checkpoint {path}"
+    layers = checkpoint.config["network"]["layers"]
     try:
-        layers, neuron = config["network"]["layers"], config["neuron"]
-    except KeyError as error:
-        raise ParameterError(f"checkpoint {path}: its settings lack {error}") from None
-    network = build_network(layers, neuron, checkpoint.image_shape, checkpoint.classes)
-    load_weights(network, checkpoint, f"checkpoint {path}")
+        network = build_network(layers, checkpoint.config["neuron"], checkpoint.image_shape, checkpoint.classes)
+    except ParameterError as error:
+        raise ParameterError(f"{where}: {error}") from None
+    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:  # PyTorch's, of sizes that no memory holds
+        raise ParameterError(f"{where}: its network cannot be built ({' '.join(str(error).split())[:160]})") from None
+    load_weights(network, checkpoint, where)
     return network.eval()

@@ -16,9 +16,9 @@ _PACKAGE = Path(__file__).parent.parent
 _TRAINING_SOURCES = (
     *("compiled", "data", "neurons", "network.py", "parameters.py", "synapses.py"),
     *("pipeline/assembly.py", "pipeline/classifier.py", "pipeline/datamodule.py", "pipeline/optimizers.py"),
-    *("pipeline/fit_stage.py", "pipeline/trainer.py"),
+    *("pipeline/checkpoint.py", "pipeline/epoch_callbacks.py", "pipeline/fit_stage.py", "pipeline/trainer.py"),
 )
-_SIMULATION_SOURCES = (*_TRAINING_SOURCES, "metrics", "pipeline/simulator.py", "simulation")
+_SIMULATION_SOURCES = (*_TRAINING_SOURCES, "metrics", "pipeline/simulator.py", "pipeline/test_stage.py", "simulation")
 
 
 def config_hash(plain: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ratespike.config.job import Job
@@ -90,7 +91,7 @@ def digest(state: Mapping[str, Tensor]) -> str:
     found = hashlib.sha256()
     for name, weights in sorted(state.items()):
         found.update(name.encode())
-        found.update(weights.cpu().contiguous().numpy().tobytes())
+        found.update(weights.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()[:16]
 
 
@@ -172,10 +173,8 @@ def _printing_how_to_resume(job: Job[RunConfig], run: Run) -> Iterator[None]:
     """An interruption of a single training prints the command that goes on from its last finished epoch."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
-        if isinstance(job.config, EvaluateConfig):
-            raise
-        if job.number is None:
+    except (KeyboardInterrupt, SystemExit):  # Lightning ends an interrupted test by an exit
+        if job.number is None and not isinstance(job.config, EvaluateConfig):
             command = shlex.join(["python", "train.py", *asked_for(job.overrides), f"resume={run.id}"])
             print(f"\ninterrupted; to go on from the last finished epoch:\n  {command}", file=sys.stderr)
         sys.exit(INTERRUPTED)

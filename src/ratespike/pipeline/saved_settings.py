@@ -60,7 +60,8 @@ def _with_values_of(settings: Mapping[str, Any], other: Mapping[str, Any], keys:
     changed = dict(settings)
     for key in keys:
         group, _, name = key.partition(".")
-        changed[group] = {**changed.get(group, {}), name: other[group][name]}
+        if name in other[group]:
+            changed[group] = {**changed[group], name: other[group][name]}
     return changed
 
 
@@ -105,13 +106,14 @@ def _of_run(name: str, uri: str | None, root: Path) -> dict[str, Any]:
         settings = plain_settings(_yaml(path, run.id), f"run {run.id}")
     if not run.has(runs.BEST):
         raise ParameterError(f"run={run.id}: has no checkpoint; it ended before its first epoch did, or is an evaluation")
-    return {**settings, "tracking": {"experiment": run.experiment, "parent": run.id}}
+    where = {"experiment": run.experiment, "parent": run.id}  # names that the store gives are data too
+    return plain_settings({**settings, "tracking": where}, f"run {run.id}")
 
 
 def _yaml(path: Path, run_id: str) -> object:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except Exception as error:  # PyYAML raises what its constructors do, on a date that is none for instance
         raise ParameterError(f"run {run_id}: its config.yaml cannot be read ({type(error).__name__})") from None
 
 

@@ -98,6 +98,8 @@ def multirun(trained: Mapping[str, Any]) -> Iterator[None]:
         reason = _reason(cause)
         if current.sweep is not None:
             _conclude(current.sweep, reason)
+        if reason is cause:
+            raise
         raise reason from cause
     else:
         if current.sweep is not None:
@@ -191,7 +193,7 @@ def _longest_simulation(planned: SweepPlan, configurations: list[dict[str, Any]]
 
 
 def _conclude(sweep: OpenSweep, reason: BaseException | None) -> None:
-    """Settle the parent run: FINISHED, KILLED by an interruption, or FAILED with the reason, which is raised again.
+    """Settle the parent run: FINISHED, KILLED by an interruption, or FAILED with the reason.
 
     Args:
         sweep: whose jobs have ended.
@@ -202,21 +204,25 @@ def _conclude(sweep: OpenSweep, reason: BaseException | None) -> None:
     """
     from ratespike.sweeps.finish import finish
 
-    with sweep.tracked:
-        n_finished, n_jobs = finish(sweep.parent, sweep.root, sweep.expected, sweep.goals, ended_early=reason is not None)
-        if isinstance(reason, KeyboardInterrupt):
-            print(f"interrupted: {n_finished} of {n_jobs} jobs have finished; the same command goes on", file=sys.stderr)
-        if reason is not None:
-            raise reason
+    try:
+        with sweep.tracked:  # gives the run the status that what leaves it stands for
+            n_finished, n_jobs = finish(sweep.parent, sweep.root, sweep.expected, sweep.goals, ended_early=reason is not None)
+            if isinstance(reason, KeyboardInterrupt):
+                print(f"interrupted: {n_finished} of {n_jobs} jobs have finished; the same command goes on", file=sys.stderr)
+            if reason is not None:
+                raise reason
+    except BaseException as error:
+        if error is not reason:
+            raise
 
 
 def _reason(cause: BaseException) -> BaseException:
     """What ended a multirun that had begun, as an interruption or an error whose message says what to do."""
     if isinstance(cause, SystemExit) and cause.code == INTERRUPTED:
         return KeyboardInterrupt()
-    if isinstance(cause, SystemExit):
-        return UnfinishedError(str(cause.code).removeprefix("error: "))
-    if isinstance(cause, (KeyboardInterrupt, *_KNOWN_ERRORS)):
+    if isinstance(cause, SystemExit) and isinstance(cause.code, str):
+        return UnfinishedError(cause.code.removeprefix("error: "))
+    if isinstance(cause, (SystemExit, KeyboardInterrupt, *_KNOWN_ERRORS)):
         return cause
     first_line = next(iter(str(cause).strip().splitlines()), "")[:300]
     why = f"{type(cause).__name__}: {first_line}"

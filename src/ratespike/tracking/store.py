@@ -115,10 +115,19 @@ def pages(search: Callable[..., Any]) -> Iterator[Any]:
             return
 
 
+def _artifact_folder(database: Path, experiment: str) -> Path:
+    """The folder of an experiment's artifacts beside the database; raises `ParameterError` if the name leads elsewhere."""
+    beside = database.parent / "mlruns"
+    folder = beside / experiment
+    if folder.parent != beside or experiment in ("", ".", ".."):
+        raise ParameterError(f"tracking.experiment={experiment}: names a folder of artifacts; give a name without slashes")
+    return folder
+
+
 def _create_experiment(client: MlflowClient, name: str) -> str:
     """The id of a new experiment; of the one that another process has created in this moment, if one has."""
     database = database_file(mlflow.get_tracking_uri())
-    location = (database.parent / "mlruns" / name).as_uri() if database else None
+    location = _artifact_folder(database, name).as_uri() if database else None
     # does not make MLflow 3.17's page open its training view; `workflowType=` in a run's link does
     tags = {"mlflow.experimentKind": "custom_model_development"}
     try:
