@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor, nn
@@ -59,29 +59,21 @@ def compile_network(
         UnsupportedError: a part of the network is not for this engine.
     """
     layers: list[NeuronLayer] = []
-    shape = image_shape
-    spike_height = 1.0
-    gap = _Gap()
+    gap = _Gap(source=image_shape, spike_height=1.0)
     for segment in segments:
         gap = gap.extended(segment)
         neuron = segment.ending
         if not isinstance(neuron, Neuron):
             continue
         step = compiled_step(neuron, dt, dtype)
-        scaling = Scaling(spike_height, *neuron.gain_and_bias())
-        connection = connect(gap.layers, shape, scaling, dtype if layers else np.float64)
-        coefficients = _filter_coefficients(gap.synapse, dt, connection.kernel.constant)
-        if coefficients is not None:
-            if not layers:
-                raise UnsupportedError("a filter in front of the first neurons")
-            connection = _without_constant(connection)  # the bias is the neurons' own: it comes behind the filter
+        connection, coefficients = _leading_to(neuron, gap, dt, dtype if layers else np.float64)
+        if coefficients is not None and not layers:
+            raise UnsupportedError("a filter in front of the first neurons")
         layers.append(NeuronLayer(connection, coefficients, step, _per_word(weights_met[segment.name], connection)))
-        shape = connection.out_shape
-        spike_height = neuron.scale / dt
-        gap = _Gap()
+        gap = _Gap(source=connection.out_shape, spike_height=neuron.scale / dt)
     if not gap.layers:
         raise UnsupportedError("a network without a weight layer behind its last neurons")
-    connection = connect(gap.layers, shape, Scaling(spike_height), dtype)
+    connection = connect(gap.layers, gap.source, Scaling(gap.spike_height), dtype)
     nothing = np.zeros_like(connection.kernel.constant)
     output = OutputLayer(connection, _filter_coefficients(gap.synapse, dt, nothing))
     return CompiledNetwork(image_shape, dtype, tuple(layers), output)
@@ -89,8 +81,17 @@ def compile_network(
 
 @dataclass(frozen=True)
 class _Gap:
-    """What stands between two neuron layers: a filter directly behind the first, then layers without memory."""
+    """What stands between two neuron layers: a filter directly behind the first, then layers without memory.
 
+    Attributes:
+        source: shape of the first neuron layer, or of the image.
+        spike_height: of its spikes; 1 for an image.
+        synapse: the filter.
+        layers: without memory.
+    """
+
+    source: Shape
+    spike_height: float
     synapse: Synapse | None = None
     layers: tuple[nn.Module, ...] = ()
 
@@ -98,10 +99,19 @@ class _Gap:
         """The gap with a segment's layers, and with the filter that ends the segment, if one does."""
         layers = (*self.layers, *segment.layers)
         if not isinstance(segment.ending, Synapse):
-            return _Gap(self.synapse, layers)
+            return replace(self, layers=layers)
         if self.synapse is not None or any(isinstance(layer, nn.Conv2d | nn.Linear) for layer in layers):
             raise UnsupportedError("a filter that is not directly behind neurons")
-        return _Gap(segment.ending, layers)
+        return replace(self, synapse=segment.ending, layers=layers)
+
+
+def _leading_to(neuron: Neuron, gap: _Gap, dt: float, dtype: type) -> tuple[Connection, FilterCoefficients | None]:
+    """The connection that leads to neurons, and its filter. The neurons' bias is added behind the filter."""
+    connection = connect(gap.layers, gap.source, Scaling(gap.spike_height, *neuron.gain_and_bias()), dtype)
+    coefficients = _filter_coefficients(gap.synapse, dt, connection.kernel.constant)
+    if coefficients is None:
+        return connection, None
+    return _without_constant(connection), coefficients
 
 
 def _filter_coefficients(synapse: Synapse | None, dt: float, constant: np.ndarray) -> FilterCoefficients | None:
