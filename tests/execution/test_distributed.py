@@ -86,6 +86,7 @@ def exit_codes(task: Any, folder: Path, wait_for: tuple[int, ...] = (0, 1)) -> l
     return [process.exitcode for process in processes]
 
 
+@pytest.mark.slow
 def test_the_first_process_does_the_job_and_the_others_its_stages(tmp_path: Path) -> None:
     assert exit_codes(partial(two_stages, tmp_path), tmp_path) == [0, 0]
     written = {path.name: path.read_text() for path in tmp_path.iterdir()}
@@ -96,6 +97,7 @@ def test_the_first_process_does_the_job_and_the_others_its_stages(tmp_path: Path
     assert written == {"begun by 0": "", **sums}
 
 
+@pytest.mark.slow
 def test_no_process_outlives_the_first_one(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Nor does gloo abort one (exit code -6) that has left work to it."""
     assert exit_codes(fail, tmp_path) == [1, 0]
@@ -104,6 +106,7 @@ def test_no_process_outlives_the_first_one(tmp_path: Path, capfd: pytest.Capture
     assert "process 1 of 2 ends, as the first one has" in error
 
 
+@pytest.mark.slow
 def test_a_process_ends_although_another_one_hangs(tmp_path: Path) -> None:
     codes = exit_codes(be_interrupted_beside_one_that_hangs, tmp_path, wait_for=(0,))
     assert codes == [130, -signal.SIGKILL]

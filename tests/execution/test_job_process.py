@@ -1,5 +1,7 @@
 import os
 import signal
+from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,16 @@ from ratespike.execution.job_process import run_in_own_process
 from ratespike.parameters import ParameterError
 
 
+@pytest.fixture
+def own_fork_server(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """A fork server of this test: one of earlier tests, and its children, write where those tests' output went."""
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    yield
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_fork_server")
 def test_a_job_that_dies_leaves_the_others_whole(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def work(job: str) -> None:
         if job == "killed":
