@@ -1,6 +1,7 @@
 # `make mnist` and `make test` set up what they need in .venv; the second time that costs nothing.
 PYTHON ?= python3
 RUN := .venv/bin/python
+TWO_AT_ONCE := -n 2 --dist loadfile
 
 .PHONY: mnist test test-fast test-gpu test-system lint bench
 mnist: .venv/.ok
@@ -17,11 +18,11 @@ bench: .venv/.ok
 	$(RUN) benchmarks/launchers.py basic joblib submitit_local
 
 test: .venv/.ok lint
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(TWO_AT_ONCE)
 
 # A minute, while you work: no whole programs, no lint.
 test-fast: .venv/.ok
-	$(RUN) -m pytest -m "not program and not slow and not system and not gpu"
+	$(RUN) -m pytest $(TWO_AT_ONCE) -m "not program and not slow and not system and not gpu"
 
 # The reference engine and a training on a GPU, with the most memory that each took; skipped where there is no GPU.
 test-gpu: .venv/.ok
