@@ -14,6 +14,7 @@ import numba
 import numpy as np
 import torch
 from problem import BATCH, STEPS, load
+from ratespike.simulation.tracing import trace
 
 from ratespike import simulate
 from ratespike.compiled.options import KERNEL
@@ -21,7 +22,6 @@ from ratespike.compiled.simd import lanes_of, store
 from ratespike.compiled.simd import load as load_row
 from ratespike.simulation.event_driven import workspace
 from ratespike.simulation.fan_out import fan_out
-from ratespike.simulation.segments import split_into_segments
 
 IMAGES = 400
 KERNELS = ("run_first_layer", "run_hidden_layer", "run_output_layer")
@@ -74,10 +74,9 @@ def main() -> None:
     """Print a line a kernel."""
     torch.set_num_threads(1)
     problem = load(IMAGES)
-    segments = split_into_segments(problem.network)
-    names = [segment.name for segment in segments if segment.name]
-    counted = fan_out(segments, problem.images[:1])
+    counted = fan_out(trace(problem.network.eval(), problem.images))
     met = counted.weights_met
+    names = list(met)
     spikes = simulate(problem.network, problem.images[:100], STEPS, record=names, engine="event_driven").recordings
 
     def run() -> None:
@@ -88,7 +87,7 @@ def main() -> None:
     seconds = [min(layer) for layer in zip(*(kernel_seconds(run) for _ in range(5)), strict=True)]
     ink = float((problem.images > 0).double().mean())  # pixels of 0 are no events
     multiply_adds = [
-        counted.first_operations * ink,
+        counted.image_operations * ink,
         *(float((spikes[name].sum((0, 1)) / 100 * met[name]).sum()) for name in names),
     ]
     near, far = bandwidth(16), bandwidth(256)

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import torch
 from problem import BATCH, ROOT, STEPS, load
+from ratespike.simulation.start import steady_currents
 from torch import nn
 from torch.nn import functional as F
 
 from ratespike import simulate
 from ratespike.neurons import LIF, State
-from ratespike.simulation.segments import split_into_segments
 
 TEST_IMAGES = 10_000
 REPETITIONS = 5
@@ -120,10 +120,9 @@ def rate(hz: int) -> dict[str, float]:
 def _phases(network: nn.Sequential, image: torch.Tensor) -> dict[str, State]:
     """Neurons of constant currents somewhere in their firing cycles."""
     start = {}
-    for segment in split_into_segments(network):
-        image = segment.input(image)
-        if isinstance(segment.ending, LIF):
-            start[segment.name] = segment.ending.steady_state(image, torch.rand_like(image), 0.001)
+    neurons = [(name, module) for name, module in network.named_modules() if isinstance(module, LIF)]
+    for (name, neuron), current in zip(neurons, steady_currents(network, image[None]), strict=True):
+        start[name] = neuron.steady_state(current, torch.rand_like(current), 0.001)
     return start
 
 

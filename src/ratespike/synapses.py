@@ -4,9 +4,8 @@ Like a neuron, a filter keeps no state in the module: `step` takes the state and
 """
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,10 +13,11 @@ from torch import Tensor, nn
 
 from ratespike.neurons.base import at_least_float32
 from ratespike.parameters import check_parameters, parameter
+from ratespike.stateful import Stateful
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class Synapse(nn.Module, ABC):
+class Synapse(Stateful):
     """A linear filter over time, as a module that stands behind a neuron, or at the read-out.
 
     Half-precision signals are filtered in float32 and come out in float32: in bfloat16 a decay of 0.999 would be 1.
@@ -25,11 +25,6 @@ class Synapse(nn.Module, ABC):
     Raises:
         ParameterError: a parameter out of range.
     """
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> "Synapse":
-        synapse = super().__new__(cls)
-        nn.Module.__init__(synapse)  # before the dataclass assigns attributes
-        return synapse
 
     def __post_init__(self) -> None:
         check_parameters(self)
@@ -57,9 +52,9 @@ class Synapse(nn.Module, ABC):
             The filtered signal, which contains this step's signal already, and the next state.
         """
 
-    def forward(self, rates: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """The rate mode: a steady signal passes unchanged."""
-        return rates
+    def in_rate_mode(self, signal: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """A steady signal passes unchanged."""
+        return signal
 
     def extra_repr(self) -> str:
         return ", ".join(f"{field.name}={getattr(self, field.name)}" for field in fields(self))

@@ -219,12 +219,12 @@ def test_a_neuron_without_a_compiled_step_runs_on_the_reference(caplog: pytest.L
 @pytest.mark.parametrize(
     ("layers", "reason"),
     [
-        ([LowPass(tau=0.01), nn.Linear(4, 6), LIF(), nn.Linear(6, 2)], "a filter in front of the first neurons"),
-        ([nn.Linear(4, 6), LIF(), nn.Linear(6, 2), LowPass(tau=0.01)], "a filter that is not directly behind neurons"),
-        ([nn.Linear(4, 6), LIF(), nn.Linear(6, 5), nn.Linear(5, 2)], "2 weight layers between neurons"),
-        ([nn.Linear(4, 6), LIF()], "a network without a weight layer behind its last neurons"),
+        ([LowPass(tau=0.01), nn.Linear(4, 6), LIF(), nn.Linear(6, 2)], "0, a filter that is not directly behind neurons"),
+        ([nn.Linear(4, 6), LIF(), nn.Linear(6, 2), LowPass(tau=0.01)], "3, a filter that is not directly behind neurons"),
+        ([nn.Linear(4, 6), LIF(), nn.LayerNorm(6), nn.Linear(6, 2)], "native_layer_norm in 2"),
+        ([nn.Linear(4, 6), LIF(), nn.MaxPool1d(2), nn.Linear(3, 2)], "max_pool2d_with_indices in 2"),
     ],
-    ids=["filter first", "filter behind weights", "two weight layers", "no output weights"],
+    ids=["filter first", "filter behind weights", "not linear", "max pooling"],
 )
 def test_what_it_cannot_run_is_named(layers: list[nn.Module], reason: str) -> None:
     with pytest.raises(ParameterError, match=f"engine=event_driven: cannot run {reason}"):

@@ -1,68 +1,51 @@
-"""Sums that do not depend on their order: the grid of the weights, and which layers have one weighted sum."""
+"""Weights on a grid: the same sums in every order, and hardly other weights."""
 
 import pytest
 import torch
 from torch import nn
 
 from ratespike.neurons import LIF
-from ratespike.simulation.exact_sums import on_grid, weighted_sum
-from ratespike.simulation.segments import split_into_segments
+from ratespike.simulation.exact_sums import ExactSums, network_sums
+from ratespike.simulation.tracing import trace
 
 
-def random(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+def sums_of(layers: list[nn.Module], shape: tuple[int, ...]) -> ExactSums:
+    """What arrives at neurons behind these layers, which stand behind others."""
+    torch.manual_seed(0)
+    network = nn.Sequential(LIF(), *layers, LIF(max_rate=150, intercept=-0.2), nn.Flatten()).eval()
+    shown = torch.zeros(1, 1, *shape)
+    return network_sums(network, trace(network, shown[0]), 0.001, shown).targets[1]
 
 
-def test_sums_of_weights_on_the_grid_are_exact_in_any_order() -> None:
-    weight, bias = on_grid(random(5, 2000), 3 * random(5), torch.finfo(torch.float32).eps)
-    order = torch.randperm(2000, generator=torch.Generator().manual_seed(1))[:500]
-    exact = weight[:, order].sum(1) + bias
-    for sequence in (order, order.flip(0), order.sort().values):
-        total = bias.float()
-        for place in sequence:
-            total = total + weight[:, place].float()
-        assert torch.equal(total.double(), exact)
+LAYERS: list[tuple[list[nn.Module], tuple[int, ...]]] = [
+    ([nn.Linear(300, 7)], (300,)),
+    ([nn.Conv2d(8, 7, 3, padding=1)], (8, 6, 5)),
+    ([nn.AvgPool2d(2), nn.Conv2d(8, 7, 3), nn.BatchNorm2d(7)], (8, 8, 8)),
+]
 
 
-def test_the_grid_is_as_fine_as_float32_numbers_of_the_size_of_a_sum() -> None:
-    weight = random(5, 2000)
-    rounded, _ = on_grid(weight, 3 * random(5), torch.finfo(torch.float32).eps)
-    assert (rounded - weight).abs().max() <= torch.finfo(torch.float32).eps * 2000**0.5 / 2
+@pytest.mark.parametrize(("layers", "shape"), LAYERS, ids=str)
+def test_sums_of_spikes_do_not_depend_on_their_order(layers: list[nn.Module], shape: tuple[int, ...]) -> None:
+    exact = sums_of(layers, shape)
+    (term,) = exact.terms
+    assert term.convolution is not None
+    weight = term.convolution.weight.flatten(1).float()
+    spikes = (torch.rand(50, weight.shape[1], generator=torch.Generator().manual_seed(1)) < 0.2).float()
+    order = torch.randperm(weight.shape[1], generator=torch.Generator().manual_seed(2))
+    assert torch.equal(spikes @ weight.T, spikes[:, order] @ weight[:, order].T)
+    rounded = torch.rand_like(weight)  # weights that are on no grid: the order shows
+    assert not torch.equal(spikes @ rounded.T, spikes[:, order] @ rounded[:, order].T)
 
 
-def test_an_output_without_weights_stays_zero() -> None:
-    weight, bias = on_grid(torch.zeros(2, 3), torch.zeros(2), 2**-23)
-    assert torch.equal(weight, torch.zeros(2, 3))
-    assert torch.equal(bias, torch.zeros(2))
-
-
-@pytest.mark.parametrize(
-    "layers",
-    [
-        [nn.AvgPool2d(2), nn.Conv2d(2, 4, 3, stride=2, padding=1, groups=2), nn.Identity()],
-        [nn.AvgPool2d((3, 2), stride=2, padding=1), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(8, 4, bias=False)],
-        [nn.Conv2d(2, 4, 3, padding="same", dilation=2), nn.Flatten()],
-    ],
-    ids=repr,
-)
-def test_a_weighted_sum_is_the_current_of_the_layers(layers: list[nn.Module]) -> None:
-    segment = split_into_segments(nn.Sequential(*layers, LIF(max_rate=150, intercept=-0.2), nn.Identity()).double())[0]
-    counts = random(3, 2, 9, 9).round().abs()
-    total = weighted_sum(segment, height=10)
-    assert total is not None, "these layers have a weighted sum"
-    assert torch.allclose(total(counts), segment.input(10 * counts), rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    "layers",
-    [
-        [nn.Conv2d(2, 4, 3), nn.AvgPool2d(2)],
-        [nn.Conv2d(2, 4, 3), nn.AvgPool2d(2), nn.Flatten()],
-        [nn.AvgPool2d(2, padding=1, count_include_pad=False), nn.Conv2d(2, 4, 3)],
-        [nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect")],
-        [nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 1)],
-    ],
-    ids=repr,
-)
-def test_other_layers_have_no_weighted_sum(layers: list[nn.Module]) -> None:
-    assert weighted_sum(split_into_segments(nn.Sequential(*layers, LIF()))[0], height=1) is None
+@pytest.mark.parametrize(("layers", "shape"), LAYERS, ids=str)
+def test_currents_are_those_of_the_layers(layers: list[nn.Module], shape: tuple[int, ...]) -> None:
+    exact = sums_of(layers, shape)
+    neuron, source = LIF(max_rate=150, intercept=-0.2), LIF()
+    gain, bias = neuron.gain_and_bias()
+    spikes = (torch.rand(5, *shape, generator=torch.Generator().manual_seed(1)) < 0.3).double()
+    network = nn.Sequential(*layers).double().eval()
+    with torch.no_grad():
+        expected = network(spikes * source.scale / 0.001) * gain + bias
+        at_rest = exact.at_rest(exact.target.map.laid_out(network(torch.zeros_like(spikes))))
+    found = exact.target.map.as_called(exact.terms[0].applied(exact.terms[0].map.laid_out(spikes)) + at_rest)
+    assert torch.allclose(found, expected, rtol=0, atol=1e-6 * float(expected.abs().max()))

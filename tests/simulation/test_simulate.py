@@ -139,13 +139,6 @@ def test_early_exit_needs_classes(last: nn.Module) -> None:
         simulate(nn.Sequential(nn.Linear(2, 3), LIF(), last), torch.rand(4, 2), early_exit=0.5)
 
 
-def test_networks_that_cannot_be_simulated() -> None:
-    with pytest.raises(ValueError, match="no spiking neuron"):
-        simulate(nn.Sequential(nn.Linear(2, 2)), torch.rand(1, 2))
-    with pytest.raises(ValueError, match="cannot simulate BatchNorm1d"):
-        simulate(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), LIF()), torch.rand(1, 2))
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # PyTorch's own compiler uses it
 def test_compiled_steps_make_the_spikes_of_the_reference() -> None:

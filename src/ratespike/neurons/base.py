@@ -3,7 +3,7 @@
 One class holds both modes, so that what is trained (the rate) and what is run (the step) cannot have different parameters.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -12,12 +12,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ratespike.parameters import ParameterError, check_parameters, parameter, training_values
+from ratespike.stateful import Stateful
 
 State = dict[str, Tensor]  # what a neuron remembers between two steps, each of the current's shape
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class Neuron(nn.Module, ABC):
+class Neuron(Stateful):
     """A neuron without memory in rate mode and with state in spiking mode.
 
     The neuron sees the current `J = gain * x + bias`. A firing rate `r` (Hz) leaves it as the activation `scale * r`; a
@@ -35,11 +36,6 @@ class Neuron(nn.Module, ABC):
     """
 
     random: ClassVar[bool] = False
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> "Neuron":
-        neuron = super().__new__(cls)
-        nn.Module.__init__(neuron)  # before the dataclass assigns attributes
-        return neuron
 
     def __post_init__(self) -> None:
         check_parameters(self)
@@ -124,9 +120,9 @@ class Neuron(nn.Module, ABC):
         gain, bias = self.gain_and_bias()
         return at_least_float32(x) * gain + bias
 
-    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """The rate mode: `scale * firing_rate(gain * x + bias)`."""
-        return (self.firing_rate(self.current(x)) * self.scale).to(x.dtype)
+    def in_rate_mode(self, signal: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """`scale * firing_rate(gain * x + bias)` for inputs `x`."""
+        return (self.firing_rate(self.current(signal)) * self.scale).to(signal.dtype)
 
     def extra_repr(self) -> str:
         shown = []

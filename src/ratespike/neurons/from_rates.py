@@ -48,8 +48,8 @@ class SpikesFromRates(Neuron, ABC):
     def firing_rate(self, current: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         return self.neuron.firing_rate(current)
 
-    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        return self.neuron(x)  # type: ignore[no-any-return]
+    def in_rate_mode(self, signal: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        return self.neuron.in_rate_mode(signal)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -160,12 +160,12 @@ class LIF(TunedNeuron):
     def firing_rate(self, current: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         return lif_rate(current, self.tau_rc, self.tau_ref, self.sigma)
 
-    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """The rate mode, with rate and derivative in one pass (see `lif_activation`)."""
+    def in_rate_mode(self, signal: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Rate and derivative in one pass (see `lif_activation`)."""
         if type(self).firing_rate is not LIF.firing_rate:  # a LIF with a rate of its own
-            return super().forward(x)
+            return super().in_rate_mode(signal)
         gain, bias = self.gain_and_bias()
-        return lif_activation(x, gain, bias, self.scale, self.tau_rc, self.tau_ref, self.sigma)
+        return lif_activation(signal, gain, bias, self.scale, self.tau_rc, self.tau_ref, self.sigma)
 
     def firing_rate_in_steps(self, current: Float[Tensor, "..."], dt: float) -> Float[Tensor, "..."]:
         return lif_rate_in_steps(current, self.tau_rc, self.tau_ref, dt)

@@ -1,10 +1,11 @@
 """The spiking mode: `simulate(network, images, n_steps)`.
 
-`simulate` checks its arguments, cuts the network into segments, has an engine run them and makes answers of the outputs. There
-are two engines with the same spikes: the reference in PyTorch, and an event-driven one for CPUs.
+`simulate` checks its arguments, finds out what the network's forward does (`tracing`), has an engine run it on spikes and makes
+answers of the outputs. There are two engines with the same spikes: the reference in PyTorch, and an event-driven one for CPUs.
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,23 +19,32 @@ from ratespike.parameters import ParameterError
 from ratespike.simulation import reference
 from ratespike.simulation.checks import (
     check_has_classes,
+    check_image_index,
+    check_images,
     check_layer_names,
     check_ranges,
+    check_start,
     check_tensors,
     check_word,
     warn_of_long_steps,
 )
 from ratespike.simulation.early_exit import EarlyExit
+from ratespike.simulation.fan_out import fan_out
+from ratespike.simulation.max_pooling import check_max_poolings
 from ratespike.simulation.readout import READOUTS, Answers
+from ratespike.simulation.replay import CHOICES
 from ratespike.simulation.result import Simulation
-from ratespike.simulation.segments import Segment, evaluation_mode, neurons_by_name, split_into_segments
 from ratespike.simulation.settings import Settings, Start
 from ratespike.simulation.start import STARTS
+from ratespike.simulation.tracing import Trace, evaluation_copy, trace
 from ratespike.synapses import LowPass, Synapse
 
 ENGINES = ("auto", "event_driven", "torch", "torch_compiled")
 
 _logger = logging.getLogger(__name__)
+
+# A forked process has PyTorch's thread pool without its threads, and would wait for them for ever.
+os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 __all__ = ["ENGINES", "READOUTS", "STARTS", "Simulation", "simulate"]
 
@@ -55,15 +65,20 @@ def simulate(
     engine: str = "auto",
     seed: int = 0,
     image_index: Int[Tensor, " batch"] | None = None,
+    images_over_time: bool = False,
 ) -> Simulation:
     """Run a network on spikes: each image is shown for `n_steps` steps of `dt` seconds.
+
+    What is computed is what the network's own `forward` says, with each neuron replaced by its spikes. Each call of a neuron
+    has a state of its own, and all its steps come before the next call: there is no feedback between layers. The one exception
+    is max pooling behind neurons, which goes by the sums over time (see `ratespike.simulation.max_pooling`).
 
     The network is not changed and keeps nothing; dropout and the like are as in eval mode. In a half-precision network
     the layers compute in half precision, neurons and filters in float32.
 
     Args:
-        network: a `nn.Sequential` (nested ones too) of stateless layers, neurons and filters.
-        images: what the network's `forward` takes.
+        network: any feed-forward network with neurons where activations would stand.
+        images: what the network's `forward` takes, shape (batch, ...); with `images_over_time` shape (time, batch, ...).
         n_steps: how many steps.
         dt: length of a step, seconds.
         synapse: the filter behind the network's output.
@@ -79,19 +94,21 @@ def simulate(
             at every 5 steps. By default every image takes all steps. Time is saved by the event-driven engine only.
         record: names of neuron layers whose spikes and voltages are kept.
         engine: `torch`, the reference, for any device, dtype and layer; `event_driven`, whose cost follows the spikes, for
-            convolutions, average pooling and dense layers with LIF or SpikingRectifiedLinear neurons on a CPU (it records no
+            networks that are linear between LIF, SpikingRectifiedLinear and IntegrateAndFire neurons on a CPU (it records no
             voltages); `torch_compiled`, the reference with the neurons' steps fused by `torch.compile`, which needs a
             compiler and takes some seconds at first. `auto` picks the event-driven one where it can and nothing is recorded,
             else the reference.
         seed: of a random start and of random neurons.
         image_index: which image each row is, so that nothing random depends on the batching; by default 0, 1, 2, ...
+        images_over_time: the images change: those of each step stand one after the other, as many as `n_steps` at least. On
+            rates the network sees their mean.
 
     Returns:
         The answer, the spikes and the operations of each step (see `Simulation`).
 
     Raises:
-        ParameterError: an argument that cannot be; images or weights that are NaN or infinite.
-        ValueError: a network that cannot be simulated.
+        ParameterError: an argument that cannot be; images or weights that are NaN or infinite; a network whose forward cannot
+            be simulated, such as one that looks at the values that it computes (the message names the module).
 
     Warns:
         UserWarning: a neuron cannot fire at its rate in steps as long as `dt`.
@@ -103,28 +120,32 @@ def simulate(
         >>> result.outputs.shape, result.spike_counts["1"].shape
         (torch.Size([30, 2, 3]), torch.Size([30, 2]))
     """
-    check_ranges(n_steps, dt, burn_in, early_exit)
+    check_ranges(n_steps, dt, burn_in, early_exit, seed)
     check_word("engine", engine, ENGINES)
     check_word("readout", readout, READOUTS)
     if isinstance(start, str):
         check_word("start", start, STARTS)
-    segments = split_into_segments(network)
-    neurons = neurons_by_name(segments)
+    check_images(images, n_steps, images_over_time)
+    check_tensors(network, images)
+    shown = images[:n_steps] if images_over_time else images.unsqueeze(0)
+    image_index = check_image_index(image_index, shown[0])
+
+    network = evaluation_copy(network)
+    found = trace(network, shown[0])
+    check_max_poolings(found)
+    neurons = {call.name: call.module for call in found.neurons if isinstance(call.module, Neuron)}
     check_layer_names(record, neurons)
     if not isinstance(start, str):
         check_layer_names(start, neurons)
-    check_tensors(network, images)
+        check_start(start)
     warn_of_long_steps(neurons, dt)
+    if early_exit is not None:
+        check_has_classes(found.output.shape[1:], early_exit)
 
-    if image_index is None:
-        image_index = torch.arange(len(images), device=images.device)
-    answers_of = partial(Answers, readout, synapse=synapse, dt=dt, burn_in=burn_in, scale=_output_scale(segments))
+    answers_of = partial(Answers, readout, synapse=synapse, dt=dt, burn_in=burn_in, scale=_output_scale(found))
     stop_early = None if early_exit is None else EarlyExit(early_exit, answers_of)
     settings = Settings(n_steps, dt, start, tuple(record), seed, stop_early)
-    with evaluation_mode(network):
-        if early_exit is not None:
-            check_has_classes(network(images[:1]), early_exit)
-        result = _run(engine, segments, images, image_index, settings)
+    result = _run(engine, reference.PreparedNetwork(network, found, fan_out(found), settings), shown, image_index)
     answers = answers_of().extend(result.outputs)
     result = replace(result, outputs=answers)
     if stop_early is not None:
@@ -132,33 +153,40 @@ def simulate(
     return result
 
 
-def _run(engine: str, segments: list[Segment], images: Tensor, image_index: Tensor, settings: Settings) -> Simulation:
+def _run(engine: str, prepared: reference.PreparedNetwork, shown: Tensor, image_index: Tensor) -> Simulation:
     """The simulation with the network's unfiltered outputs, by the engine of this name."""
-    if _is_for_reference(engine, images, settings):
-        return reference.run(segments, images, image_index, settings, compiled=engine == "torch_compiled")
+    if _is_for_reference(engine, shown, prepared.settings):
+        return reference.run(replace(prepared, compiled=engine == "torch_compiled"), shown, image_index)
     from ratespike.simulation import event_driven  # imports Numba
 
     try:
-        return event_driven.run(segments, images, image_index, settings)
+        return event_driven.run(prepared, shown, image_index)
     except event_driven.UnsupportedError as error:
         if engine == "event_driven":
             raise ParameterError(f"engine=event_driven: cannot run {error}; try engine=torch") from None
         _logger.info("simulated by the torch engine, because the event-driven one cannot run %s", error)
-        return reference.run(segments, images, image_index, settings)
+        return reference.run(prepared, shown, image_index)
 
 
-def _is_for_reference(engine: str, images: Tensor, settings: Settings) -> bool:
+def _is_for_reference(engine: str, shown: Tensor, settings: Settings) -> bool:
     """Whether the reference engine was asked for, or the event-driven one need not be tried."""
     if engine == "auto":
-        return images.device.type != "cpu" or len(settings.record) > 0
+        return shown.device.type != "cpu" or len(settings.record) > 0
     return engine in ("torch", "torch_compiled")
 
 
-def _output_scale(segments: list[Segment]) -> float:
-    """A spike's height times dt if nothing but filters is behind the last neurons, else 1."""
-    for segment in reversed(segments):
-        if isinstance(segment.ending, Neuron):
-            return segment.ending.scale
-        if segment.layers:
-            break
-    return 1.0
+def _output_scale(found: Trace) -> float:
+    """A spike's height times dt if nothing but filters and choices of places is behind the last neurons, else 1."""
+    value = found.output
+    modules = {call.output: call for call in found.calls}
+    operations = {operation.results[0]: operation for operation in found.operations}
+    while True:
+        if value in modules:
+            call = modules[value]
+            if isinstance(call.module, Neuron):
+                return call.module.scale
+            value = call.signal
+        elif value in operations and operations[value].function.overloadpacket in CHOICES:
+            value = operations[value].inputs[0]
+        else:
+            return 1.0

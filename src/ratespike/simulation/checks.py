@@ -1,24 +1,67 @@
 """What `simulate` refuses, each in one line that says what was given and what is allowed; and what it warns of."""
 
+import math
+import numbers
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
-from ratespike.neurons import Neuron
+from ratespike.neurons import Neuron, State
 from ratespike.parameters import ParameterError, nearest
 
 
-def check_ranges(n_steps: int, dt: float, burn_in: float, early_exit: float | None) -> None:
+def check_ranges(n_steps: int, dt: float, burn_in: float, early_exit: float | None, seed: int) -> None:
     """Raise `ParameterError` for a number out of its range; a NaN is out of each."""
-    if n_steps < 1:
+    if not _is_whole(n_steps) or n_steps < 1:
         raise ParameterError(f"n_steps={n_steps}: must be a whole number at least 1")
-    if not dt > 0:
+    if not 0 < dt < math.inf:
         raise ParameterError(f"dt={dt}: must be a number above 0 (s)")
-    if not burn_in >= 0:
+    if not 0 <= burn_in < math.inf:
         raise ParameterError(f"burn_in={burn_in}: must be a number at least 0 (s)")
     if early_exit is not None and not early_exit > 0:
         raise ParameterError(f"early_exit={early_exit}: must be a number above 0, or none")
+    if not _is_whole(seed) or not 0 <= seed < 2**63:
+        raise ParameterError(f"seed={seed}: must be a whole number from 0 to 2**63 - 1")
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, numbers.Integral) and not isinstance(number, bool)
+
+
+def check_images(images: Tensor, n_steps: int, images_over_time: bool) -> None:
+    """Raise `ParameterError` if `images` is no batch of numbers, or is shorter than the simulation."""
+    if not isinstance(images, Tensor):
+        kind = type(images).__name__
+        raise ParameterError(f"images: must be a torch.Tensor (batch, ...), not {kind}; try torch.as_tensor(images)")
+    if not images.is_floating_point():
+        raise ParameterError(f"images: have the dtype {images.dtype}; must be real numbers; try images.float()")
+    axes = ("time", "batch") if images_over_time else ("batch",)
+    if images.dim() <= len(axes):
+        raise ParameterError(f"images: have the shape {tuple(images.shape)}; must be ({', '.join(axes)}, ...)")
+    if images_over_time and len(images) < n_steps:
+        raise ParameterError(f"images_over_time: {len(images)} steps of images are fewer than n_steps={n_steps}")
+
+
+def check_image_index(image_index: Tensor | None, images: Tensor) -> Tensor:
+    """The number of each image; raises `ParameterError` if there is not one for each, or they are no whole numbers."""
+    if image_index is None:
+        return torch.arange(len(images), device=images.device)
+    if not isinstance(image_index, Tensor) or image_index.shape != (len(images),) or image_index.is_floating_point():
+        given = tuple(image_index.shape) if isinstance(image_index, Tensor) else type(image_index).__name__
+        raise ParameterError(f"image_index: must be a tensor of {len(images)} whole numbers, one for each image, not {given}")
+    return image_index.to(images.device)
+
+
+def check_start(start: Mapping[str, State]) -> None:
+    """Raise `ParameterError` for a given state that is no tensor, or in which a value is NaN or infinite."""
+    for layer, state in start.items():
+        for name, values in state.items():
+            if not isinstance(values, Tensor):
+                raise ParameterError(f"start[{layer}][{name}]: must be a torch.Tensor, not {type(values).__name__}")
+            if not _is_finite(values):
+                raise ParameterError(f"start[{layer}][{name}]: a value is NaN or infinite")
 
 
 def check_word(name: str, word: str, known: Sequence[str]) -> None:
@@ -27,19 +70,23 @@ def check_word(name: str, word: str, known: Sequence[str]) -> None:
         raise ParameterError(f"{name}={word}: {nearest(word, known)}")
 
 
-def check_layer_names(names: Iterable[str], neurons: Mapping[str, Neuron]) -> None:
+def check_layer_names(names: Iterable[str], neurons: Iterable[str]) -> None:
     """Raise `ParameterError` for a name that is none of the network's neuron layers."""
     for name in names:
         if name not in neurons:
-            raise ParameterError(f"no neuron layer {name}: {nearest(name, neurons)}")
+            raise ParameterError(f"no neuron layer {name}: {nearest(name, list(neurons))}")
 
 
 def check_tensors(network: nn.Module, images: Tensor) -> None:
-    """Raise `ParameterError` if images and weights differ in dtype, or if there is a NaN or an infinite value.
+    """Raise `ParameterError` if images and weights differ in dtype or device, or if there is a NaN or an infinite value.
 
     A spiking neuron would hide a NaN: it stays silent.
     """
-    for name, tensor in (("images", images), *network.named_parameters()):
+    for name, tensor in (("images", images), *network.named_parameters(), *network.named_buffers()):
+        if not tensor.is_floating_point():
+            continue
+        if tensor.device != images.device:
+            raise ParameterError(f"images are on {images.device}, but {name} is on {tensor.device}: move one with .to(device)")
         if tensor.dtype != images.dtype:
             raise ParameterError(f"images are {images.dtype}, but {name} is {tensor.dtype}: convert one with .to(dtype)")
         if not _is_finite(tensor):
@@ -54,12 +101,11 @@ def _is_finite(tensor: Tensor) -> bool:
     return bool(tensor.isfinite().all())
 
 
-def check_has_classes(outputs: Tensor, early_exit: float) -> None:
-    """Raise `ParameterError` if `outputs`, of one image, are not two classes or more, of which one can lead."""
-    if outputs.dim() != 2 or outputs.shape[1] < 2:
-        shape = tuple(outputs.shape[1:])
+def check_has_classes(shape: torch.Size, early_exit: float) -> None:
+    """Raise `ParameterError` if an answer of this shape is not two classes or more, of which one can lead."""
+    if len(shape) != 1 or shape[0] < 2:
         raise ParameterError(
-            f"early_exit={early_exit}: needs two classes or more to tell a lead, but an answer has the shape {shape}"
+            f"early_exit={early_exit}: needs two classes or more to tell a lead, but an answer has the shape {tuple(shape)}"
         )
 
 

@@ -40,7 +40,7 @@ class EarlyExit:
             answers: after each step of a simulation without early exit.
         """
         n_steps, batch, _ = answers.shape
-        checks = torch.arange(CHECK_EVERY, n_steps, CHECK_EVERY, device=answers.device)  # the steps done at each check
+        checks = torch.tensor(range(CHECK_EVERY, n_steps, CHECK_EVERY), device=answers.device).long()  # the steps done at each
         if len(checks) == 0:
             return torch.full((batch,), n_steps, device=answers.device)
         done = self.done(answers[checks - 1])  # (checks, batch)

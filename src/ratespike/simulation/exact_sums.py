@@ -7,137 +7,119 @@ sums of them are exact up to 2**24 of it, in every order, batch, engine and devi
 is computed once, is summed in float64 and then rounded.
 """
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ratespike.neurons import Neuron
-from ratespike.simulation.segments import Segment
-
-
-def on_grid(
-    weight: Float[Tensor, "outputs ..."], bias: Float[Tensor, " outputs"], eps: float
-) -> tuple[Float[Tensor, "outputs ..."], Float[Tensor, " outputs"]]:
-    """Round weights and bias so that sums of them are exact in a dtype of this machine epsilon.
-
-    Each output has a grid of its own: the multiples of a power of two, `unit`. A sum is exact as long as it is at most
-    `2 / eps` units, which is as much as |bias| + the root of the summed squares of the weights: far more than an output gets
-    if few of its sources spike at a time. A greater sum is rounded, as all are without the grid.
-
-    Args:
-        weight: of a convolution or dense layer, in any dtype.
-        bias: in the same dtype.
-        eps: of the dtype in which the sums will be computed, such as `torch.finfo(torch.float32).eps`.
-
-    Returns:
-        Weight and bias, rounded, in their own dtype.
-
-    Example:
-        >>> on_grid(torch.tensor([[0.1, 0.7]]), torch.tensor([1.0]), eps=2**-3)
-        (tensor([[0.1250, 0.7500]]), tensor([1.]))
-    """
-    largest_sum = bias.abs() + weight.flatten(1).norm(dim=1)  # (outputs,)
-    exponent = torch.where(largest_sum > 0, largest_sum, 1).log2().ceil()
-    unit = eps / 2 * torch.exp2(exponent)
-    unit_of_weights = unit.reshape(-1, *[1] * (weight.dim() - 1))  # (outputs, 1, ...)
-    rounded_weight = (weight / unit_of_weights).round() * unit_of_weights
-    rounded_bias = (bias / unit).round() * unit
-    return rounded_weight, rounded_bias
+from ratespike.simulation.at_rest import AtRest
+from ratespike.simulation.terms import Term
+from ratespike.simulation.tracing import Trace
+from ratespike.simulation.weighted_sums import Target, weighted_sums
 
 
 @dataclass(frozen=True)
-class WeightedSum:
-    """What stands in front of a neuron as one weighted sum: from spike counts, or an image, to the neuron's current.
-
-    An average pooling only adds up; its divisor, the height of a spike and the neuron's gain are in the weights. So every
-    term of a sum is a whole number times a weight.
+class ExactSums:
+    """The currents of a layer of neurons, or the network's outputs, as sums over spike counts.
 
     Attributes:
-        layers: average poolings, then one weight layer; flattenings anywhere.
-        weight: of the weight layer, times all that is constant.
-        bias: the current where nothing spikes.
+        target: what gets them.
+        terms: of spike counts, with everything that multiplies a count in the weights, which are on a grid; in float64.
+        gain: what multiplies that which arrives when no neuron spikes.
+        bias: what is added to it.
+        unit: of each channel's grid, shape (channels, 1, 1).
     """
 
-    layers: tuple[nn.Module, ...]
-    weight: Tensor
-    bias: Tensor
+    target: Target
+    terms: tuple[Term, ...]
+    gain: float
+    bias: float
+    unit: Tensor
 
-    def __call__(self, signal: Tensor) -> Tensor:
-        """The currents of a batch of spike counts or images."""
-        for layer in self.layers:
-            if isinstance(layer, nn.AvgPool2d):
-                signal = F.avg_pool2d(signal, layer.kernel_size, layer.stride, layer.padding, divisor_override=1)
-            elif isinstance(layer, nn.Conv2d):
-                signal = F.conv2d(signal, self.weight, self.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-            elif isinstance(layer, nn.Linear):
-                signal = F.linear(signal, self.weight, self.bias)
-            else:
-                signal = layer(signal)
-        return signal
-
-    def exact_in(self, dtype: torch.dtype) -> "WeightedSum":
-        """The same with weights and bias in `dtype`, rounded so that sums over spike counts are exact in it."""
-        weight, bias = on_grid(self.weight, self.bias, torch.finfo(dtype).eps)
-        return WeightedSum(self.layers, weight.to(dtype), bias.to(dtype))
+    def at_rest(self, signal: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
+        """The currents when no neuron spikes, on the grid, for what arrives then, in float64."""
+        current = signal * self.gain + self.bias
+        if not self.terms:  # then the dtype rounds it, and nothing is added
+            return current
+        unit = self.unit.to(current.device)
+        return (current / unit).round() * unit
 
 
-def weighted_sum(segment: Segment, height: float) -> WeightedSum | None:
-    """A segment in front of a neuron as one weighted sum in float64; None if it is not poolings and one weight layer.
+def exact_sums(target: Target, neuron: Neuron | None, signal_at_rest: Tensor, eps: float) -> ExactSums:
+    """Round what arrives at a layer so that sums of it are exact in a dtype of this machine epsilon.
+
+    Each channel has a grid of its own: the multiples of a power of two, `unit`. A sum is exact as long as it is at most
+    `2 / eps` units, which is as much as the largest current at rest + the root of the summed squares of the weights: far more
+    than a neuron gets if few of its sources spike at a time. A greater sum is rounded, as all are without the grid.
 
     Args:
-        segment: of a network.
-        height: what one spike counts; 1 for an image.
+        target: a layer, or the output.
+        neuron: of the layer; None for the output.
+        signal_at_rest: what arrives when no neuron spikes, for an image of zeros, shape (1, channels, height, width), float64.
+        eps: of the dtype in which the sums will be computed, such as `torch.finfo(torch.float32).eps`.
+    """
+    gain, bias = (1.0, 0.0) if neuron is None else neuron.gain_and_bias()
+    largest = (signal_at_rest.cpu() * gain + bias).abs().amax(dim=(0, 2, 3))  # (channels,)
+    squares = torch.zeros_like(largest)
+    scaled: list[Term] = []
+    for term in target.terms:
+        assert term.convolution is not None
+        weight = term.convolution.weight * (term.scale * gain)
+        squares = squares + weight.flatten(1).square().sum(1)
+        scaled.append(replace(term, scale=1.0, convolution=replace(term.convolution, weight=weight)))
+    unit = grid_unit(largest + squares.sqrt(), eps).reshape(-1, 1, 1)
+    rounded: list[Term] = []
+    for term in scaled:
+        assert term.convolution is not None
+        weight = (term.convolution.weight / unit.unsqueeze(-1)).round() * unit.unsqueeze(-1)
+        rounded.append(replace(term, convolution=replace(term.convolution, weight=weight)))
+    return ExactSums(target, tuple(rounded), gain, bias, unit)
+
+
+def grid_unit(largest_sum: Float[Tensor, " channels"], eps: float) -> Float[Tensor, " channels"]:
+    """The power of two of which weights are multiples, so that sums up to `largest_sum` are exact.
 
     Example:
-        >>> from ratespike.neurons import LIF
-        >>> total = weighted_sum(Segment((nn.AvgPool2d(2), nn.Flatten(), nn.Linear(1, 1)), LIF(), "neuron"), height=1000)
-        >>> total is None, weighted_sum(Segment((nn.ReLU(),), LIF(), "neuron"), height=1000)
-        (False, None)
+        >>> grid_unit(torch.tensor([1.7]), eps=2**-3)
+        tensor([0.1250])
     """
-    layers = tuple(layer for layer in segment.layers if not isinstance(layer, nn.Dropout | nn.Identity))
-    weight_layer = _only_weight_layer(layers)
-    if weight_layer is None or not isinstance(segment.ending, Neuron):
-        return None
-    gain, bias = segment.ending.gain_and_bias()
-    for layer in layers:
-        if isinstance(layer, nn.AvgPool2d):
-            height /= _cells(layer)
-    weight = weight_layer.weight.double() * (gain * height)
-    if weight_layer.bias is None:
-        current_at_rest = weight.new_full((len(weight),), bias)
-    else:
-        current_at_rest = weight_layer.bias.double() * gain + bias
-    return WeightedSum(layers, weight, current_at_rest)
+    exponent = torch.where(largest_sum > 0, largest_sum, 1).log2().ceil()
+    return eps / 2 * torch.exp2(exponent)
 
 
-def _only_weight_layer(layers: tuple[nn.Module, ...]) -> nn.Conv2d | nn.Linear | None:
-    """The weight layer, if there is one, only average poolings are in front of it, and nothing is behind it.
+@dataclass(frozen=True)
+class NetworkSums:
+    """What arrives at all layers of a network, and at its output.
 
-    Flattenings may be anywhere.
+    Attributes:
+        targets: the layers in the order of their calls, and the output.
+        at_rest: what arrives when no neuron spikes.
     """
-    found: nn.Conv2d | nn.Linear | None = None
-    for layer in layers:
-        if isinstance(layer, nn.Flatten):
-            continue
-        if found is not None:
-            return None
-        if isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros"):
-            found = layer
-        elif not (isinstance(layer, nn.AvgPool2d) and _divides_by_its_cells(layer)):
-            return None
-    return found
+
+    targets: list[ExactSums]
+    at_rest: AtRest
 
 
-def _divides_by_its_cells(pool: nn.AvgPool2d) -> bool:
-    """Whether each mean is the sum divided by the number of cells, at the border too."""
-    return pool.count_include_pad and not pool.ceil_mode and not pool.divisor_override
+def network_sums(network: nn.Module, found: Trace, dt: float, shown: Tensor) -> NetworkSums:
+    """The exact sums of a network.
 
+    Args:
+        network: in eval mode.
+        found: what its forward does.
+        dt: the step, seconds.
+        shown: images (time, batch, ...), whose shape, dtype and device matter.
 
-def _cells(pool: nn.AvgPool2d) -> int:
-    """How many values a pooling averages."""
-    size = pool.kernel_size
-    return size * size if isinstance(size, int) else math.prod(size)
+    Raises:
+        NoTermError: its forward computes something else than weighted sums of spikes.
+    """
+    sums = weighted_sums(found, dt)
+    at_rest = AtRest(network, sums, shown.new_zeros(1, *shown.shape[2:]))
+    eps = torch.finfo(shown.dtype).eps
+    targets: list[ExactSums] = []
+    for number, (call, target) in enumerate(zip(found.neurons, sums.layers, strict=True)):
+        assert isinstance(call.module, Neuron)
+        targets.append(exact_sums(target, call.module, at_rest.of_zeros[number], eps))
+    targets.append(exact_sums(sums.output, None, at_rest.of_zeros[len(targets)], eps))
+    return NetworkSums(targets, at_rest)

@@ -3,19 +3,25 @@
 A spike goes along every connection of its neuron, and each connection with a weight costs one multiply-add. How many there are
 depends on the neuron's place: at an image's border a kernel has fewer neighbours, and a pooling may drop the last row.
 
-They are counted by one pass with all weights 1, whose result is the number of connections, as a sum over the places. Its
-derivative by one place is that place's number. All channels of a layer have the same connections, so one stands for all.
+They are counted by one pass through the network's operations with all weights 1, whose result is the number of connections, as
+a sum over the places. Its derivative by one place is that place's number.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ratespike.neurons import Neuron
-from ratespike.simulation.segments import Segment, layers_until_neuron
+from ratespike.simulation.replay import CHOICES, apply_to
+from ratespike.simulation.tracing import Operation, Trace, Value
+
+_aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
@@ -23,13 +29,13 @@ class FanOut:
     """How many weights an image and each spike meet in a network.
 
     Attributes:
-        first_operations: multiply-adds of the first current, which an image makes once.
+        image_operations: multiply-adds that an image makes in a step in which it changes, the first for a constant one.
         weights_met: by neuron layer, in the network's order, how many weights a spike of each neuron meets on its way to
-            the next neurons; shape (channels, height, width) or (features,), float64.
+            the next neurons; of the layer's shape without batch, float64.
         output_shape: of the network's output, without batch.
     """
 
-    first_operations: int
+    image_operations: int
     weights_met: dict[str, Float[Tensor, " *shape"]]
     output_shape: torch.Size
 
@@ -39,106 +45,177 @@ class FanOut:
         return max(places.numel() for places in self.weights_met.values())
 
 
-def fan_out(segments: list[Segment], image: Float[Tensor, " one *shape"]) -> FanOut:
+def fan_out(found: Trace) -> FanOut:
     """Count the weights that an image and the spikes of each neuron layer meet.
 
-    Args:
-        segments: a network.
-        image: one image: its shape, dtype and device matter, its values do not.
-
-    Raises:
-        ValueError: a layer whose connections cannot be counted.
+    A weight is met where a convolution or a matrix of constants multiplies the spike with it. With several in a row, each path
+    of the spike counts. An operation that is neither a sum nor a mean nor a choice of places is passed as if it were not there,
+    if it keeps the shape; if not, every place behind it is taken to hear every place in front of it.
 
     Example:
+        >>> from torch import nn
         >>> from ratespike.neurons import LIF
-        >>> from ratespike.simulation.segments import split_into_segments
-        >>> network = nn.Sequential(nn.Linear(4, 8), LIF(), nn.Linear(8, 3))
-        >>> counted = fan_out(split_into_segments(network), torch.zeros(1, 4))
-        >>> counted.first_operations, counted.weights_met, counted.output_shape
+        >>> from ratespike.simulation.tracing import trace
+        >>> network = nn.Sequential(nn.Linear(4, 8), LIF(), nn.Linear(8, 3)).eval()
+        >>> counted = fan_out(trace(network, torch.zeros(1, 4)))
+        >>> counted.image_operations, counted.weights_met, counted.output_shape
         (32, {'1': tensor([3., 3., 3., 3., 3., 3., 3., 3.], dtype=torch.float64)}, torch.Size([3]))
     """
-    first = weights_met(layers_until_neuron(segments, 0), image.shape[1:], image.device)
-    met: dict[str, Tensor] = {}
-    signal = image
-    for number, segment in enumerate(segments):
-        signal = segment.input(signal.to(image.dtype))
-        if isinstance(segment.ending, Neuron):
-            layers_behind = layers_until_neuron(segments, number + 1)
-            met[segment.name] = weights_met(layers_behind, signal.shape[1:], signal.device)
-    return FanOut(int(first.sum()), met, signal.shape[1:])
-
-
-def weights_met(layers: tuple[nn.Module, ...], shape: torch.Size, device: torch.device) -> Float[Tensor, " *shape"]:
-    """How many weights a spike in each place meets on its way through layers without memory.
-
-    A weight is met where a convolution or dense layer multiplies the spike with it. With several weight layers in a row,
-    each path of the spike counts. The sum over all places is the number of multiply-adds of one dense pass.
-
-    Args:
-        layers: applied in this order.
-        shape: of the signal in front of them, without batch.
-        device: where to compute.
-
-    Raises:
-        ValueError: a layer whose connections cannot be counted.
-
-    Example:
-        >>> weights_met((nn.Conv2d(1, 4, kernel_size=3),), torch.Size([1, 4, 4]), torch.device("cpu"))  # fewer at the border
-        tensor([[[ 4.,  8.,  8.,  4.],
-                 [ 8., 16., 16.,  8.],
-                 [ 8., 16., 16.,  8.],
-                 [ 4.,  8.,  8.,  4.]]], dtype=torch.float64)
-    """
-    if len(shape) in (1, 3):  # features are channels of one place each
-        channels = shape[0]
-        one_channel = (1, 1, *shape[1:])
-    else:
-        channels = 1
-        one_channel = (1, *shape)
     with torch.inference_mode(False), torch.enable_grad():
-        spikes = torch.ones(one_channel, dtype=torch.float64, device=device, requires_grad=True)
-        paths = _Paths(spikes, channels)
-        multiply_adds = spikes.sum() * 0  # none yet, but differentiable
-        for layer in layers:
-            paths = paths.through(layer)
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                multiply_adds = multiply_adds + paths.arriving.sum() * paths.channels
-        (of_all_channels,) = torch.autograd.grad(multiply_adds, spikes)
-    return (of_all_channels[0] / max(1, channels)).expand(shape)
+        paths = _Paths()
+        image = paths.begin(found.images)
+        spikes: dict[str, Tensor] = {}
+        behind: dict[Value, Value] = {}  # what leaves a filter is what enters it
+        for call in found.calls:
+            if isinstance(call.module, Neuron):
+                spikes[call.name] = paths.begin(call.output)
+            else:
+                behind[call.output] = call.signal
+        paths.alias = behind
+        for operation in found.operations:
+            paths.follow(operation)
+        gradients = torch.autograd.grad(paths.multiply_adds, [image, *spikes.values()], allow_unused=True)
+    met: dict[str, Tensor] = {}
+    for (name, ones), gradient in zip(spikes.items(), gradients[1:], strict=True):
+        met[name] = (torch.zeros_like(ones) if gradient is None else gradient)[0].detach()
+    of_image = 0.0 if gradients[0] is None else float(gradients[0].sum())
+    return FanOut(round(of_image), met, found.output.shape[1:])
 
 
-@dataclass(frozen=True)
 class _Paths:
-    """The connections from a spike in every place to the places behind some layers.
+    """The connections to the places behind the operations that were followed, from a spike in every place of every layer.
 
     Attributes:
-        arriving: how many connections arrive at each place of one channel, shape (1, 1, height, width) or (1, features).
-        channels: how many channels are like this one.
+        multiply_adds: of all weights that were met.
+        alias: values that are another's, by the value.
     """
 
-    arriving: Tensor
-    channels: int
+    def __init__(self) -> None:
+        self.multiply_adds = torch.zeros((), dtype=torch.float64, requires_grad=True) * 1
+        self.alias: dict[Value, Value] = {}
+        self._arriving: dict[Value, Tensor] = {}  # shape (1, ...)
 
-    def through(self, layer: nn.Module) -> "_Paths":
-        """The connections to the places behind one more layer; raises `ValueError` for a layer of another kind."""
-        if isinstance(layer, nn.Conv2d):
-            kernel = self.arriving.new_ones(1, 1, *layer.kernel_size)
-            arriving = F.conv2d(self.arriving, kernel, None, layer.stride, layer.padding, layer.dilation)
-            return _Paths(arriving * (self.channels // layer.groups), layer.out_channels)
-        if isinstance(layer, nn.Linear):
-            arriving = self.arriving.sum(-1, keepdim=True)
-            if arriving.dim() == 2:  # features: all channels lead to every output
-                return _Paths(arriving * self.channels, layer.out_features)
-            return _Paths(arriving, self.channels * layer.out_features)  # applied to each row of an image by itself
-        if isinstance(layer, nn.AvgPool2d):
-            arriving = F.avg_pool2d(
-                self.arriving, layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode, divisor_override=1
-            )
-            return _Paths(arriving, self.channels)
-        if isinstance(layer, nn.Flatten):
-            return _Paths(layer(self.arriving), self.channels)
-        if isinstance(layer, nn.Dropout | nn.Identity):
-            return self
-        raise ValueError(
-            f"cannot simulate {type(layer).__name__}: known are Conv2d, Linear, AvgPool2d, Flatten, Dropout, Identity"
-        )
+    def begin(self, value: Value) -> Tensor:
+        """Let one spike begin in every place of a value."""
+        ones = torch.ones(1, *value.shape[1:], dtype=torch.float64, requires_grad=True)
+        self._arriving[value] = ones
+        return ones
+
+    def of(self, value: Value) -> Tensor:
+        """How many connections arrive at each place of a value, shape (1, ...)."""
+        value = self.alias.get(value, value)
+        if value not in self._arriving:  # such as the indices of a max pooling
+            self._arriving[value] = torch.zeros(1, *value.shape[1:], dtype=torch.float64)
+        return self._arriving[value]
+
+    def follow(self, operation: Operation) -> None:
+        """Go through one operation."""
+        packet = operation.function.overloadpacket
+        arriving = _FOLLOWING.get(packet, _follow_another)(self, operation)
+        if isinstance(arriving, Tensor):
+            arriving = [arriving]
+        for value, at_each_place in zip(operation.results, arriving, strict=False):  # behind a max pooling come indices
+            assert value is not None
+            self._arriving[value] = at_each_place
+
+    def meet(self, arriving: Tensor) -> None:
+        """Count weights, one for each of these connections."""
+        self.multiply_adds = self.multiply_adds + arriving.sum()
+
+
+def _follow_convolution(paths: _Paths, operation: Operation) -> Tensor:
+    signal, weight, _, stride, padding, dilation, transposed, output_padding, groups = operation.args
+    if not isinstance(signal, Value) or not isinstance(weight, Tensor):
+        return _follow_another(paths, operation)
+    arriving = paths.of(signal)
+    one_channel = arriving.unflatten(1, (groups, -1)).sum(2)  # all channels of a group have the same connections
+    kernel = arriving.new_ones(groups, 1, *weight.shape[2:])
+    arguments = (stride, padding, dilation, transposed, output_padding, groups)
+    behind: Tensor = _aten.convolution(one_channel, kernel, None, *arguments)  # (1, groups, ...)
+    outputs = operation.results[0].shape[1]  # type: ignore[union-attr]
+    behind = behind.repeat_interleave(outputs // groups, dim=1)
+    paths.meet(behind)
+    return behind
+
+
+def _follow_matrix(paths: _Paths, operation: Operation) -> Tensor:
+    signal, weight = operation.args[-2:]
+    if not isinstance(signal, Value) or not isinstance(weight, Tensor):
+        return _follow_another(paths, operation)
+    arriving = paths.of(signal)
+    behind = arriving.sum(-1, keepdim=True).expand(*arriving.shape[:-1], weight.shape[-1])
+    paths.meet(behind)
+    return behind
+
+
+def _follow_average_pooling(paths: _Paths, operation: Operation) -> Tensor:
+    signal, size, *rest = operation.args
+    stride = rest[0] if rest and rest[0] else size
+    padding = rest[1] if len(rest) > 1 else 0
+    ceil_mode = rest[2] if len(rest) > 2 else False
+    arriving = paths.of(signal)
+    pool = F.avg_pool2d if operation.function.overloadpacket is _aten.avg_pool2d else F.avg_pool3d
+    return pool(arriving, size, stride, padding, ceil_mode, divisor_override=1)  # type: ignore[operator,no-any-return]
+
+
+def _follow_adaptive_pooling(paths: _Paths, operation: Operation) -> Tensor:
+    signal, size = operation.args
+    weight = 1.0
+    for before, after in zip(signal.shape[-len(size) :], size, strict=True):
+        weight *= math.ceil(before / after)
+    mean: Tensor = operation.function(paths.of(signal), size)
+    return mean * weight  # exact where windows are equal
+
+
+def _follow_mean(paths: _Paths, operation: Operation) -> Tensor:
+    arriving = paths.of(operation.args[0])
+    dims = operation.args[1] if len(operation.args) > 1 else None
+    keep = operation.args[2] if len(operation.args) > 2 else False
+    total: Tensor = arriving.sum(dims, keepdim=keep)
+    return total
+
+
+def _follow_choice(paths: _Paths, operation: Operation) -> Any:
+    """An operation that puts places elsewhere: it is done as it stands."""
+    return apply_to(operation, paths.of)
+
+
+def _follow_sum(paths: _Paths, operation: Operation) -> Tensor:
+    """A sum of values: what arrives at either."""
+    total = torch.zeros(1, *operation.results[0].shape[1:], dtype=torch.float64)  # type: ignore[union-attr]
+    for value in operation.inputs:
+        total = total + paths.of(value)
+    return total
+
+
+def _follow_another(paths: _Paths, operation: Operation) -> Tensor:
+    shape = operation.results[0].shape  # type: ignore[union-attr]
+    total = torch.zeros(1, *shape[1:], dtype=torch.float64)
+    for value in operation.inputs:
+        total = total + _fitted(paths.of(value), shape)
+    return total
+
+
+_FOLLOWING: dict[Any, Callable[[_Paths, Operation], Any]] = {
+    _aten.convolution: _follow_convolution,
+    _aten.addmm: _follow_matrix,
+    _aten.mm: _follow_matrix,
+    _aten.avg_pool2d: _follow_average_pooling,
+    _aten.avg_pool3d: _follow_average_pooling,
+    _aten._adaptive_avg_pool2d: _follow_adaptive_pooling,
+    _aten._adaptive_avg_pool3d: _follow_adaptive_pooling,
+    _aten.mean: _follow_mean,
+    _aten.sum: _follow_mean,
+    _aten.add: _follow_sum,
+    _aten.add_: _follow_sum,
+    _aten.sub: _follow_sum,
+    _aten.sub_: _follow_sum,
+    **dict.fromkeys(CHOICES, _follow_choice),
+}
+
+
+def _fitted(arriving: Tensor, shape: torch.Size) -> Tensor:
+    """The same for a value of this shape: place by place, or from every place to every place."""
+    if arriving.shape[1:] == shape[1:]:
+        return arriving
+    return arriving.sum().expand(1, *shape[1:])

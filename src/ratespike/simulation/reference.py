@@ -1,28 +1,35 @@
-"""The reference engine: plain PyTorch operations, any device, any dtype, every neuron.
+"""The reference engine: the network's own `forward`, on spikes. Any device, any dtype, every neuron, every layer.
 
-Layers without memory take some time steps at once, folded into the batch; only neurons and filters loop over time. How many
-images and steps at once follows from a budget of memory (`slices`). `torch.compile` can fuse the operations of a neuron's step.
+Each call of a neuron or a filter is replaced by one that keeps its state. There is no feedback between layers, so that a layer
+can take many time steps before the next one begins: the steps are rows of one batch, and only neurons and filters loop over
+them. How many images and steps at once follows from a budget of memory (`slices`). `torch.compile` can fuse the operations of a
+neuron's step.
+
+In float32 the last digit of a sum depends on its order. Where the forward computes weighted sums of spikes alone, they are
+computed as such instead, with weights for which sums are exact (`exact_sums`): then batches, devices and engines agree.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from ratespike.neurons import Neuron, State
-from ratespike.simulation.exact_sums import weighted_sum
-from ratespike.simulation.fan_out import FanOut, fan_out
+from ratespike.parameters import ParameterError
+from ratespike.simulation.exact_sums import NetworkSums, network_sums
+from ratespike.simulation.fan_out import FanOut
+from ratespike.simulation.max_pooling import MaxPoolings, is_max_pooling
 from ratespike.simulation.random import uniform_like
 from ratespike.simulation.result import Simulation, concatenate
-from ratespike.simulation.segments import Segment
 from ratespike.simulation.settings import Settings
-from ratespike.simulation.slices import slices, steps_at_once
-from ratespike.simulation.start import initial_state, steady_currents
-from ratespike.synapses import NoFilter, Synapse
-
-Input = Callable[[Tensor], Tensor]
+from ratespike.simulation.slices import Slice, slices, steps_at_once
+from ratespike.simulation.start import initial_state, start_of_rows, steady_currents
+from ratespike.simulation.terms import NoTermError, Term
+from ratespike.simulation.tracing import Call, Trace
+from ratespike.stateful import Stateful, replaced
+from ratespike.synapses import Synapse
 
 
 @dataclass(frozen=True)
@@ -30,63 +37,69 @@ class PreparedNetwork:
     """What stays the same for all images of a simulation.
 
     Attributes:
-        segments: the network.
-        inputs: for each segment, the function from what the segment before sends (the first one: the images) to what
-            arrives at its ending.
+        network: in eval mode.
+        trace: what its forward does.
         fan_out: the weights that a spike of each neuron meets.
         settings: of the simulation.
+        sums: what arrives at the layers, as exact sums; None: as the forward says.
         compiled: whether the neurons' steps go through `torch.compile`.
     """
 
-    segments: list[Segment]
-    inputs: list[Input]
+    network: nn.Module
+    trace: Trace
     fan_out: FanOut
     settings: Settings
-    compiled: bool
+    sums: NetworkSums | None = None
+    compiled: bool = False
 
 
 class RunningNeurons:
-    """A neuron layer while it runs: its state, and what is kept of each step.
+    """A call of a neuron while it runs: its state, and what is kept of each step.
 
     Args:
-        network: what stays the same for all images.
-        segment: the segment that ends in the neuron layer.
-        layer: its number among the neuron layers, from 0.
+        prepared: what stays the same for all images.
+        call: of the neuron.
+        layer: its number among the calls of neurons, from 0.
         image_index: which image each row of the currents is.
 
     Attributes:
-        name: of the layer in the network.
+        name: of the call.
         spike_counts: of the steps so far, in pieces of shape (time, batch).
         operations: weights that the spikes met, in pieces of the same shape.
         recording: spikes, in pieces of shape (time, batch, ...), if the layer is recorded.
         voltages: after each step, shape (batch, ...), if the layer is recorded and its neurons have a membrane.
     """
 
-    def __init__(self, network: PreparedNetwork, segment: Segment, layer: int, image_index: Int[Tensor, " batch"]):
-        assert isinstance(segment.ending, Neuron)
-        self.name = segment.name
+    def __init__(self, prepared: PreparedNetwork, call: Call, layer: int, image_index: Int[Tensor, " batch"]):
+        assert isinstance(call.module, Neuron)
+        self.name = call.name
         self.spike_counts: list[Tensor] = []
         self.operations: list[Tensor] = []
         self.recording: list[Tensor] = []
         self.voltages: list[Tensor] = []
 
-        self._neuron = segment.ending
-        self._segment = segment
+        self._neuron = call.module
+        self._call = call
         self._layer = layer
         self._image_index = image_index
-        self._settings = network.settings
-        self._recorded = segment.name in network.settings.record
-        self._weights_met = network.fan_out.weights_met[segment.name].flatten()
-        self._step = torch.compile(self._neuron.step, dynamic=True) if network.compiled else self._neuron.step
+        self._settings = prepared.settings
+        self._recorded = call.name in prepared.settings.record
+        self._weights_met = prepared.fan_out.weights_met[call.name].flatten()
+        self._step = torch.compile(self._neuron.step, dynamic=True) if prepared.compiled else self._neuron.step
         self._state: State | None = None
         self._steps_done = 0
 
     def start(self, current: Float[Tensor, " batch *shape"]) -> None:
         """Set the state before the first step, from the layer's current as far as it is known."""
-        state = initial_state(self._segment, self._layer, current, self._image_index, self._settings)
+        state = initial_state(self._call, self._layer, current, self._image_index, self._settings)
         self._state = {name: values.contiguous() for name, values in state.items()}
 
-    def run(self, currents: Float[Tensor, " time batch *shape"]) -> Float[Tensor, " time batch *shape"]:
+    def run(self, signals: Float[Tensor, " time batch *shape"]) -> Float[Tensor, " time batch *shape"]:
+        """Advance by the steps of `signals`; returns the pulses of each neuron in each of them, in the dtype of `signals`."""
+        spikes = self.spikes(self._neuron.current(signals))
+        return (spikes * (self._neuron.scale / self._settings.dt)).to(signals.dtype)
+
+    def spikes(self, currents: Float[Tensor, " time batch *shape"]) -> Float[Tensor, " time batch *shape"]:
         """Advance by the steps of `currents`; returns how often each neuron spiked in each of them."""
         if self._state is None:
             self.start(currents[0])
@@ -94,7 +107,7 @@ class RunningNeurons:
         spikes = torch.stack([self._advance(current.contiguous()) for current in currents])
         counts = spikes.flatten(2).abs()  # (time, batch, neurons)
         self.spike_counts.append(counts.sum(2))
-        self.operations.append(counts @ self._weights_met.to(counts.dtype))
+        self.operations.append(counts @ self._weights_met.to(counts))
         if self._recorded:
             self.recording.append(spikes)
         return spikes
@@ -116,7 +129,7 @@ class RunningNeurons:
 
 
 class RunningFilter:
-    """A filter while it runs: `run` goes on where the last call has ended."""
+    """A call of a filter while it runs: `run` goes on where the last call has ended."""
 
     def __init__(self, synapse: Synapse, dt: float):
         self._synapse = synapse
@@ -124,119 +137,178 @@ class RunningFilter:
         self._state: tuple[Tensor, ...] | None = None
 
     def run(self, signals: Float[Tensor, " time batch *shape"]) -> Float[Tensor, " time batch *shape"]:
-        """Filter the signals of some steps."""
+        """Filter the signals of some steps; returns them in the dtype of `signals`."""
         if self._state is None:
             self._state = self._synapse.initial_state(signals[0])
         filtered = []
         for signal in signals:
             value, self._state = self._synapse.step(signal, self._state, self._dt)
             filtered.append(value)
-        return torch.stack(filtered)
+        return torch.stack(filtered).to(signals.dtype)
 
 
-def run(
-    segments: list[Segment],
-    images: Float[Tensor, " batch *shape"],
-    image_index: Int[Tensor, " batch"],
-    settings: Settings,
-    *,
-    compiled: bool = False,
-) -> Simulation:
+class RunningCalls:
+    """The calls of neurons and filters in the network's forward while one slice of images runs."""
+
+    def __init__(self, prepared: PreparedNetwork, image_index: Int[Tensor, " batch"]):
+        self.neurons: list[RunningNeurons] = []
+        self._calls = prepared.trace.calls
+        self._running: list[RunningNeurons | RunningFilter] = []
+        for call in self._calls:
+            if isinstance(call.module, Neuron):
+                self.neurons.append(RunningNeurons(prepared, call, len(self.neurons), image_index))
+                self._running.append(self.neurons[-1])
+            else:
+                assert isinstance(call.module, Synapse)
+                self._running.append(RunningFilter(call.module, prepared.settings.dt))
+        self._steps = 1
+        self._next = 0
+
+    def begin(self, steps: int) -> None:
+        """A forward pass of `steps` more time steps begins."""
+        self._steps = steps
+        self._next = 0
+
+    def __call__(self, module: Stateful, signal: Float[Tensor, " rows *shape"]) -> Float[Tensor, " rows *shape"]:
+        """What leaves the next call, for rows (time * batch)."""
+        number = self._next
+        self._next += 1
+        if number >= len(self._calls) or self._calls[number].module is not module:
+            raise ParameterError(
+                "network: its forward calls other neurons than at first: its way must be the same for all images"
+            )
+        signals = signal.unflatten(0, (self._steps, -1))  # (time, batch, ...)
+        return self._running[number].run(signals).flatten(0, 1)
+
+
+class Forward:
+    """The network's own forward on spikes, for one slice of images.
+
+    Args:
+        prepared: the network and the settings.
+        shown: what the network gets in each step.
+        image_index: which image each row is.
+
+    Attributes:
+        neurons: the layers of neurons, in the order of their calls.
+    """
+
+    def __init__(self, prepared: PreparedNetwork, shown: Tensor, image_index: Tensor) -> None:
+        self._network = prepared.network
+        self._shown = shown
+        self._calls = RunningCalls(prepared, image_index)
+        self.neurons = self._calls.neurons
+        pooled = any(is_max_pooling(operation) for operation in prepared.trace.operations)
+        self._poolings = MaxPoolings(prepared.trace) if pooled else None
+
+    def run(self, begin: int, end: int) -> Float[Tensor, "time batch *shape"]:
+        """The network's outputs in the steps `begin` … `end` - 1, which follow those of the last call."""
+        steps = end - begin
+        self._calls.begin(steps)
+        if self._poolings is not None:
+            self._poolings.begin(steps)
+        with replaced(self._calls), self._poolings or nullcontext():
+            rows = self._network(self._shown[begin:end].flatten(0, 1))  # (time * batch, ...)
+        outputs: Tensor = rows.unflatten(0, (steps, -1))
+        return outputs
+
+
+class WeightedForward:
+    """The same from exact sums over spike counts; arguments and attributes are those of `Forward`."""
+
+    def __init__(self, prepared: PreparedNetwork, shown: Tensor, image_index: Tensor) -> None:
+        sums = prepared.sums
+        assert sums is not None
+        self._sums = sums
+        self._dtype = shown.dtype
+        self.neurons = RunningCalls(prepared, image_index).neurons
+        self._filters: dict[Term, RunningFilter] = {}
+        for target in sums.targets:
+            for term in target.terms:
+                if term.synapse is not None:
+                    self._filters[term] = RunningFilter(term.synapse, prepared.settings.dt)
+        different = shown if shown.stride(0) else shown[:1]  # steps
+        everything = sums.at_rest(different.flatten(0, 1), range(len(sums.targets)))
+        self._at_rest: list[Tensor] = []
+        for number, target in enumerate(sums.targets):
+            currents = target.at_rest(everything[number]).to(shown.dtype).unflatten(0, different.shape[:2])
+            self._at_rest.append(currents.expand(len(shown), *currents.shape[1:]))
+
+    def run(self, begin: int, end: int) -> Float[Tensor, "time batch *shape"]:
+        """The network's outputs in the steps `begin` … `end` - 1, which follow those of the last call."""
+        counts: list[Tensor] = []  # of each layer so far, (time, batch, channels, height, width)
+        for number, layer in enumerate(self.neurons):
+            currents = self._currents(number, counts, begin, end)
+            target = self._sums.targets[number].target.map
+            counts.append(target.laid_out(layer.spikes(target.as_called(currents))))
+        return self._sums.targets[-1].target.map.as_called(self._currents(len(self.neurons), counts, begin, end))
+
+    def _currents(self, number: int, counts: list[Tensor], begin: int, end: int) -> Tensor:
+        """The currents of a layer, or the output, shape (time, batch, channels, height, width)."""
+        currents = self._at_rest[number][begin:end]
+        for term in self._sums.targets[number].terms:
+            added = term.applied(counts[term.source].flatten(0, 1)).unflatten(0, currents.shape[:2])
+            if term in self._filters:
+                added = self._filters[term].run(added)
+            currents = currents + added
+        return currents
+
+
+def run(prepared: PreparedNetwork, shown: Float[Tensor, "time batch *shape"], image_index: Int[Tensor, " batch"]) -> Simulation:
     """Simulate a batch, a slice of its images at a time.
 
     Args:
-        segments: the network.
-        images: what the network takes.
+        prepared: the network and the settings.
+        shown: what the network gets in each step; of a single step if it is always the same.
         image_index: which image each row is.
-        settings: steps, start, seed and what to record.
-        compiled: whether the neurons' steps go through `torch.compile`.
 
     Returns:
         The simulation with the network's unfiltered outputs; early exits are not taken.
-
-    Raises:
-        ValueError: a layer whose connections cannot be counted.
     """
-    counted = fan_out(segments, images[:1])
-    network = PreparedNetwork(segments, _inputs(segments, images.dtype, settings.dt), counted, settings, compiled)
+    largest_layer = prepared.fan_out.largest_layer
+    if shown.dtype == torch.float32:
+        with suppress(NoTermError):
+            prepared = replace(prepared, sums=network_sums(prepared.network, prepared.trace, prepared.settings.dt, shown))
     simulations = []
-    for part in slices(images, image_index, counted.largest_layer):
-        simulation = _run_slice(network, part.images, part.image_index)
+    for part in slices(shown, image_index, largest_layer):
+        simulation = _run_slice(_for_rows(prepared, part, len(image_index)), part.shown, part.image_index)
         simulations.append(simulation.first(part.n_images))
     result = concatenate(simulations)
-    result.synaptic_operations[0] += counted.first_operations
+    result.synaptic_operations[: len(shown)] += prepared.fan_out.image_operations
     return result
 
 
-def _inputs(segments: list[Segment], dtype: torch.dtype, dt: float) -> list[Input]:
-    """For each segment, the function from what the segment before sends to what arrives at its ending."""
-    inputs: list[Input] = []
-    source: Neuron | Synapse | None = None  # the images
-    for segment in segments:
-        inputs.append(_input(source, segment, dtype, dt))
-        source = segment.ending
-    return inputs
+def _for_rows(prepared: PreparedNetwork, part: Slice, batch: int) -> PreparedNetwork:
+    """The same for some rows of a batch, whose start may be given."""
+    shapes = {call.name: call.shape for call in prepared.trace.neurons}
+    start = start_of_rows(prepared.settings.start, shapes, batch, part.rows, len(part.image_index))
+    return replace(prepared, settings=replace(prepared.settings, start=start))
 
 
-def _input(source: Neuron | Synapse | None, segment: Segment, dtype: torch.dtype, dt: float) -> Input:
-    """What arrives at a segment's ending, as a function of the images (no source), of spike counts, or of a filter's signal.
-
-    In float32 the sums over spike counts are exact where the layers allow it (see `exact_sums`).
-    """
-    height = source.scale / dt if isinstance(source, Neuron) else 1.0
-    total = None
-    if dtype == torch.float32 and not isinstance(source, Synapse):
-        total = weighted_sum(segment, height)
-    if total is None:
-        return lambda signal: segment.input((signal * height).to(dtype))
-    if source is None:
-        return lambda images: total(images.double()).to(dtype)
-    return total.exact_in(dtype)
-
-
-def _run_slice(network: PreparedNetwork, images: Tensor, image_index: Tensor) -> Simulation:
+def _run_slice(prepared: PreparedNetwork, shown: Tensor, image_index: Tensor) -> Simulation:
     """Simulate images that fit the budget of memory together."""
-    endings = _running_endings(network, image_index)
-    layers = [ending for ending in endings if isinstance(ending, RunningNeurons)]
-    if network.settings.start == "steady_phase":
-        for layer, current in zip(layers, steady_currents(network.segments, images), strict=True):
+    settings = prepared.settings
+    at_once = steps_at_once(shown, prepared.fan_out.largest_layer)
+    every_step = shown.expand(settings.n_steps, *shown.shape[1:])
+    kind = Forward if prepared.sums is None else WeightedForward
+    forward = kind(prepared, every_step, image_index)
+    if settings.start == "steady_phase":
+        for layer, current in zip(forward.neurons, steady_currents(prepared.network, shown), strict=True):
             layer.start(current)
-
-    first_signal = network.inputs[0](images)  # the same in every step
-    n_steps = network.settings.n_steps
-    at_once = steps_at_once(images, network.fan_out.largest_layer)
     outputs = []
-    for begin in range(0, n_steps, at_once):
-        steps = min(at_once, n_steps - begin)
-        signals = endings[0].run(first_signal.expand(steps, *first_signal.shape))  # (time, batch, ...)
-        for arriving_at, ending in zip(network.inputs[1:], endings[1:], strict=True):
-            arriving = arriving_at(signals.flatten(0, 1))  # (time * batch, ...)
-            signals = ending.run(arriving.unflatten(0, signals.shape[:2]))
-        outputs.append(signals)
-    return _result(network, layers, torch.cat(outputs))
+    for begin in range(0, settings.n_steps, at_once):
+        outputs.append(forward.run(begin, min(begin + at_once, settings.n_steps)))
+    return _result(prepared, forward.neurons, torch.cat(outputs))
 
 
-def _running_endings(network: PreparedNetwork, image_index: Tensor) -> list[RunningNeurons | RunningFilter]:
-    """The segments' endings, none of which has begun; the network's end is a filter that changes nothing."""
-    endings: list[RunningNeurons | RunningFilter] = []
-    layer = 0
-    for segment in network.segments:
-        if isinstance(segment.ending, Neuron):
-            endings.append(RunningNeurons(network, segment, layer, image_index))
-            layer += 1
-        else:
-            endings.append(RunningFilter(segment.ending or NoFilter(), network.settings.dt))
-    return endings
-
-
-def _result(network: PreparedNetwork, layers: list[RunningNeurons], outputs: Tensor) -> Simulation:
-    """What the neuron layers have kept, as the simulation of one slice; without the operations of the first current."""
+def _result(prepared: PreparedNetwork, layers: list[RunningNeurons], outputs: Tensor) -> Simulation:
+    """What the neuron layers have kept, as the simulation of one slice; without the operations of the images."""
     return Simulation(
         outputs=outputs,
         spike_counts={layer.name: torch.cat(layer.spike_counts) for layer in layers},
         synaptic_operations=torch.stack([torch.cat(layer.operations) for layer in layers]).sum(0),
-        neurons={name: places.numel() for name, places in network.fan_out.weights_met.items()},
+        neurons={name: places.numel() for name, places in prepared.fan_out.weights_met.items()},
         recordings={layer.name: torch.cat(layer.recording) for layer in layers if layer.recording},
         voltages={layer.name: torch.stack(layer.voltages) for layer in layers if layer.voltages},
-        dt=network.settings.dt,
+        dt=prepared.settings.dt,
     )

@@ -18,14 +18,19 @@ class Slice(NamedTuple):
     """Some images of a batch, filled up with images of zeros.
 
     Attributes:
-        images: the images and behind them the zeros.
+        shown: the images and behind them the zeros, in each time step.
         image_index: which image each row is; 0 for the zeros.
-        n_images: how many of the rows are images.
+        rows: which images of the batch they are.
     """
 
-    images: Float[Tensor, " rows *shape"]
+    shown: Float[Tensor, "time rows *shape"]
     image_index: Int[Tensor, " rows"]
-    n_images: int
+    rows: slice
+
+    @property
+    def n_images(self) -> int:
+        """How many of the rows are images."""
+        return int(self.rows.stop - self.rows.start)
 
 
 class _Budget(NamedTuple):
@@ -45,42 +50,46 @@ _CPU = _Budget(n_bytes=16 * 2**20, images=16)
 _GPU = _Budget(n_bytes=2**28, images=512)
 
 
-def slices(images: Float[Tensor, " batch *shape"], image_index: Int[Tensor, " batch"], largest_layer: int) -> Iterator[Slice]:
+def slices(
+    shown: Float[Tensor, "time batch *shape"], image_index: Int[Tensor, " batch"], largest_layer: int
+) -> Iterator[Slice]:
     """Cut a batch so that a layer of `largest_layer` neurons keeps to the budget in one step.
 
     Args:
-        images: the batch.
+        shown: the batch in each time step.
         image_index: which image each row is.
         largest_layer: how many neurons the largest layer has.
 
     Example:
-        >>> for part in slices(torch.ones(19, 1), torch.arange(19), largest_layer=100):
-        ...     print(part.images.shape, part.n_images)
-        torch.Size([16, 1]) 16
-        torch.Size([8, 1]) 3
+        >>> for part in slices(torch.ones(1, 19, 1), torch.arange(19), largest_layer=100):
+        ...     print(part.shown.shape, part.n_images)
+        torch.Size([1, 16, 1]) 16
+        torch.Size([1, 8, 1]) 3
     """
-    budget = _budget(images.device)
-    groups = budget.n_bytes // _bytes_per_image(images.dtype, largest_layer) // _GROUP
+    budget = _budget(shown.device)
+    groups = budget.n_bytes // _bytes_per_image(shown.dtype, largest_layer) // _GROUP
     size = min(max(1, groups) * _GROUP, budget.images)
-    for part, index in zip(images.split(size), image_index.split(size), strict=True):
-        missing = -len(part) % _GROUP
-        filled = torch.cat([part, part.new_zeros(missing, *part.shape[1:])])
-        yield Slice(filled, torch.cat([index, index.new_zeros(missing)]), len(part))
+    first = 0
+    for part, index in zip(shown.split(size, dim=1), image_index.split(size), strict=True):
+        missing = -len(index) % _GROUP
+        filled = torch.cat([part, part.new_zeros(len(part), missing, *part.shape[2:])], dim=1)
+        yield Slice(filled, torch.cat([index, index.new_zeros(missing)]), slice(first, first + len(index)))
+        first += len(index)
 
 
-def steps_at_once(images: Float[Tensor, " rows *shape"], largest_layer: int) -> int:
+def steps_at_once(shown: Float[Tensor, "time rows *shape"], largest_layer: int) -> int:
     """How many time steps of these images keep to the budget, at least one.
 
     Args:
-        images: of one slice.
+        shown: of one slice.
         largest_layer: how many neurons the largest layer has.
 
     Example:
-        >>> steps_at_once(torch.ones(16, 1), largest_layer=2**14)  # 8 bytes for each neuron: 2 MiB a step
+        >>> steps_at_once(torch.ones(1, 16, 1), largest_layer=2**14)  # 8 bytes for each neuron: 2 MiB a step
         8
     """
-    bytes_per_step = max(1, len(images)) * _bytes_per_image(images.dtype, largest_layer)
-    return max(1, _budget(images.device).n_bytes // bytes_per_step)
+    bytes_per_step = max(1, shown.shape[1]) * _bytes_per_image(shown.dtype, largest_layer)
+    return max(1, _budget(shown.device).n_bytes // bytes_per_step)
 
 
 def _budget(device: torch.device) -> _Budget:

@@ -1,22 +1,23 @@
 """How a simulation starts: the state of each neuron before the first step."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from ratespike.neurons import Neuron, State
 from ratespike.parameters import ParameterError
 from ratespike.simulation.random import START, uniform_like
-from ratespike.simulation.segments import Segment
-from ratespike.simulation.settings import Settings
+from ratespike.simulation.settings import Settings, Start
+from ratespike.simulation.tracing import Call
+from ratespike.stateful import Stateful, replaced
 
 STARTS = ("zero", "uniform", "half", "steady_phase")
 
 
 def initial_state(
-    segment: Segment,
+    call: Call,
     layer: int,
     current: Float[Tensor, " batch *shape"],
     image_index: Int[Tensor, " batch"],
@@ -33,7 +34,7 @@ def initial_state(
     - a mapping from layer names to states, which broadcast over the batch; what it leaves out starts at zero.
 
     Args:
-        segment: the segment that ends in the neuron layer.
+        call: of the neuron layer.
         layer: its number among the neuron layers, from 0: each layer has random numbers of its own.
         current: the layer's input current (with `steady_phase`, the steady one; else for its shape, dtype and device).
         image_index: which image each row is.
@@ -42,11 +43,11 @@ def initial_state(
     Raises:
         ParameterError: the mapping gives this layer a value that its neuron does not have.
     """
-    neuron = segment.ending
+    neuron = call.module
     assert isinstance(neuron, Neuron)
     start = settings.start
     if not isinstance(start, str):
-        return _given_state(neuron, segment.name, start.get(segment.name, {}), current)
+        return _given_state(neuron, call.name, start.get(call.name, {}), current)
     if start == "zero":
         return neuron.initial_state(torch.zeros_like(current))
     if start == "half":
@@ -57,31 +58,62 @@ def initial_state(
     return neuron.steady_state(current, numbers, settings.dt)
 
 
+def start_of_rows(start: Start, shapes: Mapping[str, torch.Size], batch: int, rows: slice, filled: int) -> Start:
+    """The start of some images of a batch.
+
+    Args:
+        start: of all images; a word stays as it is.
+        shapes: by neuron layer, of one image's neurons.
+        batch: how many images `start` is for.
+        rows: which of them are wanted.
+        filled: to how many rows they are filled up.
+    """
+    if isinstance(start, str):
+        return start
+    chosen: dict[str, State] = {}
+    for name, state in start.items():
+        chosen[name] = {}
+        for key, value in state.items():
+            if value.dim() == len(shapes[name]) + 1 and len(value) == batch:  # a value for each image
+                part = value[rows]
+                value = torch.cat([part, part.new_zeros(filled - len(part), *part.shape[1:])])
+            chosen[name][key] = value
+    return chosen
+
+
 def _given_state(neuron: Neuron, name: str, given: State, current: Tensor) -> State:
     """The neuron's state at voltage 0, with the given values instead where there are some."""
     state = neuron.initial_state(torch.zeros_like(current))
     for key, value in given.items():
         if key not in state:
             raise ParameterError(f"start[{name}][{key}]: known: {', '.join(sorted(state))}")
-        state[key] = value.to(current).expand_as(current).clone()
+        try:
+            state[key] = value.to(current).expand_as(current).clone()
+        except RuntimeError:
+            shapes = f"has the shape {tuple(value.shape)}; must broadcast to {tuple(current.shape)}, batch first"
+            raise ParameterError(f"start[{name}][{key}]: {shapes}") from None
     return state
 
 
-def steady_currents(segments: list[Segment], images: Tensor) -> Iterator[Tensor]:
+def steady_currents(network: nn.Module, shown: Float[Tensor, "time batch *shape"]) -> list[Tensor]:
     """The current of each neuron layer in one pass on rates: exact for the first layer, an estimate for the others.
 
     The others are an estimate because in a simulation they get spikes, whose mean alone is the rate.
 
     Args:
-        segments: a network.
-        images: what it takes.
+        network: in eval mode.
+        shown: what it takes in each step; the mean over time counts.
 
-    Yields:
-        In the network's order, shape (batch, ...), in float32 at least.
+    Returns:
+        In the order of the calls, shape (batch, ...), in float32 at least.
     """
-    signal = images
-    for segment in segments:
-        signal = segment.input(signal.to(images.dtype))
-        if isinstance(segment.ending, Neuron):
-            yield signal
-            signal = segment.ending.firing_rate(signal) * segment.ending.scale
+    currents: list[Tensor] = []
+
+    def call(module: Stateful, signal: Tensor) -> Tensor:
+        if isinstance(module, Neuron):
+            currents.append(module.current(signal))
+        return module.in_rate_mode(signal)
+
+    with replaced(call):
+        network(shown.mean(0))
+    return currents

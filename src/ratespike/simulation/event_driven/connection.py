@@ -1,70 +1,38 @@
-"""From one neuron layer (or the image) to the next: the layers in between as a grid of cells and a kernel for compiled code."""
+"""From one layer to another: a term as a grid of cells and a kernel for compiled code."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import torch
-from torch import nn
 
 from ratespike.compiled.simd import LANE_GROUP, MAX_LANES, lanes_of
-from ratespike.simulation.event_driven.folding import (
-    Convolution,
-    Members,
-    cell_members,
-    fold,
-    spike_height_in_cell,
-    weight_stack,
-)
-from ratespike.simulation.event_driven.layout import Connection, InputGrid, Kernel, Shape, aligned
-from ratespike.simulation.exact_sums import on_grid
+from ratespike.simulation.event_driven.layout import Connection, InputGrid, Kernel, OutputMap, aligned
+from ratespike.simulation.terms import Convolution, Members, Shape, Term
 
 _HALF = MAX_LANES // 2
 
 
-@dataclass(frozen=True)
-class Scaling:
-    """From the source's spikes to the target's current: gain * (layers applied to spike_height * spikes) + bias."""
-
-    spike_height: float
-    gain: float = 1.0
-    bias: float = 0.0
+def output_map(shape: Shape) -> OutputMap:
+    """The map of a layer of this shape, its channels cut into tiles."""
+    channels, height, width = shape
+    tile = _tile_width(channels)
+    return OutputMap(height, width, -(-channels // tile), lanes_of(tile))
 
 
-def connect(layers: Sequence[nn.Module], source: Shape, scaling: Scaling, dtype: type) -> Connection:
-    """Prepare the layers between two neuron layers for compiled code.
+def connect(term: Term, dtype: type) -> Connection:
+    """Prepare a term, whose scale is 1, for compiled code.
 
     Args:
-        layers: poolings, one weight layer, poolings; flattenings and dropouts are ignored.
-        source: shape of the spikes (or image) that they are applied to.
-        scaling: what is folded into weights and constants.
+        term: from a layer's spikes to the map of another layer.
         dtype: of the weights.
-
-    Raises:
-        UnsupportedError: another kind of layer, or not exactly one weight layer.
     """
-    stack = weight_stack(layers)
-    rows = cell_members(source[1], stack.before, axis=0)
-    columns = cell_members(source[2], stack.before, axis=1)
-    grid_shape = (source[0], len(rows), len(columns))
-    convolution = fold(stack, grid_shape)
+    convolution = term.convolution
+    assert convolution is not None and term.scale == 1
     tiling = _tile(convolution)
-    scaling = replace(scaling, spike_height=spike_height_in_cell(stack, scaling.spike_height))
     return Connection(
-        grid=_input_grid(rows, columns, source, tiling.sections),
-        kernel=_kernel(_scaled(convolution, scaling, dtype), grid_shape, tiling, dtype),
-        out_shape=convolution.out_shape(grid_shape),
+        grid=_input_grid(term.rows, term.columns, term.map.shape, tiling.sections),
+        kernel=_kernel(convolution, term.grid, tiling, dtype),
     )
-
-
-def _scaled(convolution: Convolution, scaling: Scaling, dtype: type) -> Convolution:
-    """The convolution with all constants, its weights rounded so that sums of them do not depend on their order."""
-    weight = convolution.weight * (scaling.gain * scaling.spike_height)
-    constant = convolution.bias * scaling.gain + scaling.bias
-    eps = float(np.finfo(dtype).eps)
-    weight_on_grid, constant_on_grid = on_grid(torch.from_numpy(weight), torch.from_numpy(constant), eps)
-    return replace(convolution, weight=weight_on_grid.numpy(), bias=constant_on_grid.numpy())
 
 
 @dataclass(frozen=True)
@@ -113,6 +81,8 @@ def _input_grid(rows: Members, columns: Members, source: Shape, sections: tuple[
         masks = _word_masks(low, high, channels)
         for row in rows:
             for column, members in enumerate(columns):
+                if not row or not members:
+                    words.append((0, 0, 0, 0, column))  # an empty cell
                 for word in range(low // MAX_LANES, -(-high // MAX_LANES)):
                     offset = column * (high - low) + MAX_LANES * word - low
                     for y in row:
@@ -142,7 +112,7 @@ def _word_masks(low: int, high: int, channels: int) -> np.ndarray:
 
 def _kernel(convolution: Convolution, grid: Shape, tiling: _Tiling, dtype: type) -> Kernel:
     _, _, height, width = convolution.weight.shape
-    _, out_height, out_width = convolution.out_shape(grid)
+    _, _, out_width = convolution.out_shape(grid)
     columns = np.arange(grid[2]) + convolution.padding[1]
     first_output = -(-(columns - width + 1) // convolution.stride[1])  # rounded up
     last_output = columns // convolution.stride[1]
@@ -156,12 +126,8 @@ def _kernel(convolution: Convolution, grid: Shape, tiling: _Tiling, dtype: type)
         padding_x=convolution.padding[1],
         in_height=grid[1],
         in_width=grid[2],
-        out_height=out_height,
         out_width=out_width,
-        tiles=len(tiling.section_of),
-        lanes=lanes_of(tiling.width),
         weights=aligned(_packed_weights(convolution, tiling).astype(dtype)),
-        constant=aligned(_packed_constants(convolution, tiling).astype(dtype)),
         section=np.array(tiling.section_of),
         channels=np.array([section_channels[section] for section in tiling.section_of]),
         first_output=np.maximum(0, first_output),
@@ -175,18 +141,13 @@ def _packed_weights(convolution: Convolution, tiling: _Tiling) -> np.ndarray:
     group_outputs = outputs // convolution.groups
     most_channels = max(high - low for low, high in tiling.sections)
     packed = np.zeros((len(tiling.section_of), height * width * most_channels * tiling.width))
+    weight: np.ndarray = convolution.weight.numpy()
     for tile, section in enumerate(tiling.section_of):
         low, high = tiling.sections[section]
         weights = np.zeros((height, width, high - low, tiling.width))
         for out in range(tile * tiling.width, min((tile + 1) * tiling.width, outputs)):
             first = out // group_outputs * group_inputs - low
             lane = out - tile * tiling.width
-            weights[:, :, first : first + group_inputs, lane] = convolution.weight[out].transpose(1, 2, 0)
+            weights[:, :, first : first + group_inputs, lane] = weight[out].transpose(1, 2, 0)
         packed[tile, : weights.size] = weights.reshape(-1)
     return packed
-
-
-def _packed_constants(convolution: Convolution, tiling: _Tiling) -> np.ndarray:
-    constants = np.zeros(len(tiling.section_of) * tiling.width)
-    constants[: len(convolution.bias)] = convolution.bias  # tiles are full but for the last
-    return constants

@@ -1,4 +1,4 @@
-"""Spikes and pixels become lists of events, in the order in which the next weight layer reads them."""
+"""Spikes and pixels become lists of events, in the order in which the next connection reads them."""
 
 import numpy as np
 from numba import njit

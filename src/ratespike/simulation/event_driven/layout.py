@@ -4,8 +4,8 @@ A layer is a map of *pixels* with some channels at each; a dense layer has one p
 to 64, and a tile is padded to the width of a vector, so that one vector holds a pixel's neurons of one tile and one word of 64
 bits says which of them spike. Neurons are ordered by pixel, then tile, then channel.
 
-The input of a weight layer is a grid of *cells*. A cell is one pixel of the layer before, or all the pixels that a pooling
-averages. With groups, a tile reads a *section* of the input channels only.
+The input of a connection is a grid of *cells*. A cell is one pixel of the layer before, all the pixels that a pooling averages,
+or none. With groups, a tile reads a *section* of the input channels only.
 
 A thread simulates a *block* of images at a time, and a layer for a *chunk* of time steps before the next layer follows.
 
@@ -23,7 +23,7 @@ Shape = tuple[int, int, int]  # channels, height, width
 
 
 class InputGrid(NamedTuple):
-    """The cells of a weight layer's input, and the words of spikes that each of their rows is made of.
+    """The cells of a connection's input, and the words of spikes that each of their rows is made of.
 
     The words of a row are ordered by cell. A cell that averages several pixels has the words of all of them.
     """
@@ -40,7 +40,7 @@ class InputGrid(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """A weight layer as a convolution from the input grid to the output map; a dense layer's kernel covers the whole grid."""
+    """A convolution from the input grid to the output map; a dense layer's kernel covers the whole grid."""
 
     height: int
     width: int
@@ -50,12 +50,8 @@ class Kernel(NamedTuple):
     padding_x: int
     in_height: int
     in_width: int
-    out_height: int
     out_width: int
-    tiles: int
-    lanes: Any
     weights: Any  # (tiles, height * width * section channels * vector width)
-    constant: Any  # (tiles * vector width,): the current without any event
     section: Any  # (tiles,) int64: the section that a tile reads
     channels: Any  # (tiles,) int64: channels of that section
     first_output: Any  # (in_width,) int64: the outputs x that a column of the grid reaches
@@ -63,37 +59,53 @@ class Kernel(NamedTuple):
 
 
 class Connection(NamedTuple):
-    """Everything between two neuron layers that has no memory: poolings and one weight layer."""
+    """What the spikes of one layer add to the currents of another, or to the outputs."""
 
     grid: InputGrid
     kernel: Kernel
-    out_shape: Shape
+
+
+class OutputMap(NamedTuple):
+    """The map of the neurons, or outputs, that are computed."""
+
+    height: int
+    width: int
+    tiles: int
+    lanes: Any
+
+
+class AtRest(NamedTuple):
+    """The currents without any event, with what to add to an index for the next image, step, tile, row and pixel.
+
+    A stride is 0 where the currents do not change.
+    """
+
+    values: Any  # flat; a vector for each tile and whatever else changes
+    first_step: int  # the step of a chunk's beginning, counted in `values`
+    image: int
+    step: int
+    tile: int
+    row: int
+    pixel: int
 
 
 class FilterCoefficients(NamedTuple):
-    """A second-order filter: y[t] = b0·u[t] + b1·u[t-1] + a1·y[t-1] + a2·y[t-2], and a constant that is added behind it."""
+    """A second-order filter: y[t] = b0·u[t] + b1·u[t-1] + a1·y[t-1] + a2·y[t-2]; each a scalar of the data type."""
 
-    b0: Any  # a scalar of the data type, as the three others
+    b0: Any
     b1: Any
     a1: Any
     a2: Any
-    constant: Any  # (tiles * vector width,)
 
 
-class NeuronLayer(NamedTuple):
-    """A neuron layer with the connection that leads to it."""
+class Layer(NamedTuple):
+    """A layer of neurons, or the output layer, for the kernels."""
 
-    connection: Connection
-    filter: Any  # FilterCoefficients of the current that arrives, or None
-    neuron: Any  # the constants of the neuron's compiled step, such as `LIFStep`
-    weights_met: Any  # (pixels * tiles,) int64: how many weights a spike of these neurons meets in the next connection
-
-
-class OutputLayer(NamedTuple):
-    """The connection behind the last neurons."""
-
-    connection: Connection
-    filter: Any  # FilterCoefficients of the current that arrives, or None
+    map: OutputMap
+    connection: Any  # the `Connection` that is added last, or that from the image; None if neither leads to the layer
+    filter: Any  # FilterCoefficients of what the connection adds, or None
+    neuron: Any  # the constants of the neuron's compiled step, such as `LIFStep`; None for the output layer
+    weights_met: Any  # int64, how many weights a spike meets: (pixels * tiles,), or of each neuron; None for the output layer
 
 
 class NeuronState(NamedTuple):
@@ -113,7 +125,7 @@ class Spikes(NamedTuple):
 
 
 class Events(NamedTuple):
-    """The spikes of a chunk, or the values of an image, listed in the order in which the weight layer reads them.
+    """The spikes of a chunk, or the values of an image, listed in the order in which the connection reads them.
 
     The order is: section, row of the input grid, time step, column. The events of a cell lie one after the other, and so do
     those of neighbouring columns.
@@ -130,9 +142,9 @@ class LayerMemory(NamedTuple):
 
     state: Any  # NeuronState; None for the output layer
     filtered: Any  # (images, 2, outputs): state of the filter; length 0 without one
-    events: Events
+    events: Any  # Events of the connection; None without one
     current: Any  # (steps, pixels of a row, vector width), flat: the currents of one row and tile over some steps
-    precise: Any  # (pixels of a row * vector width,) float64: the first layer's currents before rounding; else None
+    precise: Any = None  # (pixels of a row * vector width,) float64: currents from images before rounding; else None
 
 
 class Statistics(NamedTuple):
@@ -177,6 +189,11 @@ def aligned(array: np.ndarray) -> np.ndarray:
     return copy
 
 
-def vector_width(connection: Connection) -> int:
-    """Channels of a tile of the connection's target, with padding."""
-    return LANE_GROUP * len(connection.kernel.lanes)
+def vector_width(target: OutputMap) -> int:
+    """Channels of a tile, with padding."""
+    return LANE_GROUP * len(target.lanes)
+
+
+def padded_neurons(target: OutputMap) -> int:
+    """Neurons of a map, with the padding of its tiles."""
+    return target.height * target.width * target.tiles * vector_width(target)

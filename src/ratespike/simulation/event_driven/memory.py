@@ -5,17 +5,17 @@ It is reserved for the worst case, such as a spike of every neuron in every step
 
 import numpy as np
 
-from ratespike.simulation.event_driven.compiled_network import CompiledNetwork
+from ratespike.simulation.event_driven.compiled_network import CompiledLayer, CompiledNetwork
 from ratespike.simulation.event_driven.events import SLACK
 from ratespike.simulation.event_driven.layout import (
     Connection,
     Events,
     LayerMemory,
-    NeuronLayer,
     NeuronState,
-    OutputLayer,
+    OutputMap,
     Spikes,
     aligned,
+    padded_neurons,
     vector_width,
 )
 
@@ -23,72 +23,74 @@ BLOCK_IMAGES = 4  # images that a thread simulates at a time
 CURRENT_BYTES = 48 * 1024  # the currents of a row over some steps stay in the first-level cache
 
 
-def neuron_layer_memories(network: CompiledNetwork, n_steps: int) -> list[LayerMemory]:
-    """The memory of each neuron layer for chunks of up to `n_steps` steps."""
-    first = network.layers[0]
-    memories = [
-        LayerMemory(
-            state=_new_state(first, network.dtype),
-            filtered=_new_filter_state(first, network.dtype),
-            events=_new_events(first.connection, 1, weighted=True),
-            current=_new_current(first.connection, 1, network.dtype),
-            precise=_new_current(first.connection, 1, np.float64),
+def layer_memory(layer: CompiledLayer, network: CompiledNetwork, n_steps: int) -> LayerMemory:
+    """The memory of a layer of neurons for chunks of up to `n_steps` steps."""
+    if layer.sees_image:
+        return LayerMemory(
+            state=_new_state(layer, network.dtype),
+            filtered=_no_filter(network.dtype),
+            events=_new_events(layer.kernel.connection, 1, weighted=True),
+            current=_new_current(layer.kernel.map, 1, network.dtype),
+            precise=_new_current(layer.kernel.map, 1, np.float64),
         )
-    ]
-    for source, layer in zip(network.layers[:-1], network.layers[1:], strict=True):
-        steps_at_once = _steps_in_cache(layer.connection, n_steps, network.dtype)
-        memories.append(
-            LayerMemory(
-                state=_new_state(layer, network.dtype),
-                filtered=_new_filter_state(layer, network.dtype),
-                events=_new_events(layer.connection, n_steps, weighted=source.neuron.counts_spikes),
-                current=_new_current(layer.connection, steps_at_once, network.dtype),
-                precise=None,
-            )
-        )
-    return memories
+    if not layer.inputs:
+        return LayerMemory(_new_state(layer, network.dtype), _no_filter(network.dtype), None, np.zeros(0, network.dtype))
+    last = connection_memory(layer, -1, network, n_steps)
+    return last._replace(state=_new_state(layer, network.dtype), filtered=_new_filter_state(layer, network.dtype))
+
+
+def connection_memory(layer: CompiledLayer, number: int, network: CompiledNetwork, n_steps: int) -> LayerMemory:
+    """The memory for one of a layer's connections, without a state."""
+    connection = layer.inputs[number].connection
+    source = network.layers[layer.inputs[number].source]
+    return LayerMemory(
+        state=None,
+        filtered=_no_filter(network.dtype),
+        events=_new_events(connection, n_steps, weighted=source.kernel.neuron.counts_spikes),
+        current=_new_current(layer.kernel.map, _steps_in_cache(layer.kernel.map, n_steps, network.dtype), network.dtype),
+    )
 
 
 def output_layer_memory(network: CompiledNetwork, n_steps: int) -> LayerMemory:
     """The memory of the output layer, whose rows are computed for all steps of a chunk at once."""
-    connection = network.output.connection
-    return LayerMemory(
-        state=None,
+    memory = connection_memory(network.output, -1, network, n_steps)
+    return memory._replace(
         filtered=_new_filter_state(network.output, network.dtype),
-        events=_new_events(connection, n_steps, weighted=network.layers[-1].neuron.counts_spikes),
-        current=_new_current(connection, n_steps, network.dtype),
-        precise=None,
+        current=_new_current(network.output.kernel.map, n_steps, network.dtype),
     )
 
 
-def new_spikes(layer: NeuronLayer, n_steps: int, dtype: type) -> Spikes:
+def new_spikes(layer: CompiledLayer, n_steps: int, dtype: type) -> Spikes:
     """Room for the spikes of a chunk of up to `n_steps` steps."""
-    _, height, width = layer.connection.out_shape
-    tiles = layer.connection.kernel.tiles
-    bits: np.ndarray = np.zeros((BLOCK_IMAGES, n_steps, height * width, tiles), np.uint64)
-    if not layer.neuron.counts_spikes:
+    target = layer.kernel.map
+    pixels = target.height * target.width
+    bits: np.ndarray = np.zeros((BLOCK_IMAGES, n_steps, pixels, target.tiles), np.uint64)
+    if not layer.kernel.neuron.counts_spikes:
         return Spikes(bits, None)
-    counts: np.ndarray = np.zeros((BLOCK_IMAGES, n_steps, height * width, tiles * vector_width(layer.connection)), dtype)
+    counts: np.ndarray = np.zeros((BLOCK_IMAGES, n_steps, pixels, target.tiles * vector_width(target)), dtype)
     return Spikes(bits, aligned(counts))
 
 
-def _new_state(layer: NeuronLayer, dtype: type) -> NeuronState:
-    words = _words(layer.connection)
-    neurons = words * vector_width(layer.connection)
-    refractory_neurons = 0 if layer.neuron.counts_spikes else neurons
+def _new_state(layer: CompiledLayer, dtype: type) -> NeuronState:
+    target, neuron = layer.kernel.map, layer.kernel.neuron
+    neurons = padded_neurons(target)
+    words = neurons // vector_width(target)
     return NeuronState(
         voltage=aligned(np.zeros((BLOCK_IMAGES, neurons), dtype)),
         refractory=np.zeros((BLOCK_IMAGES, words), np.uint64),
-        waking=np.zeros((BLOCK_IMAGES, words * layer.neuron.ring), np.uint64),
-        waking_share=aligned(np.zeros((BLOCK_IMAGES, refractory_neurons), dtype)),
+        waking=np.zeros((BLOCK_IMAGES, words * neuron.ring), np.uint64),
+        waking_share=aligned(np.zeros((BLOCK_IMAGES, neurons if neuron.rests else 0), dtype)),
     )
 
 
-def _new_filter_state(layer: NeuronLayer | OutputLayer, dtype: type) -> np.ndarray:
-    outputs = 0
-    if layer.filter is not None:
-        outputs = _words(layer.connection) * vector_width(layer.connection)
-    return aligned(np.zeros((BLOCK_IMAGES, 2, outputs), dtype))
+def _no_filter(dtype: type) -> np.ndarray:
+    return aligned(np.zeros((BLOCK_IMAGES, 2, 0), dtype))
+
+
+def _new_filter_state(layer: CompiledLayer, dtype: type) -> np.ndarray:
+    if layer.kernel.filter is None:
+        return _no_filter(dtype)
+    return aligned(np.zeros((BLOCK_IMAGES, 2, padded_neurons(layer.kernel.map)), dtype))
 
 
 def _new_events(connection: Connection, n_steps: int, *, weighted: bool) -> Events:
@@ -104,18 +106,12 @@ def _new_events(connection: Connection, n_steps: int, *, weighted: bool) -> Even
     )
 
 
-def _new_current(connection: Connection, n_steps: int, dtype: type) -> np.ndarray:
+def _new_current(target: OutputMap, n_steps: int, dtype: type) -> np.ndarray:
     """Currents of one row and tile over some steps."""
-    return aligned(np.zeros(n_steps * connection.kernel.out_width * vector_width(connection), dtype))
+    return aligned(np.zeros(n_steps * target.width * vector_width(target), dtype))
 
 
-def _steps_in_cache(connection: Connection, n_steps: int, dtype: type) -> int:
+def _steps_in_cache(target: OutputMap, n_steps: int, dtype: type) -> int:
     """For how many steps at once the currents of a row are computed: at least 4, if there are so many."""
-    row_bytes = connection.kernel.out_width * vector_width(connection) * np.dtype(dtype).itemsize
+    row_bytes = target.width * vector_width(target) * np.dtype(dtype).itemsize
     return max(1, min(n_steps, max(4, CURRENT_BYTES // row_bytes)))
-
-
-def _words(connection: Connection) -> int:
-    """Words of spikes in the target's map: one for each pixel and tile."""
-    _, height, width = connection.out_shape
-    return height * width * connection.kernel.tiles

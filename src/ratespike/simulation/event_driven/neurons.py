@@ -5,7 +5,7 @@ to `COMPILED_STEPS`, and let `compiled_step` make the constants.
 """
 
 from collections.abc import Callable
-from math import exp, expm1
+from math import exp, expm1, inf
 from math import floor as round_down
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from ratespike.compiled.simd import (
     where,
     width_of,
 )
-from ratespike.neurons import LIF, Neuron, SpikingRectifiedLinear
+from ratespike.neurons import LIF, IntegrateAndFire, Neuron, SpikingRectifiedLinear
 from ratespike.simulation.event_driven.errors import UnsupportedError
 from ratespike.simulation.event_driven.layout import NeuronState
 
@@ -62,6 +62,31 @@ class LIFStep(NamedTuple):
         """Whether a neuron can spike several times in a step."""
         return False
 
+    @property
+    def rests(self) -> bool:
+        """Whether a neuron has a refractory time."""
+        return True
+
+
+class IntegrateAndFireStep(NamedTuple):
+    """Constants of an IntegrateAndFire step."""
+
+    dt: Any  # seconds, a scalar of the data type
+    threshold: Any
+    subtracts: bool  # at a spike the threshold is taken away; else the voltage becomes 0
+    min_voltage: Any  # minus infinity if there is none
+    ring: int  # 1: no neuron is ever refractory
+
+    @property
+    def counts_spikes(self) -> bool:
+        """Whether a neuron can spike several times in a step."""
+        return False
+
+    @property
+    def rests(self) -> bool:
+        """Whether a neuron has a refractory time."""
+        return False
+
 
 class RectifiedStep(NamedTuple):
     """Constants of a SpikingRectifiedLinear step."""
@@ -74,8 +99,16 @@ class RectifiedStep(NamedTuple):
         """Whether a neuron can spike several times in a step."""
         return True
 
+    @property
+    def rests(self) -> bool:
+        """Whether a neuron has a refractory time."""
+        return False
 
-def compiled_step(neuron: Neuron, dt: float, dtype: Any) -> LIFStep | RectifiedStep:
+
+CompiledStep = LIFStep | IntegrateAndFireStep | RectifiedStep
+
+
+def compiled_step(neuron: Neuron, dt: float, dtype: Any) -> CompiledStep:
     """The constants of a neuron's compiled step.
 
     Raises:
@@ -83,6 +116,9 @@ def compiled_step(neuron: Neuron, dt: float, dtype: Any) -> LIFStep | RectifiedS
     """
     if type(neuron) is SpikingRectifiedLinear:
         return RectifiedStep(dt=dtype(dt), ring=1)
+    if type(neuron) is IntegrateAndFire:
+        lowest = -inf if neuron.min_voltage is None else neuron.min_voltage
+        return IntegrateAndFireStep(dtype(dt), dtype(neuron.threshold), neuron.reset == "subtract", dtype(lowest), ring=1)
     if type(neuron) is not LIF:
         raise UnsupportedError(f"the neuron {type(neuron).__name__}, which has no compiled step")
     steps = max(1, round_down(neuron.tau_ref / dt + _ROUNDING))
@@ -102,7 +138,7 @@ def compiled_step(neuron: Neuron, dt: float, dtype: Any) -> LIFStep | RectifiedS
     )
 
 
-def longest_refractory_time(neuron: LIFStep | RectifiedStep) -> float:
+def longest_refractory_time(neuron: CompiledStep) -> float:
     """The longest refractory time, plus one step, with which a simulation may start, in seconds."""
     return neuron.ring * neuron.dt
 
@@ -199,7 +235,32 @@ def _advance_rectified(neuron, currents, row, steps, state, spikes):
         store(state.voltage, place, v)
 
 
-COMPILED_STEPS: dict[type, Callable[..., None]] = {LIFStep: _advance_lif, RectifiedStep: _advance_rectified}
+def _advance_integrate_and_fire(neuron, currents, row, steps, state, spikes):
+    lanes = row.lanes
+    width = width_of(lanes)
+    zero = repeat(state.voltage.dtype.type(0), lanes)
+    dt = repeat(neuron.dt, lanes)
+    threshold = repeat(neuron.threshold, lanes)
+    min_voltage = repeat(neuron.min_voltage, lanes)
+    neurons = bits_above(threshold, zero)
+    for x in range(row.pixels):
+        pixel = row.y * row.pixels + x
+        place = (pixel * row.tiles + row.tile) * width
+        v = load(state.voltage, place, lanes)
+        for k in range(steps.count):
+            v = v + load(currents.values, k * currents.step_stride + x * width, lanes) * dt
+            spiked = ~bits_above(threshold, v) & neurons
+            spikes.bits[steps.first + k, pixel, row.tile] = spiked
+            v = where(spiked, v - threshold if neuron.subtracts else zero, v)
+            v = maximum(v, min_voltage)
+        store(state.voltage, place, v)
+
+
+COMPILED_STEPS: dict[type, Callable[..., None]] = {
+    LIFStep: _advance_lif,
+    IntegrateAndFireStep: _advance_integrate_and_fire,
+    RectifiedStep: _advance_rectified,
+}
 
 
 def advance_row(neuron, currents, row, steps, state, spikes):

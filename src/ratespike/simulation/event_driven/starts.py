@@ -1,23 +1,22 @@
 """How a simulation starts in this engine: each neuron layer's state before the first step, in the layout of the kernels."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ratespike.neurons import Neuron, State
-from ratespike.simulation.event_driven.compiled_network import CompiledNetwork
+from ratespike.neurons import IntegrateAndFire, Neuron, State
+from ratespike.simulation.event_driven.compiled_network import CompiledLayer, CompiledNetwork
 from ratespike.simulation.event_driven.errors import UnsupportedError
-from ratespike.simulation.event_driven.layout import LayerMemory, NeuronLayer, vector_width
+from ratespike.simulation.event_driven.layout import LayerMemory, vector_width
 from ratespike.simulation.event_driven.neurons import longest_refractory_time, start_refractory
 from ratespike.simulation.event_driven.philox import fill_uniform
 from ratespike.simulation.random import START
-from ratespike.simulation.segments import Segment
-from ratespike.simulation.settings import Settings
+from ratespike.simulation.reference import PreparedNetwork
 from ratespike.simulation.slices import slices
 from ratespike.simulation.start import initial_state, steady_currents
+from ratespike.simulation.terms import Map
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,23 @@ class GivenStart:
 
 @dataclass(frozen=True)
 class UniformStart:
-    """Voltages drawn uniformly from [0, 1) in the thread that needs them: the numbers of `ratespike.simulation.random`."""
+    """Voltages drawn uniformly from [0, threshold) in the thread that needs them: the numbers of `simulation.random`.
+
+    Attributes:
+        seed: of the simulation.
+        image_index: which image each row is.
+        layer: number of the layer.
+        order: for each neuron, with the channel fastest, the number of its random number; None: its own.
+        neurons: how many there are.
+        threshold: of the neurons.
+    """
 
     seed: int
     image_index: np.ndarray
     layer: int
+    order: np.ndarray | None
     neurons: int
+    threshold: float
     refractory_time: None = None
 
     def voltages_of(self, block: slice, dtype: type) -> np.ndarray:
@@ -53,13 +63,14 @@ class UniformStart:
         rounded_up = -(-self.neurons // 4) * 4  # four numbers are drawn at a time
         values: np.ndarray = np.empty((len(images), rounded_up), dtype)
         fill_uniform(values, self.seed, images, self.layer, START)
-        return values[:, : self.neurons]
+        values = values[:, : self.neurons] if self.order is None else values[:, self.order]
+        return values if self.threshold == 1 else values * dtype(self.threshold)
 
 
 LayerStart = GivenStart | UniformStart
 
 
-def set_start(layer: NeuronLayer, memory: LayerMemory, start: LayerStart, block: slice) -> None:
+def set_start(layer: CompiledLayer, memory: LayerMemory, start: LayerStart, block: slice) -> None:
     """Write the state before the first step of some images of the batch into a layer's memory."""
     state = memory.state
     state.refractory[:] = 0
@@ -70,71 +81,78 @@ def set_start(layer: NeuronLayer, memory: LayerMemory, start: LayerStart, block:
     state.voltage[:images] = voltages.reshape(images, -1)
     if start.refractory_time is not None:
         refractory_time = _padded(start.refractory_time[block], layer)
-        start_refractory(layer.neuron, state, refractory_time.reshape(images, -1, vector_width(layer.connection)))
+        width = vector_width(layer.kernel.map)
+        start_refractory(layer.kernel.neuron, state, refractory_time.reshape(images, -1, width))
 
 
-def _padded(values: np.ndarray, layer: NeuronLayer) -> np.ndarray:
+def _padded(values: np.ndarray, layer: CompiledLayer) -> np.ndarray:
     """Values of neurons (images, neurons) with the channels of the last tile filled up, (images, pixels, channels)."""
-    channels, height, width = layer.connection.out_shape
+    channels, height, width = layer.map.shape
     values = values.reshape(-1, height * width, channels)
-    missing = layer.connection.kernel.tiles * vector_width(layer.connection) - channels
+    missing = layer.kernel.map.tiles * vector_width(layer.kernel.map) - channels
     return np.pad(values, ((0, 0), (0, 0), (0, missing))) if missing else values
 
 
-def uniform_starts(network: CompiledNetwork, seed: int, image_index: Tensor) -> list[LayerStart]:
-    """Each neuron layer's voltages drawn uniformly, with the numbers that the reference engine draws."""
-    starts: list[LayerStart] = []
-    for number, layer in enumerate(network.layers):
-        neurons = math.prod(layer.connection.out_shape)
-        starts.append(UniformStart(seed, image_index.numpy(), number, neurons))
-    return starts
-
-
-def given_starts(
-    segments: list[Segment], network: CompiledNetwork, currents: list[Tensor], image_index: Tensor, settings: Settings
-) -> list[LayerStart]:
-    """Each neuron layer's state as `ratespike.simulation.start.initial_state` makes it from the layer's currents.
+def starts_of(prepared: PreparedNetwork, network: CompiledNetwork, shown: Tensor, image_index: Tensor) -> list[LayerStart]:
+    """How each layer of neurons begins.
 
     Raises:
         UnsupportedError: a state in which a compiled step cannot begin.
     """
-    neurons = [segment for segment in segments if isinstance(segment.ending, Neuron)]
+    settings = prepared.settings
+    currents = _start_currents(prepared, shown, image_index)
     starts: list[LayerStart] = []
-    for number, (segment, layer, current) in enumerate(zip(neurons, network.layers, currents, strict=True)):
-        state = initial_state(segment, number, current, image_index, settings)
-        starts.append(_given_start(layer, state, settings.dt))
+    for number, (call, layer) in enumerate(zip(prepared.trace.neurons, network.layers, strict=True)):
+        if settings.start == "uniform":
+            threshold = call.module.threshold if isinstance(call.module, IntegrateAndFire) else 1.0
+            order = _order_of_numbers(layer.map)
+            starts.append(UniformStart(settings.seed, image_index.numpy(), number, order, layer.neurons, threshold))
+            continue
+        state = initial_state(call, number, currents[number], image_index, settings)
+        starts.append(_given_start(call.module, layer, state, settings.dt))
     return starts
 
 
-def start_currents(
-    segments: list[Segment], images: Tensor, image_index: Tensor, settings: Settings, shapes: list[torch.Size]
-) -> list[Tensor]:
-    """Each neuron layer's currents if the start depends on them, else zeros: only their shape and dtype matter then."""
-    if settings.start != "steady_phase":
-        return [images.new_zeros(1, *shape).expand(len(images), *shape) for shape in shapes]
+def _order_of_numbers(layer: Map) -> np.ndarray | None:
+    """For each neuron, with the channel fastest, the number of its random number; None if they are the same.
+
+    Random numbers are counted with the first axis of a layer's output fastest (see `ratespike.simulation.random`).
+    """
+    shape = layer.places.shape
+    numbers = torch.arange(layer.places.numel()).reshape(*shape[1:], shape[0]).movedim(-1, 0)
+    placed = _channels_last(numbers[None], layer)[0]
+    return None if (placed == np.arange(len(placed))).all() else placed
+
+
+def _start_currents(prepared: PreparedNetwork, shown: Tensor, image_index: Tensor) -> list[Tensor]:
+    """Each layer's currents if the start depends on them, else zeros: only their shape and dtype matter then."""
+    batch = len(image_index)
+    shapes = [call.shape for call in prepared.trace.neurons]
+    if prepared.settings.start != "steady_phase":
+        return [shown.new_zeros(1, *shape).expand(batch, *shape) for shape in shapes]
     by_layer: list[list[Tensor]] = [[] for _ in shapes]
-    largest = max(shape.numel() for shape in shapes)
-    for part in slices(images, image_index, largest):
-        for of_layer, current in zip(by_layer, steady_currents(segments, part.images), strict=True):
+    for part in slices(shown, image_index, prepared.fan_out.largest_layer):
+        for of_layer, current in zip(by_layer, steady_currents(prepared.network, part.shown), strict=True):
             of_layer.append(current[: part.n_images])
     return [torch.cat(of_layer) for of_layer in by_layer]
 
 
-def _given_start(layer: NeuronLayer, state: State, dt: float) -> GivenStart:
-    voltages = _channels_last(state["voltage"])
+def _given_start(neuron: object, layer: CompiledLayer, state: State, dt: float) -> GivenStart:
+    assert isinstance(neuron, Neuron)
+    voltages = _channels_last(state["voltage"], layer.map)
     if "refractory_time" not in state:
         return GivenStart(voltages, None)
-    refractory_time = _channels_last(state["refractory_time"])
+    refractory_time = _channels_last(state["refractory_time"], layer.map)
     refractory = refractory_time > dt
     if not refractory.any():
         return GivenStart(voltages, None)
-    if refractory_time.max() > longest_refractory_time(layer.neuron) or voltages[refractory].any():
+    if refractory_time.max() > longest_refractory_time(layer.kernel.neuron) or voltages[refractory].any():
         raise UnsupportedError("a start in a refractory time longer than the neuron's, or with a voltage other than 0")
     return GivenStart(voltages, refractory_time)
 
 
-def _channels_last(values: Tensor) -> np.ndarray:
-    """Values (batch, channels, ...) as (batch, neurons) with the channel fastest."""
-    if values.dim() == 4:
-        values = values.movedim(1, -1)
-    return np.ascontiguousarray(values.flatten(1).numpy())
+def _channels_last(values: Tensor, layer: Map) -> np.ndarray:
+    """Values of a layer's output (batch, ...) as (batch, neurons) with the channel of its map fastest."""
+    placed = torch.empty(len(values), layer.places.numel(), dtype=values.dtype)
+    placed[:, layer.places.flatten()] = values.flatten(1)
+    return np.ascontiguousarray(placed.unflatten(1, layer.shape).movedim(1, -1).flatten(1).numpy())

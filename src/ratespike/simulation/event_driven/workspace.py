@@ -9,10 +9,22 @@ import numpy as np
 import torch
 
 from ratespike.simulation.early_exit import CHECK_EVERY, EarlyExit
-from ratespike.simulation.event_driven.compiled_network import CompiledNetwork
-from ratespike.simulation.event_driven.kernels import run_first_layer, run_hidden_layer, run_output_layer
-from ratespike.simulation.event_driven.layout import LayerMemory, Spikes, Statistics
-from ratespike.simulation.event_driven.memory import neuron_layer_memories, new_spikes, output_layer_memory
+from ratespike.simulation.event_driven.compiled_network import CompiledLayer, CompiledNetwork, map_at_rest
+from ratespike.simulation.event_driven.kernels import (
+    add_connection,
+    run_driven_layer,
+    run_image_layer,
+    run_output_layer,
+    run_undriven_layer,
+)
+from ratespike.simulation.event_driven.layout import AtRest, LayerMemory, Spikes, Statistics, aligned, padded_neurons
+from ratespike.simulation.event_driven.memory import (
+    BLOCK_IMAGES,
+    connection_memory,
+    layer_memory,
+    new_spikes,
+    output_layer_memory,
+)
 from ratespike.simulation.event_driven.starts import LayerStart, set_start
 from ratespike.simulation.readout import Answers
 
@@ -36,6 +48,27 @@ class Results:
     recorded: dict[int, np.ndarray]
 
 
+@dataclass(frozen=True)
+class Images:
+    """What the images of some rows of the batch are for the layers.
+
+    Attributes:
+        first: which row is the first one.
+        pixels: shape (images, channels, pixels).
+        at_rest: currents at rest that depend on the images, by number of the layer, the output's last: shape (images, steps,
+            padded neurons); of a single step if they do not change.
+    """
+
+    first: int
+    pixels: np.ndarray
+    at_rest: dict[int, np.ndarray]
+
+    def of(self, rows: np.ndarray) -> "Images":
+        """Those of some rows of the batch."""
+        here = rows - self.first
+        return Images(0, self.pixels[here], {number: values[here] for number, values in self.at_rest.items()})
+
+
 class Workspace:
     """The memory of one thread, and the simulation of one block of images after the other in it."""
 
@@ -44,43 +77,69 @@ class Workspace:
         self.early_exit = early_exit
         self.chunks = _even_chunks(n_steps) if early_exit is None else _chunks_between_checks(n_steps)
         longest = max(chunk.stop - chunk.start for chunk in self.chunks)
-        self.memories = neuron_layer_memories(network, longest)
+        self.memories = [layer_memory(layer, network, longest) for layer in network.layers]
         self.output_memory = output_layer_memory(network, longest)
         self.spikes = [new_spikes(layer, longest, network.dtype) for layer in network.layers]
+        self.adders = [_Adder(layer, network, longest) for layer in (*network.layers, network.output)]
 
-    def run(self, images: np.ndarray, starts: Sequence[LayerStart], block: slice, results: Results) -> None:
-        """Simulate `images[block]`, shape (batch, channels, pixels), and write their results."""
+    def run(self, images: Images, starts: Sequence[LayerStart], block: slice, results: Results) -> None:
+        """Simulate the images of a block.
+
+        Args:
+            images: those of the block among them.
+            starts: of the layers.
+            block: which images of the batch.
+            results: written.
+        """
         for layer, memory, start in zip(self.network.layers, self.memories, starts, strict=True):
             set_start(layer, memory, start, block)
         self.output_memory.filtered[:] = 0
         rows = np.arange(block.start, block.stop)  # of the images that are not done
         answers = None if self.early_exit is None else self.early_exit.answers()
         for chunk in self.chunks:
-            self._advance(images[rows], chunk, rows, results)
+            self._advance(images.of(rows), chunk, rows, results)
             if answers is not None:
                 rows = self._without_done(answers, results.outputs[chunk, rows], rows)
                 if not len(rows):
                     break
 
-    def _advance(self, images: np.ndarray, chunk: slice, rows: np.ndarray, results: Results) -> None:
+    def _advance(self, images: Images, chunk: slice, rows: np.ndarray, results: Results) -> None:
         """Simulate one chunk of the images in `rows` of the batch."""
         n_steps = chunk.stop - chunk.start
+        placed = _as_slice(rows)
         spikes = [_first_images(room, len(rows), n_steps) for room in self.spikes]
         for number, layer in enumerate(self.network.layers):
             statistics = _new_statistics(n_steps, len(rows))
             memory = self.memories[number]
-            if number == 0:
-                run_first_layer(images, layer, memory, spikes[0], statistics, chunk.start)
+            currents = self._currents(number, layer, images, chunk, spikes)
+            if layer.sees_image:
+                run_image_layer(images.pixels, currents, layer.kernel, memory, spikes[number], statistics, chunk.start)
+            elif layer.inputs:
+                source = spikes[layer.inputs[-1].source]
+                run_driven_layer(source, currents, layer.kernel, memory, spikes[number], statistics, chunk.start)
             else:
-                run_hidden_layer(spikes[number - 1], layer, memory, spikes[number], statistics, chunk.start)
-            results.spike_counts[number][chunk, rows] = statistics.spike_counts
-            results.operations[number][chunk, rows] = statistics.operations
+                run_undriven_layer(currents, layer.kernel, memory, spikes[number], statistics, chunk.start)
+            results.spike_counts[number][chunk, placed] = statistics.spike_counts
+            results.operations[number][chunk, placed] = statistics.operations
             if number in results.recorded:
-                results.recorded[number][rows, chunk] = _unpacked(spikes[number], layer.connection.out_shape[0])
-        channels, height, width = self.network.output.connection.out_shape
+                results.recorded[number][placed, chunk] = _unpacked(spikes[number], layer.map.shape[0])
+        output = self.network.output
+        channels, height, width = output.map.shape
         outputs: np.ndarray = np.empty((n_steps, len(rows), channels, height * width), self.network.dtype)
-        run_output_layer(spikes[-1], self.network.output, self.output_memory, outputs)
-        results.outputs[chunk, rows] = outputs.reshape(n_steps, len(rows), -1)
+        currents = self._currents(len(self.network.layers), output, images, chunk, spikes)
+        run_output_layer(spikes[output.inputs[-1].source], currents, output.kernel, self.output_memory, outputs)
+        results.outputs[chunk, placed] = outputs.reshape(n_steps, len(rows), -1)
+
+    def _currents(self, number: int, layer: CompiledLayer, images: Images, chunk: slice, spikes: list[Spikes]) -> AtRest:
+        """The currents to which the last input of a layer is added."""
+        currents = layer.constant
+        if currents is None:
+            values = images.at_rest[number]
+            size = values.shape[2]
+            step = size if values.shape[1] > 1 else 0
+            first_step = chunk.start if step else 0
+            currents = map_at_rest(values.reshape(-1), layer.kernel.map, first_step, values.shape[1] * size, step)
+        return self.adders[number].added(currents, spikes)
 
     def _without_done(self, answers: Answers, outputs: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """The rows whose images are not done yet; the states of these images move up to the front."""
@@ -96,9 +155,36 @@ class Workspace:
         return remaining
 
 
+class _Adder:
+    """Adds to a layer's currents at rest what its inputs but the last one cause."""
+
+    def __init__(self, layer: CompiledLayer, network: CompiledNetwork, n_steps: int) -> None:
+        self._layer = layer
+        self._inputs = layer.inputs[:-1]
+        self._memories = [connection_memory(layer, number, network, n_steps) for number in range(len(self._inputs))]
+        size = BLOCK_IMAGES * n_steps * padded_neurons(layer.kernel.map) if self._inputs else 0
+        self._sums = aligned(np.zeros(size, network.dtype))
+
+    def added(self, at_rest: AtRest, spikes: list[Spikes]) -> AtRest:
+        """The currents at rest of a chunk with what is added to them."""
+        target = self._layer.kernel.map
+        for given, memory in zip(self._inputs, self._memories, strict=True):
+            source = spikes[given.source]
+            add_connection(source, given.connection, target, at_rest, self._sums, memory)
+            step = padded_neurons(target)
+            at_rest = map_at_rest(self._sums, target, 0, image=source.bits.shape[1] * step, step=step)
+        return at_rest
+
+
 def _new_statistics(n_steps: int, images: int) -> Statistics:
     spike_counts: np.ndarray = np.empty((n_steps, images), np.int64)
     return Statistics(spike_counts, np.empty_like(spike_counts))
+
+
+def _as_slice(rows: np.ndarray) -> slice | np.ndarray:
+    """Rows that follow each other as a slice, with which NumPy is faster."""
+    first, last = int(rows[0]), int(rows[-1])
+    return slice(first, last + 1) if last - first + 1 == len(rows) else rows
 
 
 def _move_to_front(memory: LayerMemory, images: np.ndarray) -> None:

@@ -1,0 +1,188 @@
+"""Networks made at random: the forward step by step, the reference and the event-driven engine give the same spikes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import hypothesis.strategies as st
+import torch
+from hypothesis import HealthCheck, given, settings
+from oracle import step_by_step
+from torch import Tensor, nn
+
+from ratespike import simulate
+from ratespike.neurons import LIF, IntegrateAndFire, Neuron, SpikingRectifiedLinear
+from ratespike.parameters import ParameterError
+from ratespike.synapses import LowPass, NoFilter
+
+NETWORKS = 320
+MOST_REFUSED = 0.05  # by the event-driven engine
+STEPS = 14
+
+
+class Residual(nn.Module):
+    """The input, or a shortcut of it, and what is inside are added or concatenated."""
+
+    def __init__(self, inside: nn.Module, shortcut: nn.Module, concatenated: bool):
+        super().__init__()
+        self.inside, self.shortcut, self.concatenated = inside, shortcut, concatenated
+
+    def forward(self, x: Tensor) -> Tensor:
+        branches = [self.shortcut(x), self.inside(x)]
+        return torch.cat(branches, 1) if self.concatenated else branches[0] + branches[1]
+
+
+@dataclass
+class Case:
+    """A network, images and how they are simulated."""
+
+    network: nn.Module
+    images: Tensor
+    start: str | dict[str, dict[str, Tensor]]
+    options: dict[str, object]
+
+
+def output_of(layers: Sequence[nn.Module], shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(nn.Sequential(*layers).eval()(torch.zeros(2, *shape)).shape[1:])
+
+
+@st.composite
+def neurons(draw: st.DrawFn) -> Neuron:
+    intercept = draw(st.sampled_from([-0.6, -0.2, 0.0]))
+    kind = draw(st.sampled_from(["lif", "lif", "rectified", "fire", "fire to zero"]))
+    if kind == "lif":
+        tau_ref = draw(st.sampled_from([0.002, 0.001, 0.0035]))
+        return LIF(max_rate=draw(st.sampled_from([100, 220])), intercept=intercept, tau_ref=tau_ref)
+    if kind == "rectified":
+        return SpikingRectifiedLinear(max_rate=draw(st.sampled_from([150, 2300])), intercept=intercept)
+    reset = "subtract" if kind == "fire" else "zero"
+    lowest = draw(st.sampled_from([None, -0.3]))
+    return IntegrateAndFire(
+        max_rate=300, intercept=intercept, threshold=draw(st.sampled_from([1.0, 0.7])), reset=reset, min_voltage=lowest
+    )
+
+
+@st.composite
+def weights(draw: st.DrawFn, shape: tuple[int, ...], same_shape: bool = False) -> list[nn.Module]:
+    """A convolution for this shape, perhaps with batch normalisation or pooling."""
+    axes = len(shape) - 1
+    convolution = nn.Conv2d if axes == 2 else nn.Conv1d
+    kernel = draw(st.integers(1, min(3, *shape[1:])))
+    groups = shape[0] if draw(st.integers(0, 4)) == 0 else 1
+    channels = shape[0] if same_shape else groups * draw(st.integers(1, 4))
+    if same_shape:
+        kernel = 3 if min(shape[1:]) >= 3 else 1
+        layers: list[nn.Module] = [convolution(shape[0], channels, kernel, padding=kernel // 2, groups=groups)]
+    else:
+        spread = draw(st.integers(1, 2)) if kernel > 1 and min(shape[1:]) > 4 else 1
+        mode = draw(st.sampled_from(["zeros", "zeros", "reflect", "replicate", "circular"]))
+        padding = draw(st.integers(0, 1))
+        stride = draw(st.integers(1, 2))
+        layers = [
+            convolution(
+                shape[0], channels, kernel, stride, padding, spread, groups, draw(st.booleans()), mode if padding else "zeros"
+            )
+        ]
+        if draw(st.integers(0, 5)) == 0 and axes == 2:
+            layers = [nn.ConvTranspose2d(shape[0], channels, kernel, stride, groups=groups)]
+    if draw(st.integers(0, 2)) == 0:
+        norm = (nn.BatchNorm2d if axes == 2 else nn.BatchNorm1d)(channels)
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.uniform_(norm.bias, -0.3, 0.3)
+        norm.running_mean.uniform_(-0.2, 0.2)
+        norm.running_var.uniform_(0.5, 2)
+        layers.append(norm)
+    smallest = min(output_of(layers, shape)[1:])
+    if not same_shape and smallest >= 3 and draw(st.integers(0, 2)) == 0:
+        pools = (
+            [nn.AvgPool2d(2), nn.AvgPool2d(3, 2, 1), nn.AvgPool2d(2, 1), nn.AdaptiveAvgPool2d(2)]
+            if axes == 2
+            else [nn.AvgPool1d(2)]
+        )
+        pool = draw(st.sampled_from(pools))
+        layers.insert(draw(st.sampled_from([0, len(layers)])) if min(shape[1:]) > 5 else len(layers), pool)
+    return layers
+
+
+@st.composite
+def blocks(draw: st.DrawFn, shape: tuple[int, ...]) -> list[nn.Module]:
+    """A layer of neurons with weights in front, with branches now and then."""
+    kind = draw(st.sampled_from(["plain", "plain", "residual", "projected", "concatenated", "before neurons"]))
+    if kind == "plain" or min(shape[1:]) < 3:
+        return [*draw(weights(shape)), draw(neurons())]
+    if kind == "residual":
+        return [Residual(nn.Sequential(*draw(weights(shape, True)), draw(neurons())), nn.Identity(), False)]
+    if kind == "before neurons":
+        return [Residual(nn.Sequential(*draw(weights(shape, True))), nn.Identity(), False), draw(neurons())]
+    convolution = nn.Conv2d if len(shape) == 3 else nn.Conv1d
+    inside = nn.Sequential(convolution(shape[0], 3, 3, stride=2, padding=1), draw(neurons()))
+    shortcut = nn.Sequential(convolution(shape[0], 3, 1, stride=2), *([draw(neurons())] if draw(st.booleans()) else []))
+    return [Residual(inside, shortcut, kind == "concatenated")] + ([] if draw(st.booleans()) else [draw(neurons())])
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    torch.manual_seed(draw(st.integers(0, 2**20)))
+    sizes = draw(st.tuples(st.integers(5, 9), st.integers(5, 9)) if draw(st.booleans()) else st.tuples(st.integers(6, 12)))
+    shape = image = (draw(st.integers(1, 3)), *sizes)
+    layers: list[nn.Module] = []
+    for _ in range(draw(st.integers(1, 5))):
+        layers += draw(blocks(shape))
+        shape = output_of(layers, image)
+        if len(shape) == 3 and min(shape[1:]) < 2:
+            break
+    if isinstance(layers[-1], Neuron) and draw(st.integers(0, 9)) == 0:
+        layers.append(LowPass(tau=0.004))
+    layers += [nn.Flatten(), nn.Linear(torch.Size(shape).numel(), 6)]
+    if draw(st.booleans()):
+        layers += [draw(neurons()), nn.Dropout(), nn.Linear(6, 4)]
+    network = nn.Sequential(*layers).double().eval()
+    names = [name for name, module in network.named_modules() if isinstance(module, Neuron)]
+    if not names:
+        network.append(LIF(intercept=-0.5))
+        names = [str(len(network) - 1)]
+    images = torch.rand(draw(st.sampled_from([1, 3, 5])), *image).double()
+    options: dict[str, object] = {"record": draw(st.sampled_from([(), tuple(names), (names[-1],)]))}
+    if draw(st.integers(0, 3)) == 0:
+        options["early_exit"] = draw(st.sampled_from([0.05, 0.5]))
+    start: str | dict[str, dict[str, Tensor]] = draw(st.sampled_from(["zero", "half", "uniform", "steady_phase", "given"]))
+    if start == "given":
+        start = {names[0]: {"voltage": torch.tensor(0.3).double()}}
+    return Case(network, images, start, options)
+
+
+def spike_counts(case: Case, engine: str, **options: object) -> tuple[Tensor, dict[str, Tensor]]:
+    chosen = {"synapse": NoFilter(), "start": case.start, "engine": engine} | case.options | options
+    result = simulate(case.network, case.images, STEPS, **chosen)  # type: ignore[arg-type]
+    return result.outputs, result.spike_counts | {f"recorded {name}": values for name, values in result.recordings.items()}
+
+
+def assert_equal(one: tuple[Tensor, dict[str, Tensor]], other: tuple[Tensor, dict[str, Tensor]], case: Case) -> None:
+    for name, values in one[1].items():
+        assert torch.equal(values, other[1][name]), f"{name} in {case}"
+    assert torch.allclose(one[0], other[0], rtol=0, atol=1e-9 * max(1.0, float(one[0].detach().abs().max()))), case
+
+
+def test_generated_networks() -> None:
+    refused: list[str] = []
+    seen: list[int] = []
+
+    @settings(max_examples=NETWORKS, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(cases())
+    def compare(case: Case) -> None:
+        reference = spike_counts(case, "torch")
+        seen.append(int(sum(counts.sum() for counts in reference[1].values())))
+        try:
+            assert_equal(reference, spike_counts(case, "event_driven"), case)
+        except ParameterError as error:
+            refused.append(str(error))
+        voltage = {"zero": 0.0, "half": 0.5}.get(case.start) if isinstance(case.start, str) else case.start
+        if voltage is not None:
+            right = step_by_step(case.network, case.images, STEPS, start=voltage)
+            found = spike_counts(case, "torch", early_exit=None, record=())
+            expected = {name: spikes.flatten(2).sum(2) for name, spikes in right.spikes.items()}
+            assert_equal((right.outputs, expected), found, case)
+
+    compare()
+    print(f"\n{len(seen)} networks, {sum(seen)} spikes, refused by the event-driven engine: {len(refused)} {set(refused)}")
+    assert len(seen) >= 300 and sum(spikes > 20 for spikes in seen) > 0.8 * len(seen)
+    assert len(refused) <= MOST_REFUSED * len(seen), refused
