@@ -14,7 +14,6 @@ import numba
 import numpy as np
 import torch
 from problem import BATCH, STEPS, load
-from ratespike.simulation.tracing import trace
 
 from ratespike import simulate
 from ratespike.compiled.options import KERNEL
@@ -22,9 +21,10 @@ from ratespike.compiled.simd import lanes_of, store
 from ratespike.compiled.simd import load as load_row
 from ratespike.simulation.event_driven import workspace
 from ratespike.simulation.fan_out import fan_out
+from ratespike.simulation.tracing import trace
 
 IMAGES = 400
-KERNELS = ("run_first_layer", "run_hidden_layer", "run_output_layer")
+KERNELS = ("run_image_layer", "run_driven_layer", "run_output_layer")
 
 
 @numba.njit(**KERNEL)
@@ -55,7 +55,7 @@ def kernel_seconds(run) -> list[float]:
     def timed(kernel):
         def call(*arguments):
             nonlocal calls
-            calls = 0 if kernel is originals["run_first_layer"] else calls + 1
+            calls = 0 if kernel is originals["run_image_layer"] else calls + 1
             began = time.perf_counter()
             kernel(*arguments)
             seconds[calls] += time.perf_counter() - began

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import torch
 from problem import BATCH, ROOT, STEPS, load
-from ratespike.simulation.start import steady_currents
 from torch import nn
 from torch.nn import functional as F
 
 from ratespike import simulate
 from ratespike.neurons import LIF, State
+from ratespike.simulation.start import steady_currents
 
 TEST_IMAGES = 10_000
 REPETITIONS = 5
