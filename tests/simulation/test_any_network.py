@@ -572,3 +572,14 @@ def test_a_forked_process_simulates() -> None:
         process.kill()
     assert not alive, "it waits for ever"
     assert answers.get() == here
+
+
+def test_inference_mode_changes_nothing() -> None:
+    torch.manual_seed(0)
+    network = NETWORKS["batch norm"]().eval()
+    images = torch.rand(9, 1, 8, 8)
+    right = simulate(network, images, 10)
+    with torch.inference_mode():
+        found = simulate(network, images * 1, 10)
+    assert torch.equal(found.outputs, right.outputs)
+    assert torch.equal(found.synaptic_operations, right.synaptic_operations)

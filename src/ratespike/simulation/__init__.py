@@ -36,7 +36,7 @@ from ratespike.simulation.replay import CHOICES
 from ratespike.simulation.result import Simulation
 from ratespike.simulation.settings import Settings, Start
 from ratespike.simulation.start import STARTS
-from ratespike.simulation.tracing import Trace, evaluation_copy, trace
+from ratespike.simulation.tracing import Trace, evaluation_copy, on_one_thread, trace
 from ratespike.synapses import LowPass, Synapse
 
 ENGINES = ("auto", "event_driven", "torch", "torch_compiled")
@@ -130,8 +130,10 @@ def simulate(
     shown = images[:n_steps] if images_over_time else images.unsqueeze(0)
     image_index = check_image_index(image_index, shown[0])
 
-    network = evaluation_copy(network)
-    found = trace(network, shown[0])
+    with on_one_thread():
+        network = evaluation_copy(network)
+        found = trace(network, shown[0])
+        counted = fan_out(found)
     check_max_poolings(found)
     neurons = {call.name: call.module for call in found.neurons if isinstance(call.module, Neuron)}
     check_layer_names(record, neurons)
@@ -145,7 +147,7 @@ def simulate(
     answers_of = partial(Answers, readout, synapse=synapse, dt=dt, burn_in=burn_in, scale=_output_scale(found))
     stop_early = None if early_exit is None else EarlyExit(early_exit, answers_of)
     settings = Settings(n_steps, dt, start, tuple(record), seed, stop_early)
-    result = _run(engine, reference.PreparedNetwork(network, found, fan_out(found), settings), shown, image_index)
+    result = _run(engine, reference.PreparedNetwork(network, found, counted, settings), shown, image_index)
     answers = answers_of().extend(result.outputs)
     result = replace(result, outputs=answers)
     if stop_early is not None:

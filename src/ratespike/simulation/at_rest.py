@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from ratespike.neurons import Neuron
-from ratespike.simulation.tracing import double_copy
 from ratespike.simulation.weighted_sums import Target, WeightedSums
 from ratespike.stateful import Stateful, replaced
 
@@ -19,7 +19,7 @@ class AtRest:
     """Computes what arrives at the layers and at the output.
 
     Args:
-        network: in eval mode; not changed.
+        network: in eval mode; for one thread.
         sums: the network's layers.
         image: one, shape (1, ...): its shape and dtype matter.
 
@@ -29,7 +29,11 @@ class AtRest:
 
     def __init__(self, network: nn.Module, sums: WeightedSums, image: Tensor) -> None:
         self._targets: Sequence[Target] = [*sums.layers, sums.output]  # the output's number is the last
-        self._network = network if image.dtype == torch.float64 else double_copy(network)
+        self._network = network
+        self._doubles: dict[str, Tensor] = {}  # parameters and buffers, if they are not in float64
+        for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+            if tensor.is_floating_point() and tensor.dtype != torch.float64:
+                self._doubles[name] = tensor.detach().double()
         self.of_zeros = self._run(torch.zeros_like(image, dtype=torch.float64), range(len(self._targets)))
 
     def __call__(self, images: Tensor, wanted: Sequence[int]) -> dict[int, Tensor]:
@@ -54,7 +58,7 @@ class AtRest:
         if wanted:
             try:
                 with replaced(call):
-                    arrived[len(self._targets) - 1] = self._network(images)
+                    arrived[len(self._targets) - 1] = functional_call(self._network, self._doubles, images)
             except _SeenEnoughError:
                 pass
         return {number: self._targets[number].map.laid_out(arrived[number]) for number in wanted}

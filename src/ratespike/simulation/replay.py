@@ -5,9 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
-from ratespike.simulation.tracing import Operation, Value
+from ratespike.simulation.tracing import Operation, Value, mapped
 
 _aten = torch.ops.aten
 
@@ -84,5 +83,5 @@ def apply_to(operation: Operation, values: Callable[[Value], Tensor], constants:
             return constant if constants else torch.zeros_like(constant)
         return constant
 
-    args, kwargs = tree_map(replaced, (operation.args, dict(operation.kwargs)), is_leaf=lambda item: isinstance(item, Value))
+    args, kwargs = mapped(replaced, (operation.args, operation.kwargs))
     return operation.function(*args, **kwargs)

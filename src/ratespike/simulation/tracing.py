@@ -6,7 +6,7 @@ values that it computes, one that mixes the images of a batch, and one that is r
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError
@@ -65,8 +64,7 @@ class Operation:
     @property
     def inputs(self) -> list[Value]:
         """The values among the arguments."""
-        flat, _ = tree_flatten((self.args, self.kwargs))
-        return [item for item in flat if isinstance(item, Value)]
+        return [item for item in flattened((self.args, self.kwargs)) if isinstance(item, Value)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +116,24 @@ class Trace:
         return [call for call in self.calls if isinstance(call.module, Neuron)]
 
 
+def flattened(arguments: Any) -> list[Any]:
+    """What is in nested tuples, lists and dictionaries of arguments."""
+    if isinstance(arguments, dict):
+        arguments = list(arguments.values())
+    if not isinstance(arguments, tuple | list):
+        return [arguments]
+    return [item for argument in arguments for item in flattened(argument)]
+
+
+def mapped(change: Callable[[Any], Any], arguments: Any) -> Any:
+    """The same nested tuples, lists and dictionaries with everything in them changed."""
+    if isinstance(arguments, dict):
+        return {name: mapped(change, argument) for name, argument in arguments.items()}
+    if isinstance(arguments, tuple | list):
+        return type(arguments)([mapped(change, argument) for argument in arguments])
+    return change(arguments)
+
+
 def evaluation_copy(network: nn.Module) -> nn.Module:
     """The same network in eval mode, with modules of its own and the same tensors.
 
@@ -126,41 +142,20 @@ def evaluation_copy(network: nn.Module) -> nn.Module:
     Raises:
         ParameterError: the network cannot be copied.
     """
-    tensors = _tensors(network)
-    return _copy(network, tensors).eval()
-
-
-def double_copy(network: nn.Module) -> nn.Module:
-    """The same network with parameters and buffers of its own, in float64."""
-    changed = _copy(network, _tensors(network))
-    for module in changed.modules():
-        for name, parameter in module._parameters.items():
-            if parameter is not None:
-                module._parameters[name] = nn.Parameter(parameter.detach().double(), requires_grad=False)
-        for name, buffer in module._buffers.items():
-            if buffer is not None and buffer.is_floating_point():
-                module._buffers[name] = buffer.double()
-    return changed
-
-
-def _tensors(network: nn.Module) -> list[Tensor]:
-    """Parameters, buffers and tensors that are plain attributes."""
-    tensors: list[Tensor] = []
+    shared: dict[int, Tensor] = {}
     for module in network.modules():
         for by_name in (module._parameters, module._buffers, vars(module)):
-            tensors.extend(tensor for tensor in by_name.values() if isinstance(tensor, Tensor))
-    return tensors
-
-
-def _copy(network: nn.Module, shared: list[Tensor]) -> nn.Module:
-    """A deep copy that shares some tensors with the network."""
+            for tensor in by_name.values():
+                if isinstance(tensor, Tensor):
+                    shared[id(tensor)] = tensor
     try:
-        return copy.deepcopy(network, {id(tensor): tensor for tensor in shared})
+        return copy.deepcopy(network, shared).eval()
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ParameterError(f"network: cannot be copied, which a simulation needs ({reason})") from None
 
 
+@torch.inference_mode(False)  # in which PyTorch's operations are other ones; with it gradients come back
 @torch.no_grad()
 def trace(network: nn.Module, images: Tensor) -> Trace:
     """Find out what a network's forward does.
@@ -322,6 +317,17 @@ def _names(network: nn.Module) -> dict[int, list[str]]:
 
 
 @contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Have this thread's small operations done by this thread alone: on busy cores, waiting for helpers takes longer."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def _running_modules(network: nn.Module) -> Iterator[list[str]]:
     """The names of the modules whose forward is running, the innermost last; hooks are harmless, as `network` is a copy."""
     running = [""]
@@ -396,14 +402,13 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        flat, _ = tree_flatten((args, kwargs))
-        dependent = [item for item in flat if isinstance(item, Tensor) and self.depends(item)]
+        dependent = [item for item in flattened((args, kwargs)) if isinstance(item, Tensor) and self.depends(item)]
         if not dependent:
             return function(*args, **kwargs)
         if function.overloadpacket in _READS_A_VALUE or any(tensor.dtype == torch.bool for tensor in _indices(function, args)):
             self.refuse("looks at")
         depends_on = frozenset().union(*[self.value(tensor).depends_on for tensor in dependent])
-        arguments, keywords = tree_map(self._value_or_constant, (args, kwargs))
+        arguments, keywords = mapped(self._value_or_constant, (args, kwargs))
         result = function(*args, **kwargs)
         if function._schema.is_mutable:
             self._note_overwritten(function, args, kwargs)

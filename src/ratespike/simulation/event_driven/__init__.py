@@ -22,6 +22,7 @@ from ratespike.simulation.exact_sums import network_sums
 from ratespike.simulation.reference import PreparedNetwork
 from ratespike.simulation.result import Simulation
 from ratespike.simulation.terms import Map, NoTermError
+from ratespike.simulation.tracing import on_one_thread
 
 AT_REST_BYTES = 128 * 2**20
 
@@ -45,11 +46,12 @@ def run(prepared: PreparedNetwork, shown: Tensor, image_index: Tensor) -> Simula
         raise UnsupportedError(f"{shown.dtype} on {shown.device}")
     settings = prepared.settings
     weights_met = prepared.fan_out.weights_met
-    try:
-        sums = network_sums(prepared.network, prepared.trace, settings.dt, shown)
-    except NoTermError as error:
-        raise UnsupportedError(str(error)) from None
-    network = compile_network(prepared.trace, sums, weights_met, settings.dt, _DTYPES[shown.dtype], len(shown) > 1)
+    with on_one_thread():
+        try:
+            sums = network_sums(prepared.network, prepared.trace, settings.dt, shown)
+        except NoTermError as error:
+            raise UnsupportedError(str(error)) from None
+        network = compile_network(prepared.trace, sums, weights_met, settings.dt, _DTYPES[shown.dtype], len(shown) > 1)
     starts = starts_of(prepared, network, shown, image_index)
     recorded = [number for number, name in enumerate(weights_met) if name in settings.record]
     results = _new_results(network, len(image_index), settings.n_steps, recorded)

@@ -95,7 +95,7 @@ def _filter_row(current, filtered, coefficients, at_rest, row, steps, image):
         store(filtered[1], place, second)
 
 
-@njit(**INNER)
+@njit(**INLINE)
 def _set_currents(kernel, coefficients, memory, at_rest, row, steps, image):
     """The currents of a row in some steps, from the events in `memory`; no coefficients: nothing is filtered."""
     if coefficients is None:
