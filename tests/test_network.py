@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from ratespike.network import build_network
+from ratespike import simulate
+from ratespike.network import Layer, build_network
 from ratespike.neurons import LIF, SpikingRectifiedLinear
-from ratespike.parameters import ParameterError
+from ratespike.parameters import ParameterError, build
 
 NEURON = {"type": "LIF"}
 
@@ -53,3 +54,69 @@ def test_layers_that_do_not_fit(layers: dict[str, dict[str, object]], message: s
 def test_a_wrong_common_neuron_is_named_where_the_user_set_it() -> None:
     with pytest.raises(ParameterError, match=r"^neuron\.tau_rc=-1"):
         build_network({"a": {"type": "Neurons"}}, {"type": "LIF", "tau_rc": -1}, (1, 8, 8), 10)
+
+
+CONV = {"type": "Conv", "filters": 2, "kernel": 1}
+RESIDUAL = {
+    "conv": {"type": "Conv", "filters": 6, "kernel": 3},
+    "norm": {"type": "BatchNorm"},
+    "neuron": {"type": "Neurons"},
+    "pool": {"type": "MaxPool"},
+    "block": {
+        "type": "Residual",
+        "layers": {"conv": {"type": "Conv", "filters": 6, "kernel": 3, "padding": 1}, "neuron": {"type": "Neurons"}},
+    },
+    "dense": {"type": "Dense", "units": 4},
+}
+
+
+def test_a_residual_network_is_added_up_and_simulated() -> None:
+    torch.manual_seed(0)
+    network = build_network(RESIDUAL, {"type": "LIF", "intercept": -0.5}, (1, 10, 10), 4).eval()
+    x = torch.rand(3, 1, 10, 10)
+    front = network.pool(network.neuron(network.norm(network.conv(x))))
+    expected = network.dense(front + network.block.inside.neuron(network.block.inside.conv(front)))
+    assert torch.allclose(network(x), expected)
+    assert list(simulate(network, x, 5).spike_counts) == ["neuron", "block.inside.neuron"]
+
+
+def test_a_network_of_one_axis() -> None:
+    layers = {
+        "conv": {"type": "Conv1d", "filters": 6, "kernel": 3, "stride": 2},
+        "norm": {"type": "BatchNorm"},
+        "neuron": {"type": "Neurons"},
+        "dense": {"type": "Dense", "units": 4},
+    }
+    assert build_network(layers, NEURON, (2, 11), 4)(torch.rand(3, 2, 11)).shape == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"type": "Residual"}, "network.layers.block.layers: must hold one layer"),
+        (
+            {"type": "Residual", "layers": {"c": {"type": "Conv", "filters": 2, "kernel": 1}}},
+            r"has the shape \(2, 8, 8\), but their input \(1, 8, 8\)",
+        ),
+        (
+            {"type": "Residual", "layers": {"c": {"type": "Conv", "filters": 2, "kernel": 9}}},
+            "network.layers.block.layers.c.kernel=9",
+        ),
+        ({"type": "Residual", "layers": {"c": {"type": "Cnov"}}}, "network.layers.block.layers.c.type=Cnov: did you mean Conv"),
+        ({"type": "MaxPool", "size": 9}, "network.layers.block.size=9: must be at most the image"),
+        ({"type": "Conv1d", "filters": 1, "kernel": 1}, r"network.layers.block.type: needs inputs \(channels, length\)"),
+    ],
+)
+def test_blocks_that_do_not_fit(block: dict[str, object], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        build_network({"block": block}, NEURON, (1, 8, 8), 10)
+
+
+def test_what_is_inside_a_residual_block_belongs_to_the_training() -> None:
+    block = build(Layer, RESIDUAL["block"], "block").training_values(NEURON)
+    wider = {
+        **RESIDUAL["block"],
+        "layers": {**RESIDUAL["block"]["layers"], "conv": {"type": "Conv", "filters": 7, "kernel": 3}},
+    }
+    assert build(Layer, wider, "block").training_values(NEURON) != block
+    assert build(Layer, RESIDUAL["block"], "block").training_values({"type": "LIF", "max_rate": 50}) != block

@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ratespike.conversion.convert import convert
     from ratespike.pipeline.checkpoint import load
     from ratespike.simulation import Simulation, simulate
 
-__all__ = ["Simulation", "load", "simulate"]
+__all__ = ["Simulation", "convert", "load", "simulate"]
 
 
 def __getattr__(name: str) -> Any:
@@ -15,6 +16,10 @@ def __getattr__(name: str) -> Any:
         from ratespike import simulation
 
         return getattr(simulation, name)
+    if name == "convert":
+        from ratespike.conversion.convert import convert
+
+        return convert
     if name == "load":
         from ratespike.pipeline.checkpoint import load
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError, build, check_parameters, is_name, nearest, parameter, training_values
@@ -83,6 +83,127 @@ class Conv(Layer):
         if channels % self.groups or self.filters % self.groups:
             raise ParameterError(f"groups={self.groups}: must divide {channels} channels and {self.filters} filters")
         return nn.Conv2d(channels, self.filters, self.kernel, self.stride, self.padding, groups=self.groups)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv1d(Layer):
+    """Convolution over one axis, of inputs (channels, length).
+
+    Attributes:
+        filters: how many channels the output has.
+        kernel: length of the kernel.
+        stride: step of the kernel.
+        padding: zeros at both ends.
+        groups: into how many groups the channels are split; each is convolved by itself.
+
+    Example:
+        >>> Conv1d(filters=8, kernel=3).module((2, 16), neuron={})
+        Conv1d(2, 8, kernel_size=(3,), stride=(1,))
+    """
+
+    filters: int = parameter(at_least=1)
+    kernel: int = parameter(at_least=1)
+    stride: int = parameter(1, at_least=1)
+    padding: int = parameter(0, at_least=0)
+    groups: int = parameter(1, at_least=1)
+
+    def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
+        if len(shape) != 2:
+            raise ParameterError(f"type: needs inputs (channels, length), but what arrives has shape {shape}")
+        channels, length = shape
+        if length + 2 * self.padding < self.kernel:
+            raise ParameterError(f"kernel={self.kernel}: must be at most the length, here {length}; try padding")
+        if channels % self.groups or self.filters % self.groups:
+            raise ParameterError(f"groups={self.groups}: must divide {channels} channels and {self.filters} filters")
+        return nn.Conv1d(channels, self.filters, self.kernel, self.stride, self.padding, groups=self.groups)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchNorm(Layer):
+    """Batch normalisation of each channel; outside training an affine map with the statistics of the training.
+
+    Attributes:
+        momentum: how fast the statistics follow the batches.
+
+    Example:
+        >>> BatchNorm().module((32, 26, 26), neuron={})
+        BatchNorm2d(32, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)
+    """
+
+    momentum: float = parameter(0.1, above=0, at_most=1)
+
+    def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
+        kind = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
+        return kind(shape[0], momentum=self.momentum)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxPool(Layer):
+    """Maximum over squares; what is left over at the border is dropped.
+
+    Of spikes it is the maximum of the sums over time (see `ratespike.simulation.max_pooling`).
+
+    Attributes:
+        size: height and width of a square, in pixels.
+    """
+
+    size: int = parameter(2, at_least=1)
+
+    def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
+        _, height, width = _image_shape(shape)
+        if min(height, width) < self.size:
+            raise ParameterError(f"size={self.size}: must be at most the image, here {height}x{width}")
+        return nn.MaxPool2d(self.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Residual(Layer):
+    """Layers whose output is added to their input.
+
+    Attributes:
+        layers: their specifications by name, in order, as those of the network.
+
+    Example:
+        >>> block = {"conv": {"type": "Conv", "filters": 8, "kernel": 3, "padding": 1}, "neuron": {"type": "Neurons"}}
+        >>> Residual(layers=block).module((8, 5, 5), neuron={"type": "LIF"})(torch.zeros(1, 8, 5, 5)).shape
+        torch.Size([1, 8, 5, 5])
+    """
+
+    layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def training_values(self, neuron: Mapping[str, Any]) -> dict[str, Any] | None:
+        inside: list[tuple[str, dict[str, Any]]] = []
+        for name, specification in self.layers.items():
+            layer = build(Layer, specification, name)  # type: ignore[type-abstract]
+            values = layer.training_values(neuron)
+            if values is not None:
+                inside.append((name, values))
+        return {"type": "Residual", "layers": inside}
+
+    def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
+        if not self.layers:
+            raise ParameterError("layers: must hold one layer at least")
+        inside, output = _sequence(self.layers, neuron, shape, "layers")
+        if output != shape:
+            raise ParameterError(f"layers: their output has the shape {output}, but their input {shape}: both are added")
+        return Added(inside)
+
+
+class Added(nn.Module):
+    """`inside(x) + x`.
+
+    Args:
+        inside: layers whose output has the shape of their input.
+    """
+
+    def __init__(self, inside: nn.Sequential):
+        super().__init__()
+        self.inside = inside
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The sum, of the shape of `x`, (batch, ...)."""
+        output: Tensor = self.inside(x) + x
+        return output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,12 +324,7 @@ def build_network(
     """
     if initialisation not in INITIALISATIONS:
         raise ParameterError(f"network.initialisation={initialisation}: {nearest(initialisation, INITIALISATIONS)}")
-    network = nn.Sequential()
-    shape = tuple(input_shape)
-    for name, specification in layers.items():
-        module = _module(name, specification, shape, neuron)
-        network.add_module(name, module)
-        shape = _output_shape(module, shape)
+    network, shape = _sequence(layers, neuron, tuple(input_shape), "network.layers")
     if shape != (classes,):
         raise ParameterError(f"network.layers: the output has shape {shape}, but the data have {classes} classes")
     if initialisation == "glorot_uniform":
@@ -216,9 +332,20 @@ def build_network(
     return network
 
 
-def _module(name: str, specification: Mapping[str, Any], shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
+def _sequence(
+    layers: Mapping[str, Mapping[str, Any]], neuron: Mapping[str, Any], shape: Shape, where: str
+) -> tuple[nn.Sequential, Shape]:
+    """The modules of some layers, whose specifications stand at `where`, and the shape of their output."""
+    sequence = nn.Sequential()
+    for name, specification in layers.items():
+        module = _module(f"{where}.{name}", name, specification, shape, neuron)
+        sequence.add_module(name, module)
+        shape = _output_shape(module, shape)
+    return sequence, shape
+
+
+def _module(where: str, name: str, specification: Mapping[str, Any], shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
     """The module of one line of the specification; an error names the key that the user wrote."""
-    where = f"network.layers.{name}"
     if not is_name(name) or hasattr(nn.Sequential, name) or name in vars(nn.Sequential()):
         what = "begins with a letter or a digit, has no dots, and is no attribute of PyTorch's nn.Sequential"
         raise ParameterError(f"{where}: a layer's name {what}; take another")
@@ -244,7 +371,7 @@ def _output_shape(module: nn.Module, shape: Shape) -> Shape:
 def _initialise_glorot_uniform(network: nn.Module) -> None:
     """Draw all weights anew from the uniform distribution of Glorot and Bengio (see `build_network`); biases are 0."""
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(module.weight)
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 

@@ -9,6 +9,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ class Operation:
     results: tuple[Value | None, ...]
     module: str
 
-    @property
+    @cached_property
     def inputs(self) -> list[Value]:
         """The values among the arguments."""
         return [item for item in flattened((self.args, self.kwargs)) if isinstance(item, Value)]
@@ -231,7 +232,7 @@ class _Probe:
         """Run the forward on `_ROWS` rows and write down what it does."""
         generator = torch.Generator().manual_seed(0)
         with (
-            _running_modules(self.network) as running,
+            running_modules(self.network) as running,
             _Recorder(running, _names(self.network)) as recorder,
             _ValuesStayInPyTorch(recorder),
         ):
@@ -328,7 +329,7 @@ def on_one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def _running_modules(network: nn.Module) -> Iterator[list[str]]:
+def running_modules(network: nn.Module) -> Iterator[list[str]]:
     """The names of the modules whose forward is running, the innermost last; hooks are harmless, as `network` is a copy."""
     running = [""]
 

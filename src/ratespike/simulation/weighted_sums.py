@@ -435,6 +435,12 @@ class _NotLinearError(Exception):
         super().__init__(str(operation.function.overloadpacket).removeprefix("aten."))
 
 
+def is_linear(operation: Operation) -> bool:
+    """Whether an operation that spikes reach is one for which there are terms."""
+    reached = any(value.depends_on - {IMAGES} for value in operation.inputs)
+    return not reached or operation.function.overloadpacket in _FOLLOWING
+
+
 def _without_bias(operation: Operation) -> Operation:
     """The linear part of an operation: its bias is 0."""
     packet = operation.function.overloadpacket

@@ -57,6 +57,15 @@ class UniformStart:
     threshold: float
     refractory_time: None = None
 
+    @property
+    def fills_directly(self) -> bool:
+        """Whether the numbers are the voltages, in their order."""
+        return self.order is None and self.threshold == 1 and self.neurons % 4 == 0
+
+    def fill(self, voltages: np.ndarray, block: slice) -> None:
+        """Draw the voltages of some images, shape (images, neurons), if the numbers are the voltages."""
+        fill_uniform(voltages, self.seed, self.image_index[block], self.layer, START)
+
     def voltages_of(self, block: slice, dtype: type) -> np.ndarray:
         """The voltages of some images, shape (images, neurons)."""
         images = self.image_index[block]
@@ -76,6 +85,9 @@ def set_start(layer: CompiledLayer, memory: LayerMemory, start: LayerStart, bloc
     state.refractory[:] = 0
     state.waking[:] = 0
     memory.filtered[:] = 0
+    if isinstance(start, UniformStart) and start.fills_directly and layer.neurons == state.voltage.shape[1]:
+        start.fill(state.voltage[: block.stop - block.start], block)
+        return
     voltages = _padded(start.voltages_of(block, state.voltage.dtype.type), layer)
     images = len(voltages)
     state.voltage[:images] = voltages.reshape(images, -1)
