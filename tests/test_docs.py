@@ -116,6 +116,18 @@ def test_the_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> N
     assert re.fullmatch(r"\{'1': \d+\.\d+\}\n", capsys.readouterr().out)
 
 
+@pytest.mark.slow
+def test_the_page_on_networks_of_ones_own_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "docs/your_own_network.md").read_text(), re.DOTALL))
+    exec(code, {"__name__": "your_own_network"})
+    printed = capsys.readouterr().out
+    (rate_accuracy,) = re.findall(r"first 200 test images: (\S+) on rates", printed)
+    by_steps = {int(steps): float(value) for value, steps in re.findall(r"(\S+) after (\d+) steps", printed)}
+    assert float(rate_accuracy) > 0.9, "the network has not learned"
+    assert by_steps[32] > float(rate_accuracy) - 0.03 and by_steps[32] > by_steps[2]
+
+
 # Following a guide to the letter, in a copy of the repository: the guide's files, its commands, then everything that
 # `make lint` and the tests above check, and a short use of the new thing.
 
