@@ -14,9 +14,10 @@ from ratespike.neurons import LIF, IntegrateAndFire, Neuron, SpikingRectifiedLin
 from ratespike.parameters import ParameterError
 from ratespike.synapses import LowPass, NoFilter
 
-NETWORKS = 320
+NETWORKS = 400
 MOST_REFUSED = 0.05  # by the event-driven engine
 STEPS = 14
+MAX_POOLS = (nn.MaxPool2d, nn.AdaptiveMaxPool2d)
 
 
 class Residual(nn.Module):
@@ -69,6 +70,7 @@ def weights(draw: st.DrawFn, shape: tuple[int, ...], same_shape: bool = False) -
     kernel = draw(st.integers(1, min(3, *shape[1:])))
     groups = shape[0] if draw(st.integers(0, 4)) == 0 else 1
     channels = shape[0] if same_shape else groups * draw(st.integers(1, 4))
+    spread = 1
     if same_shape:
         kernel = 3 if min(shape[1:]) >= 3 else 1
         layers: list[nn.Module] = [convolution(shape[0], channels, kernel, padding=kernel // 2, groups=groups)]
@@ -79,7 +81,15 @@ def weights(draw: st.DrawFn, shape: tuple[int, ...], same_shape: bool = False) -
         stride = draw(st.integers(1, 2))
         layers = [
             convolution(
-                shape[0], channels, kernel, stride, padding, spread, groups, draw(st.booleans()), mode if padding else "zeros"
+                shape[0],
+                channels,
+                kernel,
+                stride,
+                padding,
+                spread,
+                groups,
+                draw(st.booleans()),
+                mode if padding and min(shape[1:]) > 2 else "zeros",
             )
         ]
         if draw(st.integers(0, 5)) == 0 and axes == 2:
@@ -99,7 +109,7 @@ def weights(draw: st.DrawFn, shape: tuple[int, ...], same_shape: bool = False) -
             else [nn.AvgPool1d(2)]
         )
         pool = draw(st.sampled_from(pools))
-        layers.insert(draw(st.sampled_from([0, len(layers)])) if min(shape[1:]) > 5 else len(layers), pool)
+        layers.insert(draw(st.sampled_from([0, len(layers)])) if min(shape[1:]) > 6 and spread == 1 else len(layers), pool)
     return layers
 
 
@@ -108,7 +118,11 @@ def blocks(draw: st.DrawFn, shape: tuple[int, ...]) -> list[nn.Module]:
     """A layer of neurons with weights in front, with branches now and then."""
     kind = draw(st.sampled_from(["plain", "plain", "residual", "projected", "concatenated", "before neurons"]))
     if kind == "plain" or min(shape[1:]) < 3:
-        return [*draw(weights(shape)), draw(neurons())]
+        layers = [*draw(weights(shape)), draw(neurons())]
+        pools = [nn.MaxPool2d(2), nn.MaxPool2d(2, 1), nn.MaxPool2d(3, 2, 1), nn.AdaptiveMaxPool2d(2)]
+        if len(shape) == 3 and min(output_of(layers, shape)[1:]) >= 2 and draw(st.integers(0, 2)) == 0:
+            layers.append(draw(st.sampled_from(pools)))
+        return layers
     if kind == "residual":
         return [Residual(nn.Sequential(*draw(weights(shape, True)), draw(neurons())), nn.Identity(), False)]
     if kind == "before neurons":
@@ -177,12 +191,13 @@ def test_generated_networks() -> None:
             refused.append(str(error))
         voltage = {"zero": 0.0, "half": 0.5}.get(case.start) if isinstance(case.start, str) else case.start
         if voltage is not None:
-            right = step_by_step(case.network, case.images, STEPS, start=voltage)
+            pools = [name for name, module in case.network.named_modules() if isinstance(module, MAX_POOLS)]
+            right = step_by_step(case.network, case.images, STEPS, start=voltage, max_poolings_of_spikes=tuple(pools))
             found = spike_counts(case, "torch", early_exit=None, record=())
             expected = {name: spikes.flatten(2).sum(2) for name, spikes in right.spikes.items()}
             assert_equal((right.outputs, expected), found, case)
 
     compare()
     print(f"\n{len(seen)} networks, {sum(seen)} spikes, refused by the event-driven engine: {len(refused)} {set(refused)}")
-    assert len(seen) >= 300 and sum(spikes > 20 for spikes in seen) > 0.8 * len(seen)
+    assert sum(spikes > 20 for spikes in seen) >= 300, "too few networks spike: little would be compared"
     assert len(refused) <= MOST_REFUSED * len(seen), refused

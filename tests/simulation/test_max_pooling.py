@@ -6,7 +6,7 @@ from oracle import step_by_step
 from torch import nn
 
 from ratespike import simulate
-from ratespike.neurons import LIF, IntegrateAndFire
+from ratespike.neurons import LIF, IntegrateAndFire, Neuron, SpikingRectifiedLinear
 from ratespike.simulation import reference
 from ratespike.synapses import NoFilter
 
@@ -55,3 +55,39 @@ def test_neurons_of_one_height_make_outputs_of_that_height() -> None:
     pooled = nn.Sequential(LIF(max_rate=200), nn.MaxPool1d(4))
     outputs = simulate(pooled, torch.rand(5, 3, 8), 30, synapse=NoFilter()).outputs
     assert set(outputs.unique().tolist()) == {0.0, 5.0}
+
+
+@pytest.mark.parametrize("name", POOLS)
+@pytest.mark.parametrize("neuron", [LIF(max_rate=200, intercept=-0.5), SpikingRectifiedLinear(max_rate=2500)], ids=repr)
+@pytest.mark.parametrize("options", [{}, {"early_exit": 0.2}], ids=str)
+def test_the_event_driven_engine_pools_spikes_too(name: str, neuron: Neuron, options: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    front = [
+        nn.Conv2d(1, 3, 3),
+        neuron,
+        POOLS[name],
+        nn.Conv2d(3, 4, 1),
+        neuron,
+        nn.MaxPool2d(2, ceil_mode=True),
+        nn.MaxPool2d(1),
+    ]
+    size = nn.Sequential(*front)(torch.zeros(1, 1, 8, 8)).flatten(1).shape[1]
+    pooled = nn.Sequential(*front, nn.Flatten(), nn.Linear(size, 3)).double().eval()
+    images = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(1)).double()
+    reference, event_driven = (
+        simulate(pooled, images, 40, record=["1", "4"], engine=engine, **options)  # type: ignore[arg-type]
+        for engine in ("torch", "event_driven")
+    )
+    for layer, spikes in reference.recordings.items():
+        assert torch.equal(event_driven.recordings[layer], spikes), layer
+        assert spikes.sum() > 20
+    assert torch.allclose(event_driven.outputs, reference.outputs, atol=1e-9)
+    assert torch.equal(event_driven.synaptic_operations, reference.synaptic_operations)
+
+
+def test_single_precision_pools_the_same_spikes() -> None:
+    pooled = network(POOLS["pool2d"]).float()
+    images = torch.rand(40, 1, 8, 8)
+    reference, event_driven = (simulate(pooled, images, 40, engine=engine) for engine in ("torch", "auto"))
+    for layer, counts in reference.spike_counts.items():
+        assert (counts != event_driven.spike_counts[layer]).float().mean() < 0.01, layer

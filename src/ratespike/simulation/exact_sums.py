@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ratespike.neurons import Neuron
 from ratespike.simulation.at_rest import AtRest
-from ratespike.simulation.terms import Term
+from ratespike.simulation.terms import Pool, Term
 from ratespike.simulation.tracing import Trace
 from ratespike.simulation.weighted_sums import Target, weighted_sums
 
@@ -96,10 +96,12 @@ class NetworkSums:
     Attributes:
         targets: the layers in the order of their calls, and the output.
         at_rest: what arrives when no neuron spikes.
+        pools: max poolings of spikes, whose numbers as sources follow those of the layers.
     """
 
     targets: list[ExactSums]
     at_rest: AtRest
+    pools: list[Pool]
 
 
 def network_sums(network: nn.Module, found: Trace, dt: float, shown: Tensor) -> NetworkSums:
@@ -122,4 +124,4 @@ def network_sums(network: nn.Module, found: Trace, dt: float, shown: Tensor) -> 
         assert isinstance(call.module, Neuron)
         targets.append(exact_sums(target, call.module, at_rest.of_zeros[number], eps))
     targets.append(exact_sums(sums.output, None, at_rest.of_zeros[len(targets)], eps))
-    return NetworkSums(targets, at_rest)
+    return NetworkSums(targets, at_rest, sums.pools)

@@ -167,6 +167,29 @@ def _follow_adaptive_pooling(paths: _Paths, operation: Operation) -> Tensor:
     return mean * weight  # exact where windows are equal
 
 
+def _follow_max_pooling(paths: _Paths, operation: Operation) -> Tensor:
+    """A spike goes to each window in which it is."""
+    signal, size, *rest = operation.args
+    stride = rest[0] if rest and rest[0] else size
+    padding = rest[1] if len(rest) > 1 else 0
+    dilation = rest[2] if len(rest) > 2 else 1
+    ceil_mode = rest[3] if len(rest) > 3 else False
+    pool = F.avg_pool2d if operation.function.overloadpacket is _aten.max_pool2d_with_indices else F.avg_pool3d
+    if any(step != 1 for step in (dilation if isinstance(dilation, list) else [dilation])):
+        return _follow_another(paths, operation)
+    return pool(paths.of(signal), size, stride, padding, ceil_mode, divisor_override=1)  # type: ignore[operator,no-any-return]
+
+
+def _follow_adaptive_max_pooling(paths: _Paths, operation: Operation) -> Tensor:
+    signal, size = operation.args
+    weight = 1.0
+    for before, after in zip(signal.shape[-len(size) :], size, strict=True):
+        weight *= math.ceil(before / after)
+    pool = F.adaptive_avg_pool2d if len(size) == 2 else F.adaptive_avg_pool3d
+    mean: Tensor = pool(paths.of(signal), size)
+    return mean * weight
+
+
 def _follow_mean(paths: _Paths, operation: Operation) -> Tensor:
     arriving = paths.of(operation.args[0])
     dims = operation.args[1] if len(operation.args) > 1 else None
@@ -204,6 +227,10 @@ _FOLLOWING: dict[Any, Callable[[_Paths, Operation], Any]] = {
     _aten.avg_pool3d: _follow_average_pooling,
     _aten._adaptive_avg_pool2d: _follow_adaptive_pooling,
     _aten._adaptive_avg_pool3d: _follow_adaptive_pooling,
+    _aten.max_pool2d_with_indices: _follow_max_pooling,
+    _aten.max_pool3d_with_indices: _follow_max_pooling,
+    _aten.adaptive_max_pool2d: _follow_adaptive_max_pooling,
+    _aten.adaptive_max_pool3d: _follow_adaptive_max_pooling,
     _aten.mean: _follow_mean,
     _aten.sum: _follow_mean,
     _aten.add: _follow_sum,

@@ -26,7 +26,7 @@ from ratespike.simulation.result import Simulation, concatenate
 from ratespike.simulation.settings import Settings
 from ratespike.simulation.slices import Slice, slices, steps_at_once
 from ratespike.simulation.start import initial_state, start_of_rows, steady_currents
-from ratespike.simulation.terms import NoTermError, Term
+from ratespike.simulation.terms import NoTermError, Pool, Term
 from ratespike.simulation.tracing import Call, Trace
 from ratespike.stateful import Stateful, replaced
 from ratespike.synapses import Synapse
@@ -222,6 +222,8 @@ class WeightedForward:
         self._sums = sums
         self._dtype = shown.dtype
         self.neurons = RunningCalls(prepared, image_index).neurons
+        self._pool_numbers = {pool: len(self.neurons) + number for number, pool in enumerate(sums.pools)}
+        self._sums_before: dict[Pool, Tensor] = {}  # of the counts that have arrived at each pool
         self._filters: dict[Term, RunningFilter] = {}
         for target in sums.targets:
             for term in target.terms:
@@ -236,14 +238,24 @@ class WeightedForward:
 
     def run(self, begin: int, end: int) -> Float[Tensor, "time batch *shape"]:
         """The network's outputs in the steps `begin` … `end` - 1, which follow those of the last call."""
-        counts: list[Tensor] = []  # of each layer so far, (time, batch, channels, height, width)
+        counts: dict[int, Tensor] = {}  # of each layer and pool so far, (time, batch, channels, height, width)
         for number, layer in enumerate(self.neurons):
             currents = self._currents(number, counts, begin, end)
             target = self._sums.targets[number].target.map
-            counts.append(target.laid_out(layer.spikes(target.as_called(currents))))
+            counts[number] = target.laid_out(layer.spikes(target.as_called(currents)))
+            for pool in self._sums.pools:
+                if pool.source == number:
+                    counts[self._pool_numbers[pool]] = self._pooled(pool, counts[number])
         return self._sums.targets[-1].target.map.as_called(self._currents(len(self.neurons), counts, begin, end))
 
-    def _currents(self, number: int, counts: list[Tensor], begin: int, end: int) -> Tensor:
+    def _pooled(self, pool: Pool, counts: Tensor) -> Tensor:
+        """The counts that leave a max pooling of spikes."""
+        before = self._sums_before.get(pool, torch.zeros_like(counts[0]))
+        sums = torch.cat([before[None], before + counts.cumsum(0)])  # (time + 1, batch, ...)
+        self._sums_before[pool] = sums[-1]
+        return pool.largest(sums).diff(dim=0)
+
+    def _currents(self, number: int, counts: dict[int, Tensor], begin: int, end: int) -> Tensor:
         """The currents of a layer, or the output, shape (time, batch, channels, height, width)."""
         currents = self._at_rest[number][begin:end]
         for term in self._sums.targets[number].terms:

@@ -114,6 +114,27 @@ class Convolution:
         return replace(self, weight=weight, stride=(down * stride[0], right * stride[1]))
 
 
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The spikes of a layer, pooled by their sums over time (see `ratespike.simulation.max_pooling`): a layer of its own.
+
+    Attributes:
+        source: number of the layer.
+        map: of the windows.
+        rows: of the source, in each row of windows; see `Members`.
+        columns: of the source, in each column of windows.
+    """
+
+    source: int
+    map: Map
+    rows: Members
+    columns: Members
+
+    def largest(self, sums: Tensor) -> Tensor:
+        """The largest sum in each window, from sums (*more, channels, height, width)."""
+        return _largest(_largest(sums, self.rows, -2), self.columns, -1)
+
+
 class _Axes(NamedTuple):
     """Places that are chosen along each axis by itself; -1 where nothing is."""
 
@@ -214,6 +235,15 @@ class Term:
             channels = torch.tensor(axes.channels)
             return replace(self, convolution=pooled)._with_channels(channels)._checked(shape)
         raise NoTermError("a pooling")
+
+    def pooled(self, windows: tuple[Members, Members]) -> tuple[Members, Members] | None:
+        """The source's rows and columns in windows of the value; None if its channels are not those of the source."""
+        axes = _along_axes(self._with_three_axes(), self.out_shape)
+        if self.convolution is not None or axes is None or axes.channels != tuple(range(self.map.shape[0])):
+            return None
+        rows = _joined(_joined(self.rows, _singles(axes.rows)), windows[0])
+        columns = _joined(_joined(self.columns, _singles(axes.columns)), windows[1])
+        return rows, columns
 
     def convolved(self, convolution: Convolution, insert: Pair, border: Pair, more: Pair, shape: tuple[int, ...]) -> "Term":
         """The value, with empty rows and columns as a transposed convolution puts them in, convolved.
@@ -398,6 +428,17 @@ def _spread(chosen: Sequence[int], insert: int, border: int, more: int) -> list[
     behind = border + more
     spread = [-1] * border + spread[max(0, -border) :] + [-1] * behind
     return spread[: len(spread) + min(0, behind)]
+
+
+def _largest(values: Tensor, members: Members, axis: int) -> Tensor:
+    """The largest value of rows or columns; 0 where there are none."""
+    largest: list[Tensor] = []
+    for places in members:
+        if places:
+            largest.append(values.index_select(axis, torch.tensor(places, device=values.device)).amax(axis))
+        else:
+            largest.append(torch.zeros_like(values.select(axis, 0)))
+    return torch.stack(largest, axis)
 
 
 def _summed(signal: Tensor, members: Members, axis: int) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ratespike.neurons import Neuron
 from ratespike.simulation.replay import CHOICES, apply_to
-from ratespike.simulation.terms import Convolution, Map, NoTermError, Pair, Term, is_in_order
+from ratespike.simulation.terms import Convolution, Map, Members, NoTermError, Pair, Pool, Term, is_in_order
 from ratespike.simulation.tracing import IMAGES, Call, Operation, Trace, Value
 from ratespike.synapses import Synapse
 
@@ -34,6 +34,7 @@ _OTHER_LINEAR = {
     _aten.tril,
     _aten.triu,
 }
+_MAX_POOLINGS = {_aten.max_pool2d_with_indices, _aten.adaptive_max_pool2d}
 _IDENTITIES = {_aten._to_copy, _aten.lift_fresh, _aten.lift_fresh_copy}
 
 
@@ -61,10 +62,12 @@ class WeightedSums:
     Attributes:
         layers: the layers of neurons, in the order of their calls.
         output: of the network.
+        pools: max poolings of spikes, whose numbers as sources follow those of the layers.
     """
 
     layers: list[Target]
     output: Target
+    pools: list[Pool]
 
 
 def weighted_sums(found: Trace, dt: float) -> WeightedSums:
@@ -100,6 +103,7 @@ class _Search:
         self._terms: dict[Value, tuple[Term, ...]] = {}
         self._image_terms = image_terms
         self._layers: list[Target] = []
+        self._pools: list[Pool] = []
 
     def result(self) -> WeightedSums:
         for operation_or_call in self._in_order():
@@ -110,7 +114,7 @@ class _Search:
                 self._begin(operation_or_call)
             else:
                 self._filter(operation_or_call)
-        return WeightedSums(self._layers, self._target(self._found.output))
+        return WeightedSums(self._layers, self._target(self._found.output), self._pools)
 
     def _in_order(self) -> list[Operation | Call]:
         """Operations and calls in an order in which each comes behind what it needs."""
@@ -148,14 +152,43 @@ class _Search:
 
     def _filter(self, call: Call) -> None:
         """A filter directly behind neurons."""
-        value = call.signal
-        while value in self._operations and self._operations[value].function.overloadpacket in CHOICES | _IDENTITIES:
-            value = self._operations[value].inputs[0]
         terms = self.terms(call.signal)
-        if value not in self._numbers or len(terms) != 1 or terms[0].synapse is not None:
+        if not self._is_spikes(call.signal) or len(terms) != 1 or terms[0].synapse is not None:
             raise NoTermError(f"{call.name}, a filter that is not directly behind neurons")
         assert isinstance(call.module, Synapse)
         self._terms[call.output] = (replace(terms[0], synapse=call.module),)
+
+    def _is_spikes(self, value: Value) -> bool:
+        """Whether a value is the output of one layer of neurons and zeros, perhaps in other places or max-pooled."""
+        while value in self._operations:
+            operation = self._operations[value]
+            packet = operation.function.overloadpacket
+            passes = packet in CHOICES | _IDENTITIES | _MAX_POOLINGS
+            if (
+                not passes
+                or packet in (_aten.cat, _aten.stack)
+                or (packet is _aten.constant_pad_nd and any(operation.args[2:]))
+            ):
+                return False
+            value = operation.inputs[0]
+        return value in self._numbers
+
+    def max_pooled(self, operation: Operation) -> list[tuple[Term, ...]]:
+        """A max pooling of the spikes of one layer."""
+        value = operation.inputs[0]
+        terms = self.terms(value)
+        shape = self._shape(operation.results[0])
+        if not self._is_spikes(value) or len(terms) != 1 or terms[0].synapse is not None or len(shape) != 3:
+            raise _NotLinearError(operation)
+        before = self._shape(value)
+        windows = (_windows_of(operation, before, shape, 0), _windows_of(operation, before, shape, 1))
+        members = terms[0].pooled(windows)
+        if members is None:
+            raise _NotLinearError(operation)
+        pool = Pool(terms[0].source, _natural_map(torch.Size(shape)), *members)
+        self._pools.append(pool)
+        number = len(self._found.neurons) + len(self._pools) - 1
+        return [(Term.of_layer(number, pool.map, terms[0].scale),)]
 
     def _target(self, value: Value) -> Target:
         """What arrives where the forward hands `value` to neurons or returns it."""
@@ -420,6 +453,7 @@ _FOLLOWING: dict[Any, Callable[[_Search, Operation], list[tuple[Term, ...]]]] = 
     _aten.mean: _Search.totalled,
     _aten.sum: _Search.totalled,
     **dict.fromkeys((_aten.neg, _aten.rsub), _Search.subtracted),
+    **dict.fromkeys(_MAX_POOLINGS, _Search.max_pooled),
     **dict.fromkeys((_aten.add, _aten.add_, _aten.sub, _aten.sub_), _Search.added),
     **dict.fromkeys((_aten.mul, _aten.mul_, _aten.div, _aten.div_), _Search.multiplied),
     **dict.fromkeys(CHOICES, _Search.chosen),
@@ -467,6 +501,23 @@ def _natural_map(shape: torch.Size) -> Map:
     if len(shape) < 2:
         return _map_in_order((shape.numel(), 1, 1), shape)
     return _map_in_order((shape[0], shape[1:-1].numel(), shape[-1]), shape)
+
+
+def _windows_of(operation: Operation, before: tuple[int, ...], after: tuple[int, ...], axis: int) -> Members:
+    """Rows (axis 0) or columns (1) of a value in each window of a max pooling; shapes are (channels, height, width)."""
+    extent, windows = before[1 + axis], after[1 + axis]
+    if operation.function.overloadpacket is _aten.adaptive_max_pool2d:
+        edges = [(extent * i // windows, -(-extent * (i + 1) // windows)) for i in range(windows)]
+        return tuple(tuple(range(first, end)) for first, end in edges)
+    size, *rest = operation.args[1:]
+    stride = rest[0] if rest and rest[0] else size
+    padding = rest[1] if len(rest) > 1 else 0
+    if len(rest) > 2 and _pair(rest[2], 1) != (1, 1):  # dilation
+        raise _NotLinearError(operation)
+    length = _pair(size, 1)[axis]
+    step = _pair(stride, 1)[axis]
+    start = -_pair(padding, 0)[axis]
+    return tuple(tuple(range(max(0, start + i * step), min(extent, start + i * step + length))) for i in range(windows))
 
 
 def _map_in_order(shape: tuple[int, int, int], of_value: tuple[int, ...]) -> Map:

@@ -24,7 +24,7 @@ from ratespike.simulation.event_driven.layout import (
 )
 from ratespike.simulation.event_driven.neurons import compiled_step
 from ratespike.simulation.exact_sums import ExactSums, NetworkSums
-from ratespike.simulation.terms import Map, Term
+from ratespike.simulation.terms import Map, Pool, Term
 from ratespike.simulation.tracing import Trace
 from ratespike.synapses import Alpha, LowPass, NoFilter, Synapse
 
@@ -79,13 +79,21 @@ class CompiledNetwork:
         dtype: of all real numbers.
         layers: the layers of neurons, in the order of their calls.
         output: what is behind them.
+        pools: max poolings of spikes, whose numbers as sources follow those of the layers.
         at_rest: what arrives without spikes, for targets where that depends on the images.
     """
 
     dtype: type
     layers: tuple[CompiledLayer, ...]
     output: CompiledLayer
+    pools: tuple[Pool, ...]
     at_rest: AtRest
+
+    def neurons_of(self, source: int) -> CompiledLayer:
+        """The layer of neurons whose spikes a source sends, directly or pooled."""
+        while source >= len(self.layers):
+            source = self.pools[source - len(self.layers)].source
+        return self.layers[source]
 
     def currents_at_rest(self, images: Tensor) -> dict[int, np.ndarray]:
         """The currents of images (batch, ...) by number of the layer, the output's last, shape (batch, padded neurons)."""
@@ -128,7 +136,8 @@ def compile_network(
         else:
             layers.append(_compiled(exact, of_zeros, step, met, dt, dtype))
     of_zeros = sums.at_rest.of_zeros[len(layers)]
-    return CompiledNetwork(dtype, tuple(layers), _compiled(output, of_zeros, None, None, dt, dtype), sums.at_rest)
+    behind = _compiled(output, of_zeros, None, None, dt, dtype)
+    return CompiledNetwork(dtype, tuple(layers), behind, tuple(sums.pools), sums.at_rest)
 
 
 def in_tiles(values: np.ndarray, target: OutputMap, dtype: type) -> np.ndarray:

@@ -258,6 +258,67 @@ def add_connection(source, connection, target, at_rest, added, memory):
 
 
 @njit(**INLINE)
+def _fired(counts, step, pixel, channel):
+    """How often a neuron has spiked in a step in which it has; None: once."""
+    return 1 if counts is None else np.int64(counts[step, pixel, channel])
+
+
+@njit(**INLINE)
+def _set_count(counts, step, pixel, channel, value):
+    """Note how often a window has spiked in a step; None: it is once."""
+    if counts is not None:
+        counts[step, pixel, channel] = value
+
+
+@njit(**INNER)
+def _pool_image(bits, counts, memory, arrived, left, pooled_bits, pooled_counts):
+    """As `pool_spikes`, for one image."""
+    width = width_of(memory.lanes)
+    for step in range(bits.shape[0]):
+        for pixel in range(bits.shape[1]):
+            for tile in range(bits.shape[2]):
+                word = bits[step, pixel, tile]
+                while word != 0:
+                    channel = tile * width + lowest_bit(word)
+                    word &= word - _ONE
+                    arrived[pixel * bits.shape[2] * width + channel] += _fired(counts, step, pixel, channel)
+        for window in range(pooled_bits.shape[1]):
+            for tile in range(bits.shape[2]):
+                spiking = np.uint64(0)
+                for i in range(memory.first[window], memory.first[window + 1]):
+                    spiking |= bits[step, memory.pixel[i], tile]
+                passed = np.uint64(0)
+                while spiking != 0:
+                    bit = lowest_bit(spiking)
+                    spiking &= spiking - _ONE
+                    channel = tile * width + bit
+                    largest = 0
+                    for i in range(memory.first[window], memory.first[window + 1]):
+                        largest = max(largest, arrived[memory.pixel[i] * bits.shape[2] * width + channel])
+                    place = window * bits.shape[2] * width + channel
+                    if largest > left[place]:
+                        passed |= _ONE << np.uint64(bit)
+                        _set_count(pooled_counts, step, window, channel, largest - left[place])
+                        left[place] = largest
+                pooled_bits[step, window, tile] = passed
+
+
+@njit(**BORROW)
+def pool_spikes(source, memory, pooled):
+    """Let spikes pass so that the sum of what has left a window is the largest sum of what has arrived in it."""
+    for image in range(source.bits.shape[0]):
+        _pool_image(
+            source.bits[image],
+            _of_image(source.counts, image),
+            memory,
+            memory.arrived[image],
+            memory.left[image],
+            pooled.bits[image],
+            _of_image(pooled.counts, image),
+        )
+
+
+@njit(**INLINE)
 def _write_outputs(outputs, current, row):
     """Copy the currents of a row to `outputs` (steps, channels, pixels)."""
     width = width_of(row.lanes)

@@ -137,6 +137,16 @@ class Events(NamedTuple):
     amount: Any  # (events,) the factor of the event's weights, or None if all are 1
 
 
+class PoolMemory(NamedTuple):
+    """A max pooling of spikes: its windows, and what it remembers of each image of a block."""
+
+    first: Any  # (windows + 1,) int64: where the pixels of a window begin in `pixel`
+    pixel: Any  # int64, of the source
+    arrived: Any  # (images, neurons of the source) int64: spikes so far
+    left: Any  # (images, neurons of the pool) int64: spikes so far
+    lanes: Any  # of source and pool
+
+
 class LayerMemory(NamedTuple):
     """The memory of one thread for one layer: state that lasts from chunk to chunk, and scratch."""
 

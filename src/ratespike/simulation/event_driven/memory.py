@@ -6,6 +6,7 @@ It is reserved for the worst case, such as a spike of every neuron in every step
 import numpy as np
 
 from ratespike.simulation.event_driven.compiled_network import CompiledLayer, CompiledNetwork
+from ratespike.simulation.event_driven.connection import output_map
 from ratespike.simulation.event_driven.events import SLACK
 from ratespike.simulation.event_driven.layout import (
     Connection,
@@ -13,11 +14,13 @@ from ratespike.simulation.event_driven.layout import (
     LayerMemory,
     NeuronState,
     OutputMap,
+    PoolMemory,
     Spikes,
     aligned,
     padded_neurons,
     vector_width,
 )
+from ratespike.simulation.terms import Pool, Shape
 
 BLOCK_IMAGES = 4  # images that a thread simulates at a time
 CURRENT_BYTES = 48 * 1024  # the currents of a row over some steps stay in the first-level cache
@@ -42,7 +45,7 @@ def layer_memory(layer: CompiledLayer, network: CompiledNetwork, n_steps: int) -
 def connection_memory(layer: CompiledLayer, number: int, network: CompiledNetwork, n_steps: int) -> LayerMemory:
     """The memory for one of a layer's connections, without a state."""
     connection = layer.inputs[number].connection
-    source = network.layers[layer.inputs[number].source]
+    source = network.neurons_of(layer.inputs[number].source)
     return LayerMemory(
         state=None,
         filtered=_no_filter(network.dtype),
@@ -60,9 +63,33 @@ def output_layer_memory(network: CompiledNetwork, n_steps: int) -> LayerMemory:
     )
 
 
-def new_spikes(layer: CompiledLayer, n_steps: int, dtype: type) -> Spikes:
-    """Room for the spikes of a chunk of up to `n_steps` steps."""
-    target = layer.kernel.map
+def pool_memory(pool: Pool, network: CompiledNetwork) -> PoolMemory:
+    """The windows of a max pooling, and room for what it remembers."""
+    source, target = output_map(_source_shape(pool, network)), output_map(pool.map.shape)
+    first = [0]
+    pixels: list[int] = []
+    for rows in pool.rows:
+        for columns in pool.columns:
+            pixels += [y * source.width + x for y in rows for x in columns]
+            first.append(len(pixels))
+    return PoolMemory(
+        first=np.array(first),
+        pixel=np.array(pixels, np.int64),
+        arrived=np.zeros((BLOCK_IMAGES, padded_neurons(source)), np.int64),
+        left=np.zeros((BLOCK_IMAGES, padded_neurons(target)), np.int64),
+        lanes=target.lanes,
+    )
+
+
+def _source_shape(pool: Pool, network: CompiledNetwork) -> Shape:
+    """Of the layer or pool whose spikes are pooled."""
+    if pool.source < len(network.layers):
+        return network.layers[pool.source].map.shape
+    return network.pools[pool.source - len(network.layers)].map.shape
+
+
+def new_spikes(target: OutputMap, layer: CompiledLayer, n_steps: int, dtype: type) -> Spikes:
+    """Room for the spikes of a chunk of up to `n_steps` steps, of a layer of neurons or of a pool behind it."""
     pixels = target.height * target.width
     bits: np.ndarray = np.zeros((BLOCK_IMAGES, n_steps, pixels, target.tiles), np.uint64)
     if not layer.kernel.neuron.counts_spikes:

@@ -10,8 +10,10 @@ import torch
 
 from ratespike.simulation.early_exit import CHECK_EVERY, EarlyExit
 from ratespike.simulation.event_driven.compiled_network import CompiledLayer, CompiledNetwork, map_at_rest
+from ratespike.simulation.event_driven.connection import output_map
 from ratespike.simulation.event_driven.kernels import (
     add_connection,
+    pool_spikes,
     run_driven_layer,
     run_image_layer,
     run_output_layer,
@@ -24,6 +26,7 @@ from ratespike.simulation.event_driven.memory import (
     layer_memory,
     new_spikes,
     output_layer_memory,
+    pool_memory,
 )
 from ratespike.simulation.event_driven.starts import LayerStart, set_start
 from ratespike.simulation.readout import Answers
@@ -79,7 +82,11 @@ class Workspace:
         longest = max(chunk.stop - chunk.start for chunk in self.chunks)
         self.memories = [layer_memory(layer, network, longest) for layer in network.layers]
         self.output_memory = output_layer_memory(network, longest)
-        self.spikes = [new_spikes(layer, longest, network.dtype) for layer in network.layers]
+        self.pools = [pool_memory(pool, network) for pool in network.pools]
+        self.spikes = [new_spikes(layer.kernel.map, layer, longest, network.dtype) for layer in network.layers]
+        for number, pool in enumerate(network.pools, len(network.layers)):
+            layer = network.neurons_of(number)
+            self.spikes.append(new_spikes(output_map(pool.map.shape), layer, longest, network.dtype))
         self.adders = [_Adder(layer, network, longest) for layer in (*network.layers, network.output)]
 
     def run(self, images: Images, starts: Sequence[LayerStart], block: slice, results: Results) -> None:
@@ -94,6 +101,9 @@ class Workspace:
         for layer, memory, start in zip(self.network.layers, self.memories, starts, strict=True):
             set_start(layer, memory, start, block)
         self.output_memory.filtered[:] = 0
+        for pool in self.pools:
+            pool.arrived[:] = 0
+            pool.left[:] = 0
         rows = np.arange(block.start, block.stop)  # of the images that are not done
         answers = None if self.early_exit is None else self.early_exit.answers()
         for chunk in self.chunks:
@@ -121,6 +131,7 @@ class Workspace:
                 run_undriven_layer(currents, layer.kernel, memory, spikes[number], statistics, chunk.start)
             results.spike_counts[number][chunk, placed] = statistics.spike_counts
             results.operations[number][chunk, placed] = statistics.operations
+            self._pool(number, spikes)
             if number in results.recorded:
                 results.recorded[number][placed, chunk] = _unpacked(spikes[number], layer.map.shape[0])
         output = self.network.output
@@ -129,6 +140,14 @@ class Workspace:
         currents = self._currents(len(self.network.layers), output, images, chunk, spikes)
         run_output_layer(spikes[output.inputs[-1].source], currents, output.kernel, self.output_memory, outputs)
         results.outputs[chunk, placed] = outputs.reshape(n_steps, len(rows), -1)
+
+    def _pool(self, number: int, spikes: list[Spikes]) -> None:
+        """Pool the spikes of a layer, or of a pool, where that is asked for."""
+        for place, pool in enumerate(self.network.pools):
+            if pool.source == number:
+                pooled = len(self.network.layers) + place
+                pool_spikes(spikes[number], self.pools[place], spikes[pooled])
+                self._pool(pooled, spikes)
 
     def _currents(self, number: int, layer: CompiledLayer, images: Images, chunk: slice, spikes: list[Spikes]) -> AtRest:
         """The currents to which the last input of a layer is added."""
@@ -151,6 +170,9 @@ class Workspace:
             for memory in self.memories:
                 _move_to_front(memory, left)
             _move_to_front(self.output_memory, left)
+            for pool in self.pools:
+                pool.arrived[: len(left)] = pool.arrived[left]
+                pool.left[: len(left)] = pool.left[left]
         remaining: np.ndarray = rows[~done.numpy()]
         return remaining
 
