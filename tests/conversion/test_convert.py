@@ -114,3 +114,31 @@ class Uses(nn.Module):
 def test_what_cannot_be_converted_is_named(make, neuron: Neuron, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ParameterError, match=message):
         convert(make(), neuron=neuron, images=torch.rand(8, 3))
+
+
+@pytest.mark.parametrize(
+    "rectify",
+    [
+        lambda net, h: net.second(net.relu(h)) + h,
+        lambda net, h: (F.relu_(h), net.second(h))[1],
+        lambda net, h: (h.relu_(), net.second(h))[1],
+        lambda net, h: (h.clamp_(min=0), net.second(h))[1],
+    ],
+    ids=["nn.ReLU", "F.relu_", "relu_", "clamp_"],
+)
+def test_a_relu_in_place_changes_its_input(rectify) -> None:  # type: ignore[no-untyped-def]
+    torch.manual_seed(0)
+
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.relu = nn.Linear(5, 6), nn.Linear(6, 6), nn.ReLU(inplace=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return rectify(self, self.first(x))
+
+    model, images = InPlace(), torch.randn(8, 5)
+    spiking = convert(model, neuron=IntegrateAndFire(max_rate=1000), images=images, percentile=100)
+    with torch.no_grad():
+        assert torch.allclose(spiking(images), model(images), atol=1e-5)
+    simulate(spiking, images, 5)

@@ -85,6 +85,12 @@ def used_twice(net: Applied, x: Tensor) -> Tensor:
     return net.out(net.neuron_again(net.same(first)).flatten(1)) + net.out(net.third(net.same(first * 0.5)).flatten(1))
 
 
+def hidden(function: Callable[[Applied, Tensor], Tensor], features: int = 7) -> nn.Module:
+    """Neurons, and what a function makes of their spikes."""
+    layers = {"a": nn.Linear(64, 6), "n": lif(), "out": nn.Linear(features, 3)}
+    return Applied(lambda net, x: function(net, net.n(net.a(x.flatten(1)))), **layers)
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "plain": lambda: sequence(nn.Conv2d(1, 4, 3), lif(), nn.Conv2d(4, 4, 3), lif(), nn.Flatten(), nn.Linear(64, 4)),
     "batch norm": lambda: sequence(
@@ -275,6 +281,35 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
         nn.Flatten(),
         nn.Linear(16, 3),
     ),
+    "padded with ones": lambda: hidden(lambda net, h: net.out(F.pad(h, (0, 1), value=1.0))),
+    "the image padded with ones": lambda: sequence(
+        nn.ConstantPad2d(1, 1.0), nn.Conv2d(1, 2, 3), lif(), nn.Flatten(), nn.Linear(128, 3)
+    ),
+    "filtered with the image": lambda: Applied(
+        lambda net, x: net.out(net.filter(torch.cat([net.n(net.a(x.flatten(1))), x.flatten(1)], 1))),
+        a=nn.Linear(64, 6),
+        n=lif(),
+        filter=LowPass(tau=0.005),
+        out=nn.Linear(70, 3),
+    ),
+    "taken away": lambda: hidden(lambda net, h: net.out(torch.rsub(h, 1.0, alpha=2)), 6),
+    "as whole numbers": lambda: hidden(lambda net, h: net.out(h.bool().to(h.dtype)), 6),
+    "another alias": lambda: hidden(lambda net, h: net.out(h) + net.out(h.as_subclass(Tensor)), 6),
+    "stacked": lambda: hidden(lambda net, h: net.out(torch.stack([h, h * 2]).sum(0)), 6),
+    "turned": lambda: hidden(lambda net, h: net.out((h.T * 2).T), 6),
+    "einsum": lambda: hidden(lambda net, h: torch.einsum("bi,oi->bo", h, net.out.weight), 6),
+    "neurons' output in place": lambda: hidden(lambda net, h: net.out(h.add_(1.0).mul_(0.5)), 6),
+    "a constant mask": lambda: hidden(lambda net, h: net.out(h[:, torch.tensor([True, False] * 3)]), 3),
+    "an attention": lambda: sequence(
+        nn.Flatten(2),
+        nn.Unflatten(2, (8, 8)),
+        nn.Flatten(1, 2),
+        nn.Linear(8, 8),
+        lif(),
+        nn.TransformerEncoderLayer(8, 2, 8, batch_first=True, dropout=0.0),
+        nn.Flatten(),
+        nn.Linear(64, 3),
+    ),
     "used twice": lambda: Applied(
         used_twice,
         conv=nn.Conv2d(1, 3, 3),
@@ -296,7 +331,18 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
         nn.Softmax(1),
     ),
 }
-ONLY_REFERENCE = ("filters", "not linear between neurons")
+ONLY_REFERENCE = (
+    "filters",
+    "filtered with the image",
+    "as whole numbers",
+    "another alias",
+    "taken away",
+    "stacked",
+    "turned",
+    "einsum",
+    "an attention",
+    "not linear between neurons",
+)
 
 
 def images_for(network: nn.Module) -> Tensor:
@@ -431,6 +477,26 @@ class Remembers(nn.Module):
         return self.out(self.before)
 
 
+class Counts(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(3, 3), lif(), nn.Linear(3, 2))
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(x * (1 + (self.calls > 9)))
+
+
+class CountsInABuffer(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(3, 3), lif(), nn.Linear(3, 2))
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(x)
+
+
 def refused(forward: Callable[..., Tensor]) -> nn.Module:
     return nn.Sequential(Applied(forward, layer=nn.Linear(3, 3), neuron=lif()), nn.Linear(3, 2))
 
@@ -446,14 +512,17 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "a mask": (lambda: refused(lambda net, x: net.neuron(net.layer(x[x[:, 0] > 0.5]))), "0: its forward looks at"),
     "memory": (Remembers, "network: .* it remembers something, or counts the images"),
-    "randomness": (lambda: refused(lambda net, x: net.neuron(F.dropout(net.layer(x)))), "gives other values at a second call"),
+    "randomness": (
+        lambda: refused(lambda net, x: net.neuron(F.dropout(net.layer(x)))),
+        "gives other values at a second call: it is random",
+    ),
     "images that are mixed": (
         lambda: refused(lambda net, x: net.neuron(net.layer(x - x.mean(0)))),
-        "network: what its forward computes for an image depends on the other images",
+        "network: its forward gives other values at a second call: .* depends on the other images",
     ),
     "statistics of the batch": (
         lambda: nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3, track_running_stats=False), lif(), nn.Linear(3, 2)),
-        "network: what its forward computes for an image depends on the other images",
+        "network: its forward gives other values at a second call: .* depends on the other images",
     ),
     "a shape that does not fit": (lambda: nn.Sequential(nn.Linear(3, 4), lif(), nn.Linear(3, 2)), "2: mat1 and mat2 shapes"),
     "several outputs": (lambda: Applied(lambda net, x: (x, net.n(x)), n=lif()), "network: its forward returns a tuple"),
@@ -465,6 +534,18 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         ),
         "pool: a max pooling of spikes has no indices",
     ),
+    "the first image": (lambda: refused(lambda net, x: net.neuron(net.layer(x - x[:1]))), "depends on the other images"),
+    "the largest value of the batch": (
+        lambda: refused(lambda net, x: net.neuron(net.layer(x / x.max()))),
+        "depends on the other",
+    ),
+    "the place in the batch": (
+        lambda: refused(lambda net, x: net.neuron(net.layer(x + torch.arange(len(x)).unsqueeze(1)))),
+        "depends on the other images",
+    ),
+    "a sum over the batch": (lambda: refused(lambda net, x: net.neuron(net.layer(x)).cumsum(0)), "depends on the other images"),
+    "a counter": (Counts, "network: its forward remembers something"),
+    "a counter in a buffer": (CountsInABuffer, "network: its forward remembers something"),
     "no neuron": (lambda: nn.Linear(3, 2), "network: no spiking neuron"),
 }
 

@@ -24,12 +24,14 @@ from torch.overrides import TorchFunctionMode
 from ratespike.neurons import Neuron
 from ratespike.neurons.base import TunedNeuron
 from ratespike.parameters import ParameterError
+from ratespike.simulation.checks import check_images, check_tensors
 from ratespike.simulation.max_pooling import is_max_pooling
 from ratespike.simulation.tracing import evaluation_copy, running_modules, trace
 from ratespike.simulation.weighted_sums import is_linear
 
 _RELUS = {F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_}
 _CLAMPS = {torch.clamp, torch.clamp_min, Tensor.clamp, Tensor.clamp_min, Tensor.clamp_, Tensor.clamp_min_}
+_IN_PLACE = {F.relu_, torch.relu_, Tensor.relu_, Tensor.clamp_, Tensor.clamp_min_}
 _SAMPLES = 4096  # activations to which a neuron is fitted
 
 _logger = logging.getLogger(__name__)
@@ -121,6 +123,11 @@ def convert(model: nn.Module, *, neuron: Neuron, images: Float[Tensor, " batch *
         raise ParameterError(f"neuron: {type(neuron).__name__} has no max_rate; try IntegrateAndFire(max_rate=1000)")
     if not 0 < percentile <= 100:
         raise ParameterError(f"percentile={percentile}: must be above 0 and at most 100")
+    check_images(images, n_steps=1, images_over_time=False)
+    check_tensors(model, images)
+    if not len(images):
+        raise ParameterError("images: there are none; give some training images")
+    images = images.clone()  # a forward may change them
     network = evaluation_copy(model)
     names, signals = _rectified(network, images)
     neurons: list[tuple[str, BalancedNeuron]] = []
@@ -148,7 +155,13 @@ def _rectified(network: nn.Module, images: Tensor) -> tuple[list[str], list[Tens
             return signal.clamp(min=0)
 
         with _InPlaceOfRelus(relu):
-            network(images)
+            try:
+                network(images)
+            except (RuntimeError, IndexError, TypeError, ValueError) as error:
+                where = running[-1] or "model"
+                raise ParameterError(
+                    f"{where}: {str(error).splitlines()[0]}; images have the shape {tuple(images.shape[1:])}"
+                ) from None
     if not names:
         raise ParameterError("model: its forward calls no ReLU; a network of other activations must be trained with neurons")
     return names, signals
@@ -203,9 +216,16 @@ class _InPlaceOfRelus(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if function in _RELUS or (function in _CLAMPS and _is_relu(*args[1:], **kwargs)):
-            return self._function(args[0] if args else kwargs["input"])
-        return function(*args, **kwargs)
+        if function in _RELUS:
+            inplace = function in _IN_PLACE or kwargs.get("inplace", args[1] if len(args) > 1 else False)
+        elif function in _CLAMPS and _is_relu(*args[1:], **kwargs):
+            inplace = function in _IN_PLACE
+        else:
+            return function(*args, **kwargs)
+        signal = args[0] if args else kwargs["input"]
+        if inplace:
+            return signal.copy_(self._function(signal.clone()))
+        return self._function(signal)
 
 
 def _is_relu(min: object = None, max: object = None, **_: object) -> bool:

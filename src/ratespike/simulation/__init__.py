@@ -21,6 +21,7 @@ from ratespike.simulation.checks import (
     check_has_classes,
     check_image_index,
     check_images,
+    check_kinds,
     check_layer_names,
     check_ranges,
     check_start,
@@ -36,7 +37,7 @@ from ratespike.simulation.replay import CHOICES
 from ratespike.simulation.result import Simulation
 from ratespike.simulation.settings import Settings, Start
 from ratespike.simulation.start import STARTS
-from ratespike.simulation.tracing import Trace, evaluation_copy, on_one_thread, trace
+from ratespike.simulation.tracing import Operation, Trace, evaluation_copy, on_one_thread, trace
 from ratespike.synapses import LowPass, Synapse
 
 ENGINES = ("auto", "event_driven", "torch", "torch_compiled")
@@ -120,6 +121,7 @@ def simulate(
         >>> result.outputs.shape, result.spike_counts["1"].shape
         (torch.Size([30, 2, 3]), torch.Size([30, 2]))
     """
+    check_kinds(network, synapse, start, record)
     check_ranges(n_steps, dt, burn_in, early_exit, seed)
     check_word("engine", engine, ENGINES)
     check_word("readout", readout, READOUTS)
@@ -188,7 +190,12 @@ def _output_scale(found: Trace) -> float:
             if isinstance(call.module, Neuron):
                 return call.module.scale
             value = call.signal
-        elif value in operations and operations[value].function.overloadpacket in CHOICES:
-            value = operations[value].inputs[0]
+        elif value in operations and _is_choice(operations[value]):
+            (value,) = operations[value].inputs
         else:
             return 1.0
+
+
+def _is_choice(operation: Operation) -> bool:
+    """Whether an operation puts the places of one value elsewhere."""
+    return len(operation.inputs) == 1 and operation.function.overloadpacket in CHOICES

@@ -7,23 +7,45 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ratespike.neurons import Neuron, State
 from ratespike.parameters import ParameterError, nearest
+from ratespike.synapses import Synapse
+
+
+def check_kinds(network: object, synapse: object, start: object, record: object) -> None:
+    """Raise `ParameterError` for arguments of another kind."""
+    if not isinstance(network, nn.Module):
+        raise ParameterError(f"network: must be a torch.nn.Module, not {_kind(network)}")
+    if not isinstance(synapse, Synapse):
+        raise ParameterError(f"synapse: must be a filter such as LowPass(tau=0.1) or NoFilter(), not {_kind(synapse)}")
+    if not isinstance(start, str | Mapping):
+        raise ParameterError(f"start: must be a word or states by layer name, not {_kind(start)}")
+    if isinstance(record, str) or not isinstance(record, Sequence):
+        raise ParameterError(f"record: must be a list of layer names, not {_kind(record)}")
+
+
+def _kind(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 def check_ranges(n_steps: int, dt: float, burn_in: float, early_exit: float | None, seed: int) -> None:
     """Raise `ParameterError` for a number out of its range; a NaN is out of each."""
     if not _is_whole(n_steps) or n_steps < 1:
         raise ParameterError(f"n_steps={n_steps}: must be a whole number at least 1")
-    if not 0 < dt < math.inf:
+    if not _is_number(dt) or not 0 < dt < math.inf:
         raise ParameterError(f"dt={dt}: must be a number above 0 (s)")
-    if not 0 <= burn_in < math.inf:
+    if not _is_number(burn_in) or not 0 <= burn_in < math.inf:
         raise ParameterError(f"burn_in={burn_in}: must be a number at least 0 (s)")
-    if early_exit is not None and not early_exit > 0:
+    if early_exit is not None and (not _is_number(early_exit) or not early_exit > 0):
         raise ParameterError(f"early_exit={early_exit}: must be a number above 0, or none")
     if not _is_whole(seed) or not 0 <= seed < 2**63:
         raise ParameterError(f"seed={seed}: must be a whole number from 0 to 2**63 - 1")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _is_whole(number: object) -> bool:
@@ -35,6 +57,8 @@ def check_images(images: Tensor, n_steps: int, images_over_time: bool) -> None:
     if not isinstance(images, Tensor):
         kind = type(images).__name__
         raise ParameterError(f"images: must be a torch.Tensor (batch, ...), not {kind}; try torch.as_tensor(images)")
+    if images.layout != torch.strided or images.device.type == "meta":
+        raise ParameterError(f"images: must be a dense tensor with values, not {images.layout} on {images.device}")
     if not images.is_floating_point():
         raise ParameterError(f"images: have the dtype {images.dtype}; must be real numbers; try images.float()")
     axes = ("time", "batch") if images_over_time else ("batch",)
@@ -48,7 +72,8 @@ def check_image_index(image_index: Tensor | None, images: Tensor) -> Tensor:
     """The number of each image; raises `ParameterError` if there is not one for each, or they are no whole numbers."""
     if image_index is None:
         return torch.arange(len(images), device=images.device)
-    if not isinstance(image_index, Tensor) or image_index.shape != (len(images),) or image_index.is_floating_point():
+    whole = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+    if not isinstance(image_index, Tensor) or image_index.shape != (len(images),) or image_index.dtype not in whole:
         given = tuple(image_index.shape) if isinstance(image_index, Tensor) else type(image_index).__name__
         raise ParameterError(f"image_index: must be a tensor of {len(images)} whole numbers, one for each image, not {given}")
     return image_index.to(images.device)
@@ -57,9 +82,13 @@ def check_image_index(image_index: Tensor | None, images: Tensor) -> Tensor:
 def check_start(start: Mapping[str, State]) -> None:
     """Raise `ParameterError` for a given state that is no tensor, or in which a value is NaN or infinite."""
     for layer, state in start.items():
+        if not isinstance(state, Mapping):
+            raise ParameterError(f"start[{layer}]: must be values by name, such as {{'voltage': tensor}}, not {_kind(state)}")
         for name, values in state.items():
             if not isinstance(values, Tensor):
                 raise ParameterError(f"start[{layer}][{name}]: must be a torch.Tensor, not {type(values).__name__}")
+            if not values.is_floating_point():
+                raise ParameterError(f"start[{layer}][{name}]: has the dtype {values.dtype}; must be real numbers")
             if not _is_finite(values):
                 raise ParameterError(f"start[{layer}][{name}]: a value is NaN or infinite")
 
@@ -83,6 +112,8 @@ def check_tensors(network: nn.Module, images: Tensor) -> None:
     A spiking neuron would hide a NaN: it stays silent.
     """
     for name, tensor in (("images", images), *network.named_parameters(), *network.named_buffers()):
+        if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
+            raise ParameterError(f"{name}: is not initialised; call the network once")
         if not tensor.is_floating_point():
             continue
         if tensor.device != images.device:

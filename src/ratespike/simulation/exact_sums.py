@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ratespike.neurons import Neuron
 from ratespike.simulation.at_rest import AtRest
-from ratespike.simulation.terms import Pool, Term
+from ratespike.simulation.terms import NoTermError, Pool, Term
 from ratespike.simulation.tracing import Trace
 from ratespike.simulation.weighted_sums import Target, weighted_sums
 
@@ -117,7 +117,10 @@ def network_sums(network: nn.Module, found: Trace, dt: float, shown: Tensor) -> 
         NoTermError: its forward computes something else than weighted sums of spikes.
     """
     sums = weighted_sums(found, dt)
-    at_rest = AtRest(network, sums, shown.new_zeros(1, *shown.shape[2:]))
+    try:
+        at_rest = AtRest(network, sums, shown.new_zeros(1, *shown.shape[2:]))
+    except (RuntimeError, IndexError, TypeError, ValueError) as error:
+        raise NoTermError(f"a forward that does not compute in float64 ({error})") from None
     eps = torch.finfo(shown.dtype).eps
     targets: list[ExactSums] = []
     for number, (call, target) in enumerate(zip(found.neurons, sums.layers, strict=True)):

@@ -111,7 +111,10 @@ class _Paths:
     def follow(self, operation: Operation) -> None:
         """Go through one operation."""
         packet = operation.function.overloadpacket
-        arriving = _FOLLOWING.get(packet, _follow_another)(self, operation)
+        try:
+            arriving = _FOLLOWING.get(packet, _follow_another)(self, operation)
+        except (AssertionError, IndexError, RuntimeError):  # it does something else with the rows of a batch
+            arriving = _follow_another(self, operation)
         if isinstance(arriving, Tensor):
             arriving = [arriving]
         for value, at_each_place in zip(operation.results, arriving, strict=False):  # behind a max pooling come indices

@@ -105,7 +105,7 @@ class RunningNeurons:
             self.start(currents[0])
         # one order of memory: faster steps, and compiled once
         spikes = torch.stack([self._advance(current.contiguous()) for current in currents])
-        counts = spikes.flatten(2).abs()  # (time, batch, neurons)
+        counts = (spikes.flatten(2) if spikes.dim() > 2 else spikes.unsqueeze(2)).abs()  # (time, batch, neurons)
         self.spike_counts.append(counts.sum(2))
         self.operations.append(counts @ self._weights_met.to(counts))
         if self._recorded:

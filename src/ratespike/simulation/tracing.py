@@ -38,10 +38,12 @@ class Value:
     Attributes:
         shape: with the batch in front.
         depends_on: numbers of calls, and `IMAGES`.
+        dtype: of the tensor.
     """
 
     shape: torch.Size
     depends_on: frozenset[int]
+    dtype: torch.dtype
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +137,10 @@ def mapped(change: Callable[[Any], Any], arguments: Any) -> Any:
     return change(arguments)
 
 
+@torch.inference_mode(False)  # buffers that can be watched
+@torch.no_grad()
 def evaluation_copy(network: nn.Module) -> nn.Module:
-    """The same network in eval mode, with modules of its own and the same tensors.
+    """The same network in eval mode, with modules and buffers of its own and the same parameters.
 
     A simulation works with the copy, so that it changes nothing, and threads do not disturb each other.
 
@@ -144,8 +148,10 @@ def evaluation_copy(network: nn.Module) -> nn.Module:
         ParameterError: the network cannot be copied.
     """
     shared: dict[int, Tensor] = {}
-    for module in network.modules():
-        for by_name in (module._parameters, module._buffers, vars(module)):
+    for name, module in network.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ParameterError(f"{name or 'network'}: is compiled by torch.jit; give the module that it was made of")
+        for by_name in (module._parameters, vars(module)):
             for tensor in by_name.values():
                 if isinstance(tensor, Tensor):
                     shared[id(tensor)] = tensor
@@ -183,19 +189,34 @@ def trace(network: nn.Module, images: Tensor) -> Trace:
     pair = _two_rows(images)
     probe = _Probe(network)
     others = torch.rand(pair.shape, generator=torch.Generator().manual_seed(0)).to(pair)
-    found = probe.record(torch.cat([pair, others]))  # as two time steps
+    rows = torch.cat([pair, others])  # as two time steps
+    before = _memory_of(network)
+    found = probe.record(rows.clone())
     _check_calls(found)
-    try:
-        same = probe.gives_the_same(pair)
-    except ParameterError as error:
-        raise ParameterError(
-            f"{error}; it works for {_ROWS} images, but not for 2 behind them: it remembers something, or counts the images"
-        ) from None
-    if not same:
-        if probe.gives_the_same(pair):
-            raise ParameterError("network: what its forward computes for an image depends on the other images of the batch")
-        raise ParameterError("network: its forward gives other values at a second call: it is random or remembers something")
+    for chosen in ([3, 0], [2, 1]):  # each row once more, at another place and beside another one
+        try:
+            same = probe.gives_the_same(rows, chosen)
+        except ParameterError as error:
+            raise ParameterError(
+                f"{error}; it works for {_ROWS} images, but not for 2 behind them: it remembers something, or counts the images"
+            ) from None
+        if not same:
+            raise ParameterError(
+                "network: its forward gives other values at a second call: it is random, remembers something, "
+                "or what it computes for an image depends on the other images of the batch"
+            )
+    if _memory_of(network) != before:
+        raise ParameterError("network: its forward remembers something: it changes an attribute or a buffer of a module")
     return found
+
+
+def _memory_of(network: nn.Module) -> list[object]:
+    """What a forward could change in the modules to remember it: numbers and words, and how often buffers were written."""
+    memory: list[object] = []
+    for module in network.modules():
+        memory += [value for value in vars(module).values() if isinstance(value, int | float | str)]
+        memory += [None if buffer is None else buffer._version for buffer in module._buffers.values()]
+    return memory
 
 
 def _two_rows(images: Tensor) -> Tensor:
@@ -241,31 +262,32 @@ class _Probe:
             def call(module: Stateful, signal: Tensor) -> Tensor:
                 output = torch.rand(signal.shape, generator=generator).to(signal)
                 self._modules.append(module)
-                self._signals.append(signal)
-                self._spikes.append(output)
+                self._signals.append(signal.clone())
+                self._spikes.append(output.clone())  # the forward may overwrite it
                 recorder.add_call(module, signal, output)
                 return output
 
             output = self._forward(images, call)
-            self._signals.append(output)
+            self._signals.append(output.clone())
             return Trace(value, recorder.calls, recorder.operations, recorder.value(output), recorder.overwritten)
 
-    def gives_the_same(self, images: Tensor) -> bool:
-        """Whether a run on the first rows alone computes for them what `record` has seen; later runs are compared with this."""
+    def gives_the_same(self, images: Tensor, rows: list[int]) -> bool:
+        """Whether a run on some rows of the images of `record` computes for them what it has seen."""
         modules: list[Stateful] = []
         signals: list[Tensor] = []
 
         def call(module: Stateful, signal: Tensor) -> Tensor:
             number = len(modules)
             modules.append(module)
-            signals.append(signal)
-            return self._spikes[number][: len(signal)] if number < len(self._spikes) else signal
+            signals.append(signal.clone())
+            if number < len(self._spikes) and self._spikes[number][:2].shape == signal.shape:
+                return self._spikes[number][rows]
+            return signal
 
-        signals.append(self._forward(images, call))
+        signals.append(self._forward(images[rows], call))
         same = modules == self._modules
         for seen, signal in zip(self._signals, signals, strict=False):
-            same = same and _agree(seen[: len(signal)], signal)
-        self._modules, self._signals = modules, signals
+            same = same and _agree(seen[rows], signal)
         return same
 
     def _forward(self, images: Tensor, call: Any) -> Tensor:
@@ -364,7 +386,7 @@ class _Recorder(TorchDispatchMode):
 
     def add(self, tensor: Tensor, depends_on: frozenset[int]) -> Value:
         """Give a tensor a value, a new one if it had one before."""
-        value = Value(tensor.shape, depends_on)
+        value = Value(tensor.shape, depends_on, tensor.dtype)
         self._kept.append(tensor)
         self._values[id(tensor)] = value
         if depends_on:
@@ -388,9 +410,10 @@ class _Recorder(TorchDispatchMode):
 
     def value(self, tensor: Tensor) -> Value:
         """The value of a tensor; of one that depends on nothing, a new one."""
-        if id(tensor) in self._values:
+        in_memory = self._memory.get(_address(tensor), frozenset())
+        if id(tensor) in self._values and in_memory <= self._values[id(tensor)].depends_on:
             return self._values[id(tensor)]
-        return self.add(tensor, self._memory.get(_address(tensor), frozenset()))
+        return self.add(tensor, in_memory)  # one that was overwritten, or that PyTorch has made without an operation
 
     def depends(self, tensor: Tensor) -> bool:
         """Whether a tensor depends on images or on spikes."""
@@ -406,7 +429,8 @@ class _Recorder(TorchDispatchMode):
         dependent = [item for item in flattened((args, kwargs)) if isinstance(item, Tensor) and self.depends(item)]
         if not dependent:
             return function(*args, **kwargs)
-        if function.overloadpacket in _READS_A_VALUE or any(tensor.dtype == torch.bool for tensor in _indices(function, args)):
+        masks = [index for index in _indices(function, args) if index.dtype == torch.bool and self.depends(index)]
+        if function.overloadpacket in _READS_A_VALUE or masks:
             self.refuse("looks at")
         depends_on = frozenset().union(*[self.value(tensor).depends_on for tensor in dependent])
         arguments, keywords = mapped(self._value_or_constant, (args, kwargs))

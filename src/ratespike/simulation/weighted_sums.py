@@ -80,11 +80,16 @@ def weighted_sums(found: Trace, dt: float) -> WeightedSums:
     Raises:
         NoTermError: something else than a weighted sum; the message names the operation and the module.
     """
-    if any(call.shape.numel() == 0 for call in found.calls) or found.output.shape[1:].numel() == 0:
-        raise NoTermError("a layer without neurons")
+    for shape in (*[call.shape for call in found.calls], found.output.shape[1:]):
+        if not shape or not shape.numel():
+            raise NoTermError("a layer without neurons or axes")
     if found.overwritten is not None:
         raise NoTermError(f"{found.overwritten}, which overwrites a part of a value")
-    return _Search(found, dt, _Search(found, dt, {}).from_images()).result()
+    try:
+        return _Search(found, dt, _Search(found, dt, {}).from_images()).result()
+    except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        # An operation is used in a way that the rules below do not know: then they are not followed.
+        raise NoTermError(f"an operation of the network ({type(error).__name__}: {error})") from None
 
 
 class _Search:
@@ -122,7 +127,7 @@ class _Search:
         calls = iter(self._found.calls)
         begun = -1  # number of the last call
         for operation in self._found.operations:
-            needed = max((max(value.depends_on) for value in operation.inputs), default=IMAGES)
+            needed = max((max(value.depends_on, default=IMAGES) for value in operation.inputs), default=IMAGES)
             while begun < needed:
                 call = next(calls)
                 ordered.append(call)
@@ -142,6 +147,8 @@ class _Search:
 
     def terms(self, value: Value) -> tuple[Term, ...]:
         """The terms of a value; none if it does not depend on spikes."""
+        if value not in self._terms and value.depends_on - {IMAGES}:
+            raise NoTermError("a value that comes from no operation")
         return self._terms.get(value, ())
 
     def _begin(self, call: Call) -> None:
@@ -240,6 +247,7 @@ class _Search:
     def _follow(self, operation: Operation) -> None:
         """Find the terms of what an operation returns."""
         if not any(self.terms(value) for value in operation.inputs):
+            self._terms.update({value: () for value in operation.results if value is not None})
             return
         follow = _FOLLOWING.get(operation.function.overloadpacket)
         try:
@@ -258,23 +266,41 @@ class _Search:
     def _as_matrices(self, operation: Operation) -> list[tuple[Term, ...]]:
         """A linear operation, one for which there is no form, applied to matrices."""
         by_result: list[list[Term]] = [[] for _ in operation.results]
+        linear = _without_bias(operation)
         for value in operation.inputs:
             for term in self.terms(value):
-                answers = self._with_rows(value, term.matrix())
-
-                def of(other: Value, value: Value = value, answers: Tensor = answers) -> Tensor:
-                    if other is value:
-                        return answers
-                    return answers.new_zeros(len(answers) * other.shape[0] // value.shape[0], *other.shape[1:])
-
+                rows = self._with_rows(value, term.matrix())
                 try:
-                    results = apply_to(_without_bias(operation), of)
+                    results = _tensors(apply_to(linear, self._only(value, rows)))
                 except RuntimeError:  # it treats the rows of a batch in another way
                     raise _NotLinearError(operation) from None
-                for number, result in enumerate([results] if isinstance(results, Tensor) else results):
+                self._check_keeps_rows(linear, value, rows[: len(self._with_rows(value, term.places[None]))])
+                for number, result in enumerate(results):
                     separate = result.reshape(-1, *self._shape(operation.results[number]))
                     by_result[number].append(term.from_matrix(separate))
         return [tuple(terms) for terms in by_result]
+
+    def _only(self, value: Value, rows: Tensor) -> Callable[[Value], Tensor]:
+        """For `apply_to`: these rows for a value, zeros for the other values."""
+
+        def of(other: Value) -> Tensor:
+            if other is value:
+                return rows
+            return rows.new_zeros(len(rows) * other.shape[0] // value.shape[0], *other.shape[1:])
+
+        return of
+
+    def _check_keeps_rows(self, operation: Operation, value: Value, row: Tensor) -> None:
+        """Raise unless an operation treats each row of a batch alike and by itself: tried with zeros between two equal rows."""
+        alone = _tensors(apply_to(operation, self._only(value, row)))
+        rows = torch.cat([row, torch.zeros_like(row), row])
+        together = _tensors(apply_to(operation, self._only(value, rows)))
+        for one, three in zip(alone, together, strict=True):
+            if len(three) != 3 * len(one):
+                raise _NotLinearError(operation)
+            first, between, last = three.chunk(3)
+            if not torch.equal(first, one) or not torch.equal(last, one) or bool(between.any()):
+                raise _NotLinearError(operation)
 
     def _with_rows(self, value: Value, rows: Tensor) -> Tensor:
         """Rows of a value, shape (rows, ...), as the forward has them: it may have merged the rows with an axis of places."""
@@ -292,21 +318,19 @@ class _Search:
         for value in operation.inputs:
             for term in self.terms(value):
                 numbered = self._with_rows(value, (term.places[None] + 1).double())  # 0 is none, as padding makes it
-
-                def of(other: Value, value: Value = value, numbered: Tensor = numbered) -> Tensor:
-                    if other is value:
-                        return numbered
-                    return numbered.new_zeros(other.shape[0] // self._found.images.shape[0], *other.shape[1:])
-
-                results = apply_to(operation, of)
-                for number, result in enumerate([results] if isinstance(results, Tensor) else results):
+                results = _tensors(apply_to(operation, self._only(value, numbered)))
+                self._check_keeps_rows(operation, value, numbered)
+                for number, result in enumerate(results):
                     places = result.reshape(self._shape(operation.results[number])).long() - 1
                     by_result[number].append(term.with_places(places))
         return [tuple(term for term in terms if bool((term.places >= 0).any())) for terms in by_result]
 
     def each(self, operation: Operation, change: Callable[[Term], Term]) -> list[tuple[Term, ...]]:
         """An operation with one result on one value that has terms."""
-        (value,) = [value for value in operation.inputs if self.terms(value)]
+        values = [value for value in operation.inputs if self.terms(value)]
+        if len(values) != 1:
+            raise _NotLinearError(operation)
+        (value,) = values
         return [tuple(change(term) for term in self.terms(value))]
 
     def shape(self, operation: Operation) -> tuple[int, ...]:
@@ -384,7 +408,8 @@ class _Search:
     def through_matrix(self, operation: Operation) -> list[tuple[Term, ...]]:
         """A matrix of constants, for each row or for each place of a row."""
         signal, weight = operation.args[-2:]
-        if operation.kwargs or not isinstance(signal, Value) or not isinstance(weight, Tensor):
+        added = operation.args[0] if len(operation.args) == 3 else None
+        if operation.kwargs or not isinstance(signal, Value) or not isinstance(weight, Tensor) or isinstance(added, Value):
             raise _NotLinearError(operation)
         matrix = weight.detach().cpu().double()
         if len(self._shape(signal)) == 1:
@@ -430,11 +455,24 @@ class _Search:
 
     def unchanged(self, operation: Operation) -> list[tuple[Term, ...]]:
         """An operation that returns what it gets."""
+        dtypes = {value.dtype for value in (*operation.inputs, *operation.results) if value is not None}
+        if len(dtypes) != 1:
+            raise _NotLinearError(operation)
         return self.each(operation, lambda term: term)
+
+    def overwritten(self, operation: Operation) -> list[tuple[Term, ...]]:
+        """A tensor that is overwritten as a whole."""
+        source = operation.args[1]
+        if not isinstance(source, Value) or source.dtype != operation.results[0].dtype:  # type: ignore[union-attr]
+            raise _NotLinearError(operation)
+        shape = self.shape(operation)
+        return [tuple(term.with_places(term.places.expand(shape)) for term in self.terms(source))]
 
     def subtracted(self, operation: Operation) -> list[tuple[Term, ...]]:
         """A change of sign, or a value that is taken from a constant."""
         shape = self.shape(operation)
+        if len(operation.args) > 2 or operation.kwargs or any(isinstance(item, Value) for item in operation.args[1:]):
+            raise _NotLinearError(operation)
         return self.each(operation, lambda term: term.times(-1).with_places(term.places.expand(shape)))
 
     def as_matrices(self, operation: Operation) -> list[tuple[Term, ...]]:
@@ -458,6 +496,7 @@ _FOLLOWING: dict[Any, Callable[[_Search, Operation], list[tuple[Term, ...]]]] = 
     **dict.fromkeys((_aten.mul, _aten.mul_, _aten.div, _aten.div_), _Search.multiplied),
     **dict.fromkeys(CHOICES, _Search.chosen),
     **dict.fromkeys(_IDENTITIES, _Search.unchanged),
+    _aten.copy_: _Search.overwritten,
     **dict.fromkeys(_OTHER_LINEAR, _Search.as_matrices),
 }
 
@@ -467,6 +506,10 @@ class _NotLinearError(Exception):
 
     def __init__(self, operation: Operation) -> None:
         super().__init__(str(operation.function.overloadpacket).removeprefix("aten."))
+
+
+def _tensors(results: Any) -> list[Tensor]:
+    return [results] if isinstance(results, Tensor) else list(results)
 
 
 def is_linear(operation: Operation) -> bool:
