@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ratespike.neurons import Neuron
-from ratespike.simulation.replay import CHOICES, apply_to
+from ratespike.simulation.replay import CHOICES, VIEWS, apply_to
 from ratespike.simulation.terms import Convolution, Map, Members, NoTermError, Pair, Pool, Term, is_in_order
 from ratespike.simulation.tracing import IMAGES, Call, Operation, Trace, Value
 from ratespike.synapses import Synapse
@@ -292,6 +292,9 @@ class _Search:
 
     def _check_keeps_rows(self, operation: Operation, value: Value, row: Tensor) -> None:
         """Raise unless an operation treats each row of a batch alike and by itself: tried with zeros between two equal rows."""
+        result = operation.results[0]
+        if operation.function.overloadpacket in VIEWS and result is not None and result.shape[0] == value.shape[0]:
+            return  # the rows stay apart
         alone = _tensors(apply_to(operation, self._only(value, row)))
         rows = torch.cat([row, torch.zeros_like(row), row])
         together = _tensors(apply_to(operation, self._only(value, rows)))
