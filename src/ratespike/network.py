@@ -80,8 +80,7 @@ class Conv(Layer):
         channels, height, width = _image_shape(shape)
         if min(height, width) + 2 * self.padding < self.kernel:
             raise ParameterError(f"kernel={self.kernel}: must be at most the image, here {height}x{width}; try padding")
-        if channels % self.groups or self.filters % self.groups:
-            raise ParameterError(f"groups={self.groups}: must divide {channels} channels and {self.filters} filters")
+        _check_groups(self.groups, channels, self.filters)
         return nn.Conv2d(channels, self.filters, self.kernel, self.stride, self.padding, groups=self.groups)
 
 
@@ -113,8 +112,7 @@ class Conv1d(Layer):
         channels, length = shape
         if length + 2 * self.padding < self.kernel:
             raise ParameterError(f"kernel={self.kernel}: must be at most the length, here {length}; try padding")
-        if channels % self.groups or self.filters % self.groups:
-            raise ParameterError(f"groups={self.groups}: must divide {channels} channels and {self.filters} filters")
+        _check_groups(self.groups, channels, self.filters)
         return nn.Conv1d(channels, self.filters, self.kernel, self.stride, self.padding, groups=self.groups)
 
 
@@ -150,9 +148,7 @@ class MaxPool(Layer):
     size: int = parameter(2, at_least=1)
 
     def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
-        _, height, width = _image_shape(shape)
-        if min(height, width) < self.size:
-            raise ParameterError(f"size={self.size}: must be at most the image, here {height}x{width}")
+        _check_pool(self.size, shape)
         return nn.MaxPool2d(self.size)
 
 
@@ -217,9 +213,7 @@ class AveragePool(Layer):
     size: int = parameter(2, at_least=1)
 
     def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
-        _, height, width = _image_shape(shape)
-        if min(height, width) < self.size:
-            raise ParameterError(f"size={self.size}: must be at most the image, here {height}x{width}")
+        _check_pool(self.size, shape)
         return nn.AvgPool2d(self.size)
 
 
@@ -381,3 +375,16 @@ def _image_shape(shape: Shape) -> tuple[int, int, int]:
     if len(shape) != 3:
         raise ParameterError(f"type: needs an image (channels, height, width), but what arrives has shape {shape}")
     return shape  # type: ignore[return-value]
+
+
+def _check_pool(size: int, shape: Shape) -> None:
+    """Raise `ParameterError` for squares that are larger than the image."""
+    _, height, width = _image_shape(shape)
+    if min(height, width) < size:
+        raise ParameterError(f"size={size}: must be at most the image, here {height}x{width}")
+
+
+def _check_groups(groups: int, channels: int, filters: int) -> None:
+    """Raise `ParameterError` for groups into which channels or filters cannot be split."""
+    if channels % groups or filters % groups:
+        raise ParameterError(f"groups={groups}: must divide {channels} channels and {filters} filters")
