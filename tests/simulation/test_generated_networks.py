@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import hypothesis.strategies as st
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from oracle import step_by_step
@@ -177,6 +178,7 @@ def assert_equal(one: tuple[Tensor, dict[str, Tensor]], other: tuple[Tensor, dic
     assert torch.allclose(one[0], other[0], rtol=0, atol=1e-9 * max(1.0, float(one[0].detach().abs().max()))), case
 
 
+@pytest.mark.slow
 def test_generated_networks() -> None:
     refused: list[str] = []
     seen: list[int] = []
