@@ -168,13 +168,7 @@ class Residual(Layer):
     layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def training_values(self, neuron: Mapping[str, Any]) -> dict[str, Any] | None:
-        inside: list[tuple[str, dict[str, Any]]] = []
-        for name, specification in self.layers.items():
-            layer = build(Layer, specification, name)  # type: ignore[type-abstract]
-            values = layer.training_values(neuron)
-            if values is not None:
-                inside.append((name, values))
-        return {"type": "Residual", "layers": inside}
+        return {"type": "Residual", "layers": layers_training_values(self.layers, neuron, "layers")}
 
     def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
         if not self.layers:
@@ -281,6 +275,28 @@ class Filter(Layer):
 
     def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
         return build(Synapse, self.synapse, "synapse")  # type: ignore[type-abstract]
+
+
+def layers_training_values(
+    layers: Mapping[str, Mapping[str, Any]], neuron: Mapping[str, Any], where: str
+) -> list[tuple[str, dict[str, Any]]]:
+    """By name, in order, what of layers changes a training; those that rates pass as if they were not there are left out.
+
+    Args:
+        layers: their specifications, as `build_network` takes them.
+        neuron: the specification of neuron layers that have none of their own.
+        where: the key of the specifications, for an error.
+
+    Raises:
+        ParameterError: a wrong specification.
+    """
+    found: list[tuple[str, dict[str, Any]]] = []
+    for name, specification in layers.items():
+        layer = build(Layer, specification, f"{where}.{name}")  # type: ignore[type-abstract]
+        values = layer.training_values(neuron)
+        if values is not None:
+            found.append((name, values))
+    return found
 
 
 def build_network(

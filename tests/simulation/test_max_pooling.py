@@ -85,8 +85,12 @@ def test_the_event_driven_engine_pools_spikes_too(name: str, neuron: Neuron, opt
     assert torch.equal(event_driven.synaptic_operations, reference.synaptic_operations)
 
 
-def test_single_precision_pools_the_same_spikes() -> None:
-    pooled = network(POOLS["pool2d"]).float()
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.Sequential(nn.MaxPool2d(2), nn.MaxPool2d(2))], ids=["once", "twice"])
+def test_single_precision_pools_the_same_spikes(pool: nn.Module) -> None:
+    torch.manual_seed(0)
+    front = [nn.Conv2d(1, 3, 3), LIF(max_rate=200, intercept=-0.5), pool, nn.Conv2d(3, 4, 1)]
+    pooled = nn.Sequential(*front, LIF(intercept=-0.5), nn.Flatten(), nn.LazyLinear(3))
+    pooled(torch.zeros(1, 1, 8, 8))
     images = torch.rand(40, 1, 8, 8)
     reference, event_driven = (simulate(pooled, images, 40, engine=engine) for engine in ("torch", "auto"))
     for layer, counts in reference.spike_counts.items():

@@ -8,7 +8,7 @@ from typing import Any
 
 from ratespike.config.relevance import affects_result
 from ratespike.data import DataSet
-from ratespike.network import Layer
+from ratespike.network import layers_training_values
 from ratespike.parameters import build, training_values
 from ratespike.pipeline.optimizers import Optimizer
 
@@ -42,15 +42,9 @@ def training_hash(plain: Mapping[str, Any]) -> str:
 
 def training_parts(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a configuration that changes what a training gives; raises `ParameterError` for a wrong one."""
-    layers = []
-    for name, specification in plain["network"]["layers"].items():
-        layer = build(Layer, specification, f"network.layers.{name}")  # type: ignore[type-abstract]
-        values = layer.training_values(plain["neuron"])
-        if values is not None:
-            layers.append((name, values))
     return {
         "data": training_values(build(DataSet, plain["data"], "data")),  # type: ignore[type-abstract]
-        "layers": layers,
+        "layers": layers_training_values(plain["network"]["layers"], plain["neuron"], "network.layers"),
         "initialisation": plain["network"]["initialisation"],
         "optimizer": training_values(build(Optimizer, plain["optimizer"], "optimizer")),  # type: ignore[type-abstract]
         "trainer": plain["trainer"],

@@ -166,7 +166,8 @@ def _follow_adaptive_pooling(paths: _Paths, operation: Operation) -> Tensor:
     weight = 1.0
     for before, after in zip(signal.shape[-len(size) :], size, strict=True):
         weight *= math.ceil(before / after)
-    mean: Tensor = operation.function(paths.of(signal), size)
+    pool = F.adaptive_avg_pool2d if len(size) == 2 else F.adaptive_avg_pool3d
+    mean: Tensor = pool(paths.of(signal), size)
     return mean * weight  # exact where windows are equal
 
 
@@ -181,16 +182,6 @@ def _follow_max_pooling(paths: _Paths, operation: Operation) -> Tensor:
     if any(step != 1 for step in (dilation if isinstance(dilation, list) else [dilation])):
         return _follow_another(paths, operation)
     return pool(paths.of(signal), size, stride, padding, ceil_mode, divisor_override=1)  # type: ignore[operator,no-any-return]
-
-
-def _follow_adaptive_max_pooling(paths: _Paths, operation: Operation) -> Tensor:
-    signal, size = operation.args
-    weight = 1.0
-    for before, after in zip(signal.shape[-len(size) :], size, strict=True):
-        weight *= math.ceil(before / after)
-    pool = F.adaptive_avg_pool2d if len(size) == 2 else F.adaptive_avg_pool3d
-    mean: Tensor = pool(paths.of(signal), size)
-    return mean * weight
 
 
 def _follow_mean(paths: _Paths, operation: Operation) -> Tensor:
@@ -232,8 +223,8 @@ _FOLLOWING: dict[Any, Callable[[_Paths, Operation], Any]] = {
     _aten._adaptive_avg_pool3d: _follow_adaptive_pooling,
     _aten.max_pool2d_with_indices: _follow_max_pooling,
     _aten.max_pool3d_with_indices: _follow_max_pooling,
-    _aten.adaptive_max_pool2d: _follow_adaptive_max_pooling,
-    _aten.adaptive_max_pool3d: _follow_adaptive_max_pooling,
+    _aten.adaptive_max_pool2d: _follow_adaptive_pooling,
+    _aten.adaptive_max_pool3d: _follow_adaptive_pooling,
     _aten.mean: _follow_mean,
     _aten.sum: _follow_mean,
     _aten.add: _follow_sum,

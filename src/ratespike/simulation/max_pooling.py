@@ -50,6 +50,18 @@ def check_max_poolings(found: Trace) -> None:
             raise ParameterError(f"{operation.module}: a max pooling of spikes has no indices to return")
 
 
+def sums_over_time(signal: Tensor, before: Tensor | None) -> Tensor:
+    """The sums of a signal (time, batch, ...) before its first step and after each, shape (time + 1, batch, ...).
+
+    Args:
+        signal: that goes on.
+        before: its sum so far; None: 0.
+    """
+    if before is None:
+        before = torch.zeros_like(signal[0])
+    return torch.cat([before[None], before + signal.cumsum(0)])
+
+
 class MaxPoolings(TorchDispatchMode):
     """While it is active, max poolings of spikes go by their sums over time; for one slice of images.
 
@@ -83,10 +95,7 @@ class MaxPoolings(TorchDispatchMode):
         if not self._of_spikes[number]:
             return function(*args, **(kwargs or {}))
         signal = args[0].unflatten(0, (self.steps, -1))  # (time, batch, ...)
-        before = self._sums[number]
-        if before is None:
-            before = torch.zeros_like(signal[0])
-        sums = torch.cat([before[None], before + signal.cumsum(0)])  # (time + 1, batch, ...)
+        sums = sums_over_time(signal, self._sums[number])
         self._sums[number] = sums[-1]
         largest, places = function(sums.flatten(0, 1), *args[1:], **(kwargs or {}))
         largest = largest.unflatten(0, sums.shape[:2])

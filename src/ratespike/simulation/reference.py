@@ -20,7 +20,7 @@ from ratespike.neurons import Neuron, State
 from ratespike.parameters import ParameterError
 from ratespike.simulation.exact_sums import NetworkSums, network_sums
 from ratespike.simulation.fan_out import FanOut
-from ratespike.simulation.max_pooling import MaxPoolings, is_max_pooling
+from ratespike.simulation.max_pooling import MaxPoolings, is_max_pooling, sums_over_time
 from ratespike.simulation.random import uniform_like
 from ratespike.simulation.result import Simulation, concatenate
 from ratespike.simulation.settings import Settings
@@ -220,7 +220,6 @@ class WeightedForward:
         sums = prepared.sums
         assert sums is not None
         self._sums = sums
-        self._dtype = shown.dtype
         self.neurons = RunningCalls(prepared, image_index).neurons
         self._pool_numbers = {pool: len(self.neurons) + number for number, pool in enumerate(sums.pools)}
         self._sums_before: dict[Pool, Tensor] = {}  # of the counts that have arrived at each pool
@@ -243,15 +242,14 @@ class WeightedForward:
             currents = self._currents(number, counts, begin, end)
             target = self._sums.targets[number].target.map
             counts[number] = target.laid_out(layer.spikes(target.as_called(currents)))
-            for pool in self._sums.pools:
-                if pool.source == number:
-                    counts[self._pool_numbers[pool]] = self._pooled(pool, counts[number])
+            for pool, pool_number in self._pool_numbers.items():  # a pool of a pool comes behind it
+                if pool.source in counts and pool_number not in counts:
+                    counts[pool_number] = self._pooled(pool, counts[pool.source])
         return self._sums.targets[-1].target.map.as_called(self._currents(len(self.neurons), counts, begin, end))
 
     def _pooled(self, pool: Pool, counts: Tensor) -> Tensor:
         """The counts that leave a max pooling of spikes."""
-        before = self._sums_before.get(pool, torch.zeros_like(counts[0]))
-        sums = torch.cat([before[None], before + counts.cumsum(0)])  # (time + 1, batch, ...)
+        sums = sums_over_time(counts, self._sums_before.get(pool))
         self._sums_before[pool] = sums[-1]
         return pool.largest(sums).diff(dim=0)
 

@@ -98,7 +98,6 @@ class _Search:
     def __init__(self, found: Trace, dt: float, image_terms: Mapping[Value, tuple[Term, ...]]) -> None:
         self._found = found
         self._dt = dt
-        self._calls = {call.output: call for call in found.calls}
         self._numbers = {call.output: number for number, call in enumerate(found.neurons)}
         self._operations: dict[Value, Operation] = {}
         for operation in found.operations:

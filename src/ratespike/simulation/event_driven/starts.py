@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ratespike.neurons import IntegrateAndFire, Neuron, State
+from ratespike.neurons import Neuron, State
 from ratespike.simulation.event_driven.compiled_network import CompiledLayer, CompiledNetwork
 from ratespike.simulation.event_driven.errors import UnsupportedError
 from ratespike.simulation.event_driven.layout import LayerMemory, vector_width
@@ -116,7 +116,8 @@ def starts_of(prepared: PreparedNetwork, network: CompiledNetwork, shown: Tensor
     starts: list[LayerStart] = []
     for number, (call, layer) in enumerate(zip(prepared.trace.neurons, network.layers, strict=True)):
         if settings.start == "uniform":
-            threshold = call.module.threshold if isinstance(call.module, IntegrateAndFire) else 1.0
+            assert isinstance(call.module, Neuron)
+            threshold = float(call.module.initial_state(torch.ones((), dtype=torch.float64))["voltage"])
             order = _order_of_numbers(layer.map)
             starts.append(UniformStart(settings.seed, image_index.numpy(), number, order, layer.neurons, threshold))
             continue
@@ -165,6 +166,4 @@ def _given_start(neuron: object, layer: CompiledLayer, state: State, dt: float) 
 
 def _channels_last(values: Tensor, layer: Map) -> np.ndarray:
     """Values of a layer's output (batch, ...) as (batch, neurons) with the channel of its map fastest."""
-    placed = torch.empty(len(values), layer.places.numel(), dtype=values.dtype)
-    placed[:, layer.places.flatten()] = values.flatten(1)
-    return np.ascontiguousarray(placed.unflatten(1, layer.shape).movedim(1, -1).flatten(1).numpy())
+    return np.ascontiguousarray(layer.laid_out(values).movedim(1, -1).flatten(1).numpy())
