@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from ratespike.neurons import LIF
+from ratespike.simulation.analysis import analyse
 from ratespike.simulation.exact_sums import ExactSums, network_sums
-from ratespike.simulation.tracing import trace
 
 
 def sums_of(layers: list[nn.Module], shape: tuple[int, ...]) -> ExactSums:
@@ -14,7 +14,7 @@ def sums_of(layers: list[nn.Module], shape: tuple[int, ...]) -> ExactSums:
     torch.manual_seed(0)
     network = nn.Sequential(LIF(), *layers, LIF(max_rate=150, intercept=-0.2), nn.Flatten()).eval()
     shown = torch.zeros(1, 1, *shape)
-    return network_sums(network, trace(network, shown[0]), 0.001, shown).targets[1]
+    return network_sums(analyse(network, shown[0]), 0.001).targets[1]
 
 
 LAYERS: list[tuple[list[nn.Module], tuple[int, ...]]] = [

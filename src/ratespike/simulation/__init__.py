@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError
 from ratespike.simulation import reference
+from ratespike.simulation.analysis import analyse
 from ratespike.simulation.checks import (
     check_has_classes,
     check_image_index,
@@ -30,14 +31,13 @@ from ratespike.simulation.checks import (
     warn_of_long_steps,
 )
 from ratespike.simulation.early_exit import EarlyExit
-from ratespike.simulation.fan_out import fan_out
 from ratespike.simulation.max_pooling import check_max_poolings
 from ratespike.simulation.readout import READOUTS, Answers
 from ratespike.simulation.replay import CHOICES
 from ratespike.simulation.result import Simulation
 from ratespike.simulation.settings import Settings, Start
 from ratespike.simulation.start import STARTS
-from ratespike.simulation.tracing import Operation, Trace, evaluation_copy, on_one_thread, trace
+from ratespike.simulation.tracing import Operation, Trace
 from ratespike.synapses import LowPass, Synapse
 
 ENGINES = ("auto", "event_driven", "torch", "torch_compiled")
@@ -74,7 +74,8 @@ def simulate(
     has a state of its own, and all its steps come before the next call: there is no feedback between layers. The one exception
     is max pooling behind neurons, which goes by the sums over time (see `ratespike.simulation.max_pooling`).
 
-    The network is not changed and keeps nothing; dropout and the like are as in eval mode. In a half-precision network
+    The network is not changed; what is found out about it is kept for its next simulation, and found out anew where something
+    has changed (see `ratespike.simulation.analysis`). Dropout and the like are as in eval mode. In a half-precision network
     the layers compute in half precision, neurons and filters in float32.
 
     Args:
@@ -132,10 +133,8 @@ def simulate(
     shown = images[:n_steps] if images_over_time else images.unsqueeze(0)
     image_index = check_image_index(image_index, shown[0])
 
-    with on_one_thread():
-        network = evaluation_copy(network)
-        found = trace(network, shown[0])
-        counted = fan_out(found)
+    analysis = analyse(network, shown[0])
+    found = analysis.trace
     check_max_poolings(found)
     neurons = {call.name: call.module for call in found.neurons if isinstance(call.module, Neuron)}
     check_layer_names(record, neurons)
@@ -149,7 +148,7 @@ def simulate(
     answers_of = partial(Answers, readout, synapse=synapse, dt=dt, burn_in=burn_in, scale=_output_scale(found))
     stop_early = None if early_exit is None else EarlyExit(early_exit, answers_of)
     settings = Settings(n_steps, dt, start, tuple(record), seed, stop_early)
-    result = _run(engine, reference.PreparedNetwork(network, found, counted, settings), shown, image_index)
+    result = _run(engine, reference.PreparedNetwork(analysis, settings), shown, image_index)
     answers = answers_of().extend(result.outputs)
     result = replace(result, outputs=answers)
     if stop_early is not None:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from ratespike.neurons import Neuron
+from ratespike.simulation.tracing import evaluation_copy
 from ratespike.simulation.weighted_sums import Target, WeightedSums
 from ratespike.stateful import Stateful, replaced
 
@@ -19,22 +19,18 @@ class AtRest:
     """Computes what arrives at the layers and at the output.
 
     Args:
-        network: in eval mode; for one thread.
+        network: in eval mode.
         sums: the network's layers.
-        image: one, shape (1, ...): its shape and dtype matter.
+        zeros: an image of zeros, shape (1, ...), in float64.
 
     Attributes:
         of_zeros: by number of the target, what arrives for an image of zeros, shape (1, channels, height, width).
     """
 
-    def __init__(self, network: nn.Module, sums: WeightedSums, image: Tensor) -> None:
+    def __init__(self, network: nn.Module, sums: WeightedSums, zeros: Tensor) -> None:
         self._targets: Sequence[Target] = [*sums.layers, sums.output]  # the output's number is the last
-        self._network = network
-        self._doubles: dict[str, Tensor] = {}  # parameters and buffers, if they are not in float64
-        for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-            if tensor.is_floating_point() and tensor.dtype != torch.float64:
-                self._doubles[name] = tensor.detach().double()
-        self.of_zeros = self._run(torch.zeros_like(image, dtype=torch.float64), range(len(self._targets)))
+        self._network = _in_float64(network)
+        self.of_zeros = self._run(zeros, range(len(self._targets)))
 
     def __call__(self, images: Tensor, wanted: Sequence[int]) -> dict[int, Tensor]:
         """What arrives for images (batch, ...) at the targets of these numbers, shape (batch, channels, height, width)."""
@@ -58,7 +54,20 @@ class AtRest:
         if wanted:
             try:
                 with replaced(call):
-                    arrived[len(self._targets) - 1] = functional_call(self._network, self._doubles, images)
+                    arrived[len(self._targets) - 1] = self._network(images)
             except _SeenEnoughError:
                 pass
         return {number: self._targets[number].map.laid_out(arrived[number]) for number in wanted}
+
+
+def _in_float64(network: nn.Module) -> nn.Module:
+    """A copy whose parameters and buffers are in float64."""
+    copied = evaluation_copy(network)
+    for module in copied.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None and parameter.is_floating_point():
+                module._parameters[name] = nn.Parameter(parameter.detach().double(), requires_grad=False)
+        for name, buffer in module._buffers.items():
+            if buffer is not None and buffer.is_floating_point():
+                module._buffers[name] = buffer.double()
+    return copied

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from ratespike.neurons import Neuron
+from ratespike.simulation.analysis import Analysis
 from ratespike.simulation.at_rest import AtRest
 from ratespike.simulation.terms import NoTermError, Pool, Term
-from ratespike.simulation.tracing import Trace
 from ratespike.simulation.weighted_sums import Target, weighted_sums
 
 
@@ -104,24 +104,23 @@ class NetworkSums:
     pools: list[Pool]
 
 
-def network_sums(network: nn.Module, found: Trace, dt: float, shown: Tensor) -> NetworkSums:
-    """The exact sums of a network.
+def network_sums(analysis: Analysis, dt: float) -> NetworkSums:
+    """The exact sums of a network, for the dtype of its images.
 
     Args:
-        network: in eval mode.
-        found: what its forward does.
+        analysis: of the network.
         dt: the step, seconds.
-        shown: images (time, batch, ...), whose shape, dtype and device matter.
 
     Raises:
         NoTermError: its forward computes something else than weighted sums of spikes.
     """
+    found = analysis.trace
     sums = weighted_sums(found, dt)
     try:
-        at_rest = AtRest(network, sums, shown.new_zeros(1, *shown.shape[2:]))
+        at_rest = AtRest(analysis.network, sums, torch.zeros_like(analysis.image, dtype=torch.float64))
     except (RuntimeError, IndexError, TypeError, ValueError) as error:
         raise NoTermError(f"a forward that does not compute in float64 ({error})") from None
-    eps = torch.finfo(shown.dtype).eps
+    eps = torch.finfo(analysis.image.dtype).eps
     targets: list[ExactSums] = []
     for number, (call, target) in enumerate(zip(found.neurons, sums.layers, strict=True)):
         assert isinstance(call.module, Neuron)

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from ratespike.neurons import Neuron, State
 from ratespike.parameters import ParameterError
+from ratespike.simulation.analysis import Analysis
 from ratespike.simulation.exact_sums import NetworkSums, network_sums
-from ratespike.simulation.fan_out import FanOut
 from ratespike.simulation.max_pooling import MaxPoolings, is_max_pooling, sums_over_time
 from ratespike.simulation.random import uniform_like
 from ratespike.simulation.result import Simulation, concatenate
@@ -27,7 +27,7 @@ from ratespike.simulation.settings import Settings
 from ratespike.simulation.slices import Slice, slices, steps_at_once
 from ratespike.simulation.start import initial_state, start_of_rows, steady_currents
 from ratespike.simulation.terms import NoTermError, Pool, Term
-from ratespike.simulation.tracing import Call, Trace
+from ratespike.simulation.tracing import Call
 from ratespike.stateful import Stateful, replaced
 from ratespike.synapses import Synapse
 
@@ -37,17 +37,13 @@ class PreparedNetwork:
     """What stays the same for all images of a simulation.
 
     Attributes:
-        network: in eval mode.
-        trace: what its forward does.
-        fan_out: the weights that a spike of each neuron meets.
+        analysis: what was found out about the network.
         settings: of the simulation.
         sums: what arrives at the layers, as exact sums; None: as the forward says.
         compiled: whether the neurons' steps go through `torch.compile`.
     """
 
-    network: nn.Module
-    trace: Trace
-    fan_out: FanOut
+    analysis: Analysis
     settings: Settings
     sums: NetworkSums | None = None
     compiled: bool = False
@@ -84,7 +80,7 @@ class RunningNeurons:
         self._image_index = image_index
         self._settings = prepared.settings
         self._recorded = call.name in prepared.settings.record
-        self._weights_met = prepared.fan_out.weights_met[call.name].flatten()
+        self._weights_met = prepared.analysis.fan_out.weights_met[call.name].flatten()
         self._step = torch.compile(self._neuron.step, dynamic=True) if prepared.compiled else self._neuron.step
         self._state: State | None = None
         self._steps_done = 0
@@ -152,7 +148,7 @@ class RunningCalls:
 
     def __init__(self, prepared: PreparedNetwork, image_index: Int[Tensor, " batch"]):
         self.neurons: list[RunningNeurons] = []
-        self._calls = prepared.trace.calls
+        self._calls = prepared.analysis.trace.calls
         self._running: list[RunningNeurons | RunningFilter] = []
         for call in self._calls:
             if isinstance(call.module, Neuron):
@@ -194,12 +190,12 @@ class Forward:
     """
 
     def __init__(self, prepared: PreparedNetwork, shown: Tensor, image_index: Tensor) -> None:
-        self._network = prepared.network
+        self._network = prepared.analysis.network
         self._shown = shown
         self._calls = RunningCalls(prepared, image_index)
         self.neurons = self._calls.neurons
-        pooled = any(is_max_pooling(operation) for operation in prepared.trace.operations)
-        self._poolings = MaxPoolings(prepared.trace) if pooled else None
+        pooled = any(is_max_pooling(operation) for operation in prepared.analysis.trace.operations)
+        self._poolings = MaxPoolings(prepared.analysis.trace) if pooled else None
 
     def run(self, begin: int, end: int) -> Float[Tensor, "time batch *shape"]:
         """The network's outputs in the steps `begin` … `end` - 1, which follow those of the last call."""
@@ -275,22 +271,22 @@ def run(prepared: PreparedNetwork, shown: Float[Tensor, "time batch *shape"], im
     Returns:
         The simulation with the network's unfiltered outputs; early exits are not taken.
     """
-    largest_layer = prepared.fan_out.largest_layer
+    largest_layer = prepared.analysis.fan_out.largest_layer
     if shown.dtype == torch.float32:
         with suppress(NoTermError):
-            prepared = replace(prepared, sums=network_sums(prepared.network, prepared.trace, prepared.settings.dt, shown))
+            prepared = replace(prepared, sums=prepared.analysis.made(network_sums, prepared.settings.dt))
     simulations = []
     for part in slices(shown, image_index, largest_layer):
         simulation = _run_slice(_for_rows(prepared, part, len(image_index)), part.shown, part.image_index)
         simulations.append(simulation.first(part.n_images))
     result = concatenate(simulations)
-    result.synaptic_operations[: len(shown)] += prepared.fan_out.image_operations
+    result.synaptic_operations[: len(shown)] += prepared.analysis.fan_out.image_operations
     return result
 
 
 def _for_rows(prepared: PreparedNetwork, part: Slice, batch: int) -> PreparedNetwork:
     """The same for some rows of a batch, whose start may be given."""
-    shapes = {call.name: call.shape for call in prepared.trace.neurons}
+    shapes = {call.name: call.shape for call in prepared.analysis.trace.neurons}
     start = start_of_rows(prepared.settings.start, shapes, batch, part.rows, len(part.image_index))
     return replace(prepared, settings=replace(prepared.settings, start=start))
 
@@ -298,12 +294,12 @@ def _for_rows(prepared: PreparedNetwork, part: Slice, batch: int) -> PreparedNet
 def _run_slice(prepared: PreparedNetwork, shown: Tensor, image_index: Tensor) -> Simulation:
     """Simulate images that fit the budget of memory together."""
     settings = prepared.settings
-    at_once = steps_at_once(shown, prepared.fan_out.largest_layer)
+    at_once = steps_at_once(shown, prepared.analysis.fan_out.largest_layer)
     every_step = shown.expand(settings.n_steps, *shown.shape[1:])
     kind = Forward if prepared.sums is None else WeightedForward
     forward = kind(prepared, every_step, image_index)
     if settings.start == "steady_phase":
-        for layer, current in zip(forward.neurons, steady_currents(prepared.network, shown), strict=True):
+        for layer, current in zip(forward.neurons, steady_currents(prepared.analysis.network, shown), strict=True):
             layer.start(current)
     outputs = []
     for begin in range(0, settings.n_steps, at_once):
@@ -317,7 +313,7 @@ def _result(prepared: PreparedNetwork, layers: list[RunningNeurons], outputs: Te
         outputs=outputs,
         spike_counts={layer.name: torch.cat(layer.spike_counts) for layer in layers},
         synaptic_operations=torch.stack([torch.cat(layer.operations) for layer in layers]).sum(0),
-        neurons={name: places.numel() for name, places in prepared.fan_out.weights_met.items()},
+        neurons={name: places.numel() for name, places in prepared.analysis.fan_out.weights_met.items()},
         recordings={layer.name: torch.cat(layer.recording) for layer in layers if layer.recording},
         voltages={layer.name: torch.stack(layer.voltages) for layer in layers if layer.voltages},
         dt=prepared.settings.dt,

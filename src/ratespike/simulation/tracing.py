@@ -8,7 +8,7 @@ values that it computes, one that mixes the images of a batch, and one that is r
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +23,7 @@ from ratespike.parameters import ParameterError
 from ratespike.stateful import Stateful, replaced
 
 IMAGES = -1  # the number of the images among what a value can depend on; a call has its own number
-_ROWS = 4  # two images at two time steps
+_ROWS = 2  # the least number of which one can tell the batch from one image
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}  # of other dtypes: 5e-2
 
 _aten = torch.ops.aten
@@ -162,8 +162,6 @@ def evaluation_copy(network: nn.Module) -> nn.Module:
         raise ParameterError(f"network: cannot be copied, which a simulation needs ({reason})") from None
 
 
-@torch.inference_mode(False)  # in which PyTorch's operations are other ones; with it gradients come back
-@torch.no_grad()
 def trace(network: nn.Module, images: Tensor) -> Trace:
     """Find out what a network's forward does.
 
@@ -186,28 +184,7 @@ def trace(network: nn.Module, images: Tensor) -> Trace:
         >>> [(call.name, call.shape) for call in found.calls], sorted(found.output.depends_on)
         ([('neuron', torch.Size([4]))], [-1, 0])
     """
-    pair = _two_rows(images)
-    probe = _Probe(network)
-    others = torch.rand(pair.shape, generator=torch.Generator().manual_seed(0)).to(pair)
-    rows = torch.cat([pair, others])  # as two time steps
-    before = _memory_of(network)
-    found = probe.record(rows.clone())
-    _check_calls(found)
-    for chosen in ([3, 0], [2, 1]):  # each row once more, at another place and beside another one
-        try:
-            same = probe.gives_the_same(rows, chosen)
-        except ParameterError as error:
-            raise ParameterError(
-                f"{error}; it works for {_ROWS} images, but not for 2 behind them: it remembers something, or counts the images"
-            ) from None
-        if not same:
-            raise ParameterError(
-                "network: its forward gives other values at a second call: it is random, remembers something, "
-                "or what it computes for an image depends on the other images of the batch"
-            )
-    if _memory_of(network) != before:
-        raise ParameterError("network: its forward remembers something: it changes an attribute or a buffer of a module")
-    return found
+    return Probe(network, images).trace
 
 
 def _memory_of(network: nn.Module) -> list[object]:
@@ -240,65 +217,128 @@ def _check_calls(found: Trace) -> None:
             raise ParameterError(f"{call.name}: gets the shape {shape} for {_ROWS} images; the batch must come first")
 
 
-class _Probe:
-    """Runs the forward with arbitrary numbers in place of spikes: the same in each run."""
+@dataclass
+class _Run:
+    """One run of the forward.
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
-        self._modules: list[Stateful] = []  # that `record` has seen called
-        self._signals: list[Tensor] = []  # what each of them got, and last the output
-        self._spikes: list[Tensor] = []  # what left each of them
+    Attributes:
+        modules: neurons and filters in the order in which they were called.
+        signals: what each of them got, and last the output.
+        spikes: what left each of them.
+    """
 
-    def record(self, images: Tensor) -> Trace:
-        """Run the forward on `_ROWS` rows and write down what it does."""
+    modules: list[Stateful] = field(default_factory=list)
+    signals: list[Tensor] = field(default_factory=list)
+    spikes: list[Tensor] = field(default_factory=list)
+
+
+class Probe:
+    """Runs a network's forward on a few images, with arbitrary numbers in place of spikes.
+
+    Args:
+        network: in eval mode; not changed.
+        images: some images, shape (batch, ...); two of them are looked at.
+
+    Attributes:
+        image: one of the images, shape (1, ...).
+        trace: what the forward does.
+
+    Raises:
+        ParameterError: a forward that fails, or that cannot be simulated.
+    """
+
+    @torch.inference_mode(False)  # in which PyTorch's operations are other ones; with it gradients come back
+    @torch.no_grad()
+    def __init__(self, network: nn.Module, images: Tensor) -> None:
+        self._network = network
+        self._pair = _two_rows(images).clone()
+        self.image = self._pair[:1]
+        self._first = _Run()
+        before = _memory_of(network)
+        self.trace = self._record()
+        _check_calls(self.trace)
+        self._check_second_run()
+        if _memory_of(network) != before:
+            raise ParameterError("network: its forward remembers something: it changes an attribute or a buffer of a module")
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def repeats(self) -> bool:
+        """Whether the forward computes the same values as at first, bit by bit."""
+        try:
+            run = self._run(self._pair, self._first.spikes)
+        except ParameterError:
+            return False
+        if run.modules != self._first.modules:
+            return False
+        return all(map(torch.equal, run.signals, self._first.signals))
+
+    def _record(self) -> Trace:
+        """Run the forward on the pair and write down what it does."""
         generator = torch.Generator().manual_seed(0)
+        first = self._first
         with (
-            running_modules(self.network) as running,
-            _Recorder(running, _names(self.network)) as recorder,
+            running_modules(self._network) as running,
+            _Recorder(running, _names(self._network)) as recorder,
             _ValuesStayInPyTorch(recorder),
         ):
+            images = recorder.copied(self._pair)
             value = recorder.add(images, frozenset([IMAGES]))
 
             def call(module: Stateful, signal: Tensor) -> Tensor:
                 output = torch.rand(signal.shape, generator=generator).to(signal)
-                self._modules.append(module)
-                self._signals.append(signal.clone())
-                self._spikes.append(output.clone())  # the forward may overwrite it
+                first.modules.append(module)
+                first.signals.append(recorder.copied(signal))
+                first.spikes.append(recorder.copied(output))
                 recorder.add_call(module, signal, output)
                 return output
 
             output = self._forward(images, call)
-            self._signals.append(output.clone())
+            first.signals.append(recorder.copied(output))
             return Trace(value, recorder.calls, recorder.operations, recorder.value(output), recorder.overwritten)
 
-    def gives_the_same(self, images: Tensor, rows: list[int]) -> bool:
-        """Whether a run on some rows of the images of `record` computes for them what it has seen."""
-        modules: list[Stateful] = []
-        signals: list[Tensor] = []
+    def _check_second_run(self) -> None:
+        """Raise if the pair gives something else in the other order and with a third row behind it."""
+        first = self._first
+        try:
+            second = self._run(_with_a_row(self._pair), [_with_a_row(spikes) for spikes in first.spikes])
+        except ParameterError as error:
+            raise ParameterError(
+                f"{error}; it works for {_ROWS} images, but not for 3 behind them: it remembers something, or counts the images"
+            ) from None
+        same = second.modules == first.modules
+        for expected, found in zip(first.signals, second.signals, strict=False):
+            same = same and found.shape == _with_a_row(expected).shape and _agree(expected.flip(0), found[:_ROWS])
+        if not same:
+            raise ParameterError(
+                "network: its forward gives other values at a second call: it is random, remembers something, "
+                "or what it computes for an image depends on the other images of the batch"
+            )
+
+    def _run(self, images: Tensor, spikes: list[Tensor]) -> _Run:
+        """Run the forward with these numbers in place of spikes."""
+        run = _Run()
 
         def call(module: Stateful, signal: Tensor) -> Tensor:
-            number = len(modules)
-            modules.append(module)
-            signals.append(signal.clone())
-            if number < len(self._spikes) and self._spikes[number][:2].shape == signal.shape:
-                return self._spikes[number][rows]
-            return signal
+            number = len(run.modules)
+            run.modules.append(module)
+            run.signals.append(signal.clone())
+            if number >= len(spikes) or signal.shape != spikes[number].shape:
+                return signal
+            return spikes[number].clone()
 
-        signals.append(self._forward(images[rows], call))
-        same = modules == self._modules
-        for seen, signal in zip(self._signals, signals, strict=False):
-            same = same and _agree(seen[rows], signal)
-        return same
+        run.signals.append(self._forward(images.clone(), call))
+        return run
 
     def _forward(self, images: Tensor, call: Any) -> Tensor:
         """The network's output; an exception of PyTorch becomes a line that names the module."""
         try:
             with replaced(call):
-                output = self.network(images)
+                output = self._network(images)
         except ParameterError:
             raise
         except Exception as error:
-            name = _failing_module(self.network, error)
+            name = _failing_module(self._network, error)
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             shape = tuple(images.shape[1:])
             raise ParameterError(f"{name}: {reason}; images have the shape {shape} without batch") from None
@@ -307,10 +347,13 @@ class _Probe:
         return output
 
 
+def _with_a_row(rows: Tensor) -> Tensor:
+    """Two rows in the other order, and a third one."""
+    return torch.cat([rows.flip(0), 1 - rows[:1]])
+
+
 def _agree(expected: Tensor, found: Tensor) -> bool:
-    """Whether two runs have computed the same, but for rounding."""
-    if expected.shape != found.shape:
-        return False
+    """Whether two runs have computed the same values, but for rounding."""
     if not expected.numel():
         return True
     tolerance = _TOLERANCE.get(found.dtype, 5e-2)
@@ -383,6 +426,7 @@ class _Recorder(TorchDispatchMode):
         self._kept: list[Tensor] = []  # alive, so that no other tensor gets its id
         self._values: dict[int, Value] = {}  # by the id of the tensor
         self._memory: dict[int, frozenset[int]] = {}  # what the memory at an address depends on
+        self._watches = True
 
     def add(self, tensor: Tensor, depends_on: frozenset[int]) -> Value:
         """Give a tensor a value, a new one if it had one before."""
@@ -400,6 +444,13 @@ class _Recorder(TorchDispatchMode):
         output_value = self.add(output, frozenset([number]))
         name = self._name(module)
         self.calls.append(Call(number, name, module, signal_value, output_value))
+
+    def copied(self, tensor: Tensor) -> Tensor:
+        """What a tensor holds now: the forward may overwrite it. This operation is not written down."""
+        self._watches = False
+        copied = tensor.clone()
+        self._watches = True
+        return copied
 
     def _name(self, module: Stateful) -> str:
         """The name of a module that is called; if it is called more often than it has names, the last name with a number."""
@@ -426,6 +477,8 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if not self._watches:
+            return function(*args, **kwargs)
         dependent = [item for item in flattened((args, kwargs)) if isinstance(item, Tensor) and self.depends(item)]
         if not dependent:
             return function(*args, **kwargs)

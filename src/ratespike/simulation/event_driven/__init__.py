@@ -13,20 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ratespike.simulation.event_driven.compiled_network import CompiledLayer, CompiledNetwork, compile_network
+from ratespike.simulation.event_driven.compiled_network import DTYPES, CompiledLayer, CompiledNetwork, compile_network
 from ratespike.simulation.event_driven.errors import UnsupportedError
 from ratespike.simulation.event_driven.memory import BLOCK_IMAGES
 from ratespike.simulation.event_driven.starts import LayerStart, starts_of
 from ratespike.simulation.event_driven.workspace import Images, Results, Workspace
-from ratespike.simulation.exact_sums import network_sums
 from ratespike.simulation.reference import PreparedNetwork
 from ratespike.simulation.result import Simulation
 from ratespike.simulation.terms import Map, NoTermError
 from ratespike.simulation.tracing import on_one_thread
 
 AT_REST_BYTES = 128 * 2**20
-
-_DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 
 __all__ = ["UnsupportedError", "run"]
 
@@ -42,18 +39,16 @@ def run(prepared: PreparedNetwork, shown: Tensor, image_index: Tensor) -> Simula
     Raises:
         UnsupportedError: a part of the network, or the device or dtype, is not for this engine.
     """
-    if shown.device.type != "cpu" or shown.dtype not in _DTYPES:
+    if shown.device.type != "cpu" or shown.dtype not in DTYPES:
         raise UnsupportedError(f"{shown.dtype} on {shown.device}")
     settings = prepared.settings
-    weights_met = prepared.fan_out.weights_met
     with on_one_thread():
         try:
-            sums = network_sums(prepared.network, prepared.trace, settings.dt, shown)
+            network = prepared.analysis.made(compile_network, settings.dt, len(shown) > 1)
         except NoTermError as error:
             raise UnsupportedError(str(error)) from None
-        network = compile_network(prepared.trace, sums, weights_met, settings.dt, _DTYPES[shown.dtype], len(shown) > 1)
     starts = starts_of(prepared, network, shown, image_index)
-    recorded = [number for number, name in enumerate(weights_met) if name in settings.record]
+    recorded = [number for number, name in enumerate(prepared.analysis.fan_out.weights_met) if name in settings.record]
     results = _new_results(network, len(image_index), settings.n_steps, recorded)
     _run_threads(network, shown, starts, prepared, results)
     return _simulation(results, network, prepared, shown)
@@ -126,10 +121,10 @@ def _images(network: CompiledNetwork, shown: Tensor, part: slice) -> Images:
 def _simulation(results: Results, network: CompiledNetwork, prepared: PreparedNetwork, shown: Tensor) -> Simulation:
     """The arrays that the threads have written, by the names of the neuron layers."""
     operations = torch.from_numpy(results.operations).sum(0)
-    operations[: len(shown)] += prepared.fan_out.image_operations
+    operations[: len(shown)] += prepared.analysis.fan_out.image_operations
     spike_counts: dict[str, Tensor] = {}
     recordings: dict[str, Tensor] = {}
-    for number, name in enumerate(prepared.fan_out.weights_met):
+    for number, name in enumerate(prepared.analysis.fan_out.weights_met):
         spike_counts[name] = torch.from_numpy(results.spike_counts[number]).to(shown.dtype)
         if number in results.recorded:
             recordings[name] = _as_called(results.recorded[number], network.layers[number].map).to(shown.dtype)
@@ -137,7 +132,7 @@ def _simulation(results: Results, network: CompiledNetwork, prepared: PreparedNe
         outputs=network.output.map.as_called(torch.from_numpy(results.outputs).unflatten(2, network.output.map.shape)),
         spike_counts=spike_counts,
         synaptic_operations=operations.to(shown.dtype),
-        neurons={name: met.numel() for name, met in prepared.fan_out.weights_met.items()},
+        neurons={name: met.numel() for name, met in prepared.analysis.fan_out.weights_met.items()},
         recordings=recordings,
         dt=prepared.settings.dt,
     )

@@ -1,7 +1,7 @@
 """A network prepared for the event-driven simulation: made once, shared by all threads."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ratespike.neurons import Neuron
+from ratespike.simulation.analysis import Analysis
 from ratespike.simulation.at_rest import AtRest
 from ratespike.simulation.event_driven.connection import connect, output_map
 from ratespike.simulation.event_driven.errors import UnsupportedError
@@ -23,10 +24,11 @@ from ratespike.simulation.event_driven.layout import (
     vector_width,
 )
 from ratespike.simulation.event_driven.neurons import compiled_step
-from ratespike.simulation.exact_sums import ExactSums, NetworkSums
+from ratespike.simulation.exact_sums import ExactSums, network_sums
 from ratespike.simulation.terms import Map, Pool, Term
-from ratespike.simulation.tracing import Trace
 from ratespike.synapses import Alpha, LowPass, NoFilter, Synapse
+
+DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 
 
 @dataclass(frozen=True)
@@ -106,30 +108,28 @@ class CompiledNetwork:
         return currents
 
 
-def compile_network(
-    found: Trace, sums: NetworkSums, weights_met: Mapping[str, Tensor], dt: float, dtype: type, images_change: bool
-) -> CompiledNetwork:
+def compile_network(analysis: Analysis, dt: float, images_change: bool) -> CompiledNetwork:
     """Prepare a network.
 
     Args:
-        found: what its forward does.
-        sums: what arrives at its layers.
-        weights_met: by layer, how many weights a spike of each neuron meets.
+        analysis: of the network.
         dt: the step, seconds.
-        dtype: np.float32 or np.float64.
         images_change: whether they do so from step to step.
 
     Raises:
+        NoTermError: its forward computes something else than weighted sums of spikes.
         UnsupportedError: a part of the network is not for this engine.
     """
+    sums = analysis.made(network_sums, dt)
+    dtype = DTYPES[analysis.image.dtype]
     *layer_sums, output = sums.targets
     if not output.terms:
         raise UnsupportedError("a network whose output does not depend on spikes")
     layers: list[CompiledLayer] = []
-    for number, (call, exact) in enumerate(zip(found.neurons, layer_sums, strict=True)):
+    for number, (call, exact) in enumerate(zip(analysis.trace.neurons, layer_sums, strict=True)):
         assert isinstance(call.module, Neuron)
         step = compiled_step(call.module, dt, dtype)
-        met = _met(weights_met[call.name], exact.target.map)
+        met = _met(analysis.fan_out.weights_met[call.name], exact.target.map)
         of_zeros = sums.at_rest.of_zeros[number]
         if exact.target.image_term is not None and not images_change:
             layers.append(_seeing_image(exact, exact.target.image_term, of_zeros, step, met))

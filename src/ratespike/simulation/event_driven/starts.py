@@ -114,7 +114,7 @@ def starts_of(prepared: PreparedNetwork, network: CompiledNetwork, shown: Tensor
     settings = prepared.settings
     currents = _start_currents(prepared, shown, image_index)
     starts: list[LayerStart] = []
-    for number, (call, layer) in enumerate(zip(prepared.trace.neurons, network.layers, strict=True)):
+    for number, (call, layer) in enumerate(zip(prepared.analysis.trace.neurons, network.layers, strict=True)):
         if settings.start == "uniform":
             assert isinstance(call.module, Neuron)
             threshold = float(call.module.initial_state(torch.ones((), dtype=torch.float64))["voltage"])
@@ -140,12 +140,12 @@ def _order_of_numbers(layer: Map) -> np.ndarray | None:
 def _start_currents(prepared: PreparedNetwork, shown: Tensor, image_index: Tensor) -> list[Tensor]:
     """Each layer's currents if the start depends on them, else zeros: only their shape and dtype matter then."""
     batch = len(image_index)
-    shapes = [call.shape for call in prepared.trace.neurons]
+    shapes = [call.shape for call in prepared.analysis.trace.neurons]
     if prepared.settings.start != "steady_phase":
         return [shown.new_zeros(1, *shape).expand(batch, *shape) for shape in shapes]
     by_layer: list[list[Tensor]] = [[] for _ in shapes]
-    for part in slices(shown, image_index, prepared.fan_out.largest_layer):
-        for of_layer, current in zip(by_layer, steady_currents(prepared.network, part.shown), strict=True):
+    for part in slices(shown, image_index, prepared.analysis.fan_out.largest_layer):
+        for of_layer, current in zip(by_layer, steady_currents(prepared.analysis.network, part.shown), strict=True):
             of_layer.append(current[: part.n_images])
     return [torch.cat(of_layer) for of_layer in by_layer]
 
