@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import torch
 from jaxtyping import Float, Int
@@ -43,9 +43,6 @@ from ratespike.synapses import LowPass, Synapse
 ENGINES = ("auto", "event_driven", "torch", "torch_compiled")
 
 _logger = logging.getLogger(__name__)
-
-# A forked process has PyTorch's thread pool without its threads, and would wait for them for ever.
-os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 __all__ = ["ENGINES", "READOUTS", "STARTS", "Simulation", "simulate"]
 
@@ -133,6 +130,7 @@ def simulate(
     shown = images[:n_steps] if images_over_time else images.unsqueeze(0)
     image_index = check_image_index(image_index, shown[0])
 
+    _let_forked_processes_simulate()
     analysis = analyse(network, shown[0])
     found = analysis.trace
     check_max_poolings(found)
@@ -154,6 +152,12 @@ def simulate(
     if stop_early is not None:
         result = result.stopped(stop_early.steps(answers))
     return result
+
+
+@cache
+def _let_forked_processes_simulate() -> None:
+    """From now on a forked process has PyTorch's thread pool without its threads; it would wait for them for ever."""
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def _run(engine: str, prepared: reference.PreparedNetwork, shown: Tensor, image_index: Tensor) -> Simulation:
