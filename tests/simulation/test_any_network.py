@@ -1,6 +1,8 @@
 """Networks as people bring them: simulated exactly as their own forward says, on both engines, or refused in one line."""
 
 import multiprocessing
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 
@@ -653,6 +655,17 @@ def test_a_forked_process_simulates() -> None:
         process.kill()
     assert not alive, "it waits for ever"
     assert answers.get() == here
+
+
+def test_a_process_forked_before_any_simulation_keeps_its_threads() -> None:
+    """Such are the jobs of a sweep, which come from a fork server."""
+    lines = (
+        "import os, torch, ratespike.simulation",
+        "torch.set_num_threads(2)",
+        "if os.fork() == 0: os._exit(torch.get_num_threads())",
+        "raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))",
+    )
+    assert subprocess.run([sys.executable, "-c", "\n".join(lines)], check=False).returncode == 2
 
 
 def test_inference_mode_changes_nothing() -> None:

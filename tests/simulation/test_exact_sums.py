@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from ratespike.neurons import LIF
-from ratespike.simulation.analysis import analyse
 from ratespike.simulation.exact_sums import ExactSums, network_sums
+from ratespike.simulation.network_analysis import analyse
 
 
 def sums_of(layers: list[nn.Module], shape: tuple[int, ...]) -> ExactSums:

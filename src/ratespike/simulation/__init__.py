@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError
 from ratespike.simulation import reference
-from ratespike.simulation.analysis import analyse
 from ratespike.simulation.checks import (
     check_has_classes,
     check_image_index,
@@ -32,6 +31,7 @@ from ratespike.simulation.checks import (
 )
 from ratespike.simulation.early_exit import EarlyExit
 from ratespike.simulation.max_pooling import check_max_poolings
+from ratespike.simulation.network_analysis import analyse
 from ratespike.simulation.readout import READOUTS, Answers
 from ratespike.simulation.replay import CHOICES
 from ratespike.simulation.result import Simulation
@@ -72,7 +72,7 @@ def simulate(
     is max pooling behind neurons, which goes by the sums over time (see `ratespike.simulation.max_pooling`).
 
     The network is not changed; what is found out about it is kept for its next simulation, and found out anew where something
-    has changed (see `ratespike.simulation.analysis`). Dropout and the like are as in eval mode. In a half-precision network
+    has changed (see `ratespike.simulation.network_analysis`). Dropout and the like are as in eval mode. In a half-precision network
     the layers compute in half precision, neurons and filters in float32.
 
     Args:

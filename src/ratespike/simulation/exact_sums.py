@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ratespike.neurons import Neuron
-from ratespike.simulation.analysis import Analysis
 from ratespike.simulation.at_rest import AtRest
+from ratespike.simulation.network_analysis import Analysis
 from ratespike.simulation.terms import NoTermError, Pool, Term
 from ratespike.simulation.weighted_sums import Target, weighted_sums
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from ratespike.neurons import Neuron, State
 from ratespike.parameters import ParameterError
-from ratespike.simulation.analysis import Analysis
 from ratespike.simulation.exact_sums import NetworkSums, network_sums
 from ratespike.simulation.max_pooling import MaxPoolings, is_max_pooling, sums_over_time
+from ratespike.simulation.network_analysis import Analysis
 from ratespike.simulation.random import uniform_like
 from ratespike.simulation.result import Simulation, concatenate
 from ratespike.simulation.settings import Settings

@@ -308,7 +308,7 @@ class Probe:
             ) from None
         same = second.modules == first.modules
         for expected, found in zip(first.signals, second.signals, strict=False):
-            same = same and found.shape == _with_a_row(expected).shape and _agree(expected.flip(0), found[:_ROWS])
+            same = same and found.shape == (_ROWS + 1, *expected.shape[1:]) and _agree(expected.flip(0), found[:_ROWS])
         if not same:
             raise ParameterError(
                 "network: its forward gives other values at a second call: it is random, remembers something, "
@@ -348,8 +348,10 @@ class Probe:
 
 
 def _with_a_row(rows: Tensor) -> Tensor:
-    """Two rows in the other order, and a third one."""
-    return torch.cat([rows.flip(0), 1 - rows[:1]])
+    """Two rows in the other order, and a third one, with smaller and larger values than theirs."""
+    noise = 4 * torch.rand(rows[:1].shape, generator=torch.Generator().manual_seed(1)) - 2
+    largest = rows.abs().amax() if rows.numel() else 0
+    return torch.cat([rows.flip(0), (noise.to(rows) * (1 + largest)).to(rows)])
 
 
 def _agree(expected: Tensor, found: Tensor) -> bool:

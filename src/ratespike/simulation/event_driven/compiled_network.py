@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ratespike.neurons import Neuron
-from ratespike.simulation.analysis import Analysis
 from ratespike.simulation.at_rest import AtRest
 from ratespike.simulation.event_driven.connection import connect, output_map
 from ratespike.simulation.event_driven.errors import UnsupportedError
@@ -25,6 +24,7 @@ from ratespike.simulation.event_driven.layout import (
 )
 from ratespike.simulation.event_driven.neurons import compiled_step
 from ratespike.simulation.exact_sums import ExactSums, network_sums
+from ratespike.simulation.network_analysis import Analysis
 from ratespike.simulation.terms import Map, Pool, Term
 from ratespike.synapses import Alpha, LowPass, NoFilter, Synapse
 
