@@ -72,8 +72,8 @@ def simulate(
     is max pooling behind neurons, which goes by the sums over time (see `ratespike.simulation.max_pooling`).
 
     The network is not changed; what is found out about it is kept for its next simulation, and found out anew where something
-    has changed (see `ratespike.simulation.network_analysis`). Dropout and the like are as in eval mode. In a half-precision network
-    the layers compute in half precision, neurons and filters in float32.
+    has changed (see `ratespike.simulation.network_analysis`). Dropout and the like are as in eval mode. In a half-precision
+    network the layers compute in half precision, neurons and filters in float32.
 
     Args:
         network: any feed-forward network with neurons where activations would stand.
