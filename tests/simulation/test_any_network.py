@@ -668,12 +668,17 @@ def test_a_process_forked_before_any_simulation_keeps_its_threads() -> None:
     assert subprocess.run([sys.executable, "-c", "\n".join(lines)], check=False).returncode == 2
 
 
-def test_inference_mode_changes_nothing() -> None:
+@pytest.mark.parametrize("engine", ["auto", "torch"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("pooling", [nn.MaxPool2d(2), nn.AdaptiveMaxPool2d(3), nn.AvgPool2d(2)])
+def test_inference_mode_changes_nothing(pooling: nn.Module, dtype: torch.dtype, engine: str) -> None:
+    """In which PyTorch calls other operations than outside of it; Lightning tests in it."""
     torch.manual_seed(0)
-    network = NETWORKS["batch norm"]().eval()
-    images = torch.rand(9, 1, 8, 8)
-    right = simulate(network, images, 10)
+    layers = (nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), lif(), pooling, nn.Conv2d(4, 4, 3), lif(), nn.Flatten())
+    network = sequence(*layers, nn.Linear(4, 4)).to(dtype).eval()
+    images = torch.rand(9, 1, 8, 8, dtype=dtype)
+    right = simulate(network, images, 10, engine=engine)
     with torch.inference_mode():
-        found = simulate(network, images * 1, 10)
+        found = simulate(network, images * 1, 10, engine=engine)
     assert torch.equal(found.outputs, right.outputs)
     assert torch.equal(found.synaptic_operations, right.synaptic_operations)

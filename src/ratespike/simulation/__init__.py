@@ -47,6 +47,7 @@ _logger = logging.getLogger(__name__)
 __all__ = ["ENGINES", "READOUTS", "STARTS", "Simulation", "simulate"]
 
 
+@torch.inference_mode(False)  # in which max pooling and others are operations of another name than in the trace
 @torch.no_grad()
 def simulate(
     network: nn.Module,
@@ -126,6 +127,8 @@ def simulate(
     if isinstance(start, str):
         check_word("start", start, STARTS)
     check_images(images, n_steps, images_over_time)
+    if images.is_inference():
+        images = images.clone()  # a forward may overwrite them
     check_tensors(network, images)
     shown = images[:n_steps] if images_over_time else images.unsqueeze(0)
     image_index = check_image_index(image_index, shown[0])

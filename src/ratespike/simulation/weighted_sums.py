@@ -165,11 +165,11 @@ class _Search:
         self._terms[call.output] = (replace(terms[0], synapse=call.module),)
 
     def _is_spikes(self, value: Value) -> bool:
-        """Whether a value is the output of one layer of neurons and zeros, perhaps in other places or max-pooled."""
+        """Whether a value is the output of one layer of neurons and zeros, perhaps in other places, max-pooled or scaled."""
         while value in self._operations:
             operation = self._operations[value]
             packet = operation.function.overloadpacket
-            passes = packet in CHOICES | _IDENTITIES | _MAX_POOLINGS
+            passes = packet in CHOICES | _IDENTITIES | _MAX_POOLINGS or _is_scaling(operation)
             if (
                 not passes
                 or packet in (_aten.cat, _aten.stack)
@@ -534,6 +534,16 @@ def _without_bias(operation: Operation) -> Operation:
     if packet in (_aten.add, _aten.add_, _aten.sub, _aten.sub_):
         args[:2] = [item if isinstance(item, Value) else 0.0 for item in args[:2]]
     return replace(operation, args=tuple(args))
+
+
+def _is_scaling(operation: Operation) -> bool:
+    """Whether an operation multiplies a value with one positive number, which changes no order."""
+    if operation.function.overloadpacket not in (_aten.mul, _aten.div) or operation.kwargs:
+        return False
+    value, factor = operation.args
+    if not isinstance(value, Value) or isinstance(factor, Value):
+        return False
+    return (not isinstance(factor, Tensor) or factor.numel() == 1) and float(factor) > 0
 
 
 def _is_permutation(term: Term) -> bool:
