@@ -56,11 +56,11 @@ class Peer:
 
     def __init__(self, name: str, task: Path) -> None:
         script = Path(__file__).parent / "peers" / f"with_{name}.py"
-        command = [_environment(name), script, WEIGHTS, task, str(STEPS)]
+        command = [environment(name), script, WEIGHTS, task, str(STEPS)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.way = self._answer()["way"]
         self.version = subprocess.run(
-            [_environment(name), "-c", f"import importlib.metadata as m; print(m.version({DISTRIBUTIONS.get(name, name)!r}))"],
+            [environment(name), "-c", f"import importlib.metadata as m; print(m.version({DISTRIBUTIONS.get(name, name)!r}))"],
             stdout=subprocess.PIPE,
             text=True,
             check=True,
@@ -87,7 +87,7 @@ class Peer:
         raise RuntimeError(f"{self.process.args[1]} ended with exit code {self.process.wait()}")
 
 
-def _environment(name: str) -> Path:
+def environment(name: str) -> Path:
     """The interpreter of a peer's environment, made if it is not there."""
     folder = ROOT / ".benchmarks" / name
     python = folder / "bin" / "python"

@@ -5,6 +5,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from program import CONF
+from torch import nn
 
 from ratespike.config.schemas import Config, check
 from ratespike.data import DataSet
@@ -29,7 +30,9 @@ def compose(*overrides: str) -> Config:
 
 def build_all(config: Config) -> None:
     data = build(DataSet, config.data, "data")
-    network = build_network(config.network.layers, config.neuron, data.image_shape, data.classes)
+    network: nn.Module = nn.Linear(3, data.classes)  # for a plain model, whose layers are in a file of the user
+    if config.network.layers:
+        network = build_network(config.network.layers, config.neuron, data.image_shape, data.classes)
     optimizer = build(Optimizer, config.optimizer, "optimizer")
     optimizer.scheduler(optimizer.optimizer(network.parameters()), total_steps=10)
     build(Synapse, config.synapse, "synapse")

@@ -57,7 +57,10 @@ class TrackingConfig:
 
 @dataclass
 class RunConfig:
-    """What every run is made of. Groups whose keys depend on their `type` are checked by the class of that name."""
+    """What every run is made of. Groups whose keys depend on their `type` are checked by the class of that name.
+
+    `model`, as `<file.py>:<name>`, is a plain network to convert, in place of the layers of `network`.
+    """
 
     data: dict[str, Any] = field(default_factory=dict)
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -70,12 +73,17 @@ class RunConfig:
     seed: int = parameter(0, at_least=0)
     n_steps: int = parameter(30, at_least=1)
     dt: float = parameter(0.001, above=0, unit="s")
+    model: str | None = parameter(None)
 
 
 @dataclass
 class Config(RunConfig):
-    """A training; `resume` is the id of an interrupted run to go on with, `objective` what a search is after."""
+    """A training; `resume` is the id of an interrupted run to go on with, `objective` what a search is after.
 
+    With `model`, whose trained weights `checkpoint` holds, a conversion.
+    """
+
+    checkpoint: str | None = parameter(None)
     objective: Any = None
     resume: str | None = parameter(None)
 

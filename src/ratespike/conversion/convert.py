@@ -55,10 +55,15 @@ class LayerReport:
 class BalancedNeuron(nn.Module):
     """A neuron in place of a ReLU: `out_scale * neuron(in_scale * x + shift)`."""
 
+    in_scale: Tensor
+    shift: Tensor
+    out_scale: Tensor
+
     def __init__(self, neuron: Neuron, in_scale: float, shift: float, out_scale: float):
         super().__init__()
         self.neuron = neuron
-        self.in_scale, self.shift, self.out_scale = in_scale, shift, out_scale
+        for name, value in (("in_scale", in_scale), ("shift", shift), ("out_scale", out_scale)):
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float64))  # kept with the weights
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """The activation for a pre-activation of any shape."""
@@ -178,6 +183,7 @@ def _balanced(name: str, neuron: TunedNeuron, signal: Tensor, percentile: float)
     inputs = inputs[torch.randperm(len(inputs), generator=torch.Generator().manual_seed(0))[:_SAMPLES]] / scale
     gain, shift, slope, error = _fit(neuron, inputs)
     balanced = BalancedNeuron(copy.deepcopy(neuron), gain / scale, shift, slope * scale)
+    balanced.to(device=signal.device, dtype=signal.dtype)
     return balanced, LayerReport(name, scale, error)
 
 

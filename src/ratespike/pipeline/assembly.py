@@ -10,14 +10,19 @@ from torch import nn
 
 from ratespike.config.job import Job
 from ratespike.config.schemas import Config, RunConfig, TrainerConfig
+from ratespike.conversion.convert import convert
+from ratespike.conversion.plain_model import load_weights_of_plain_model, plain_model
 from ratespike.data import DataSet, Splits
 from ratespike.network import build_network
+from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError, build
 from ratespike.pipeline.optimizers import Optimizer
 from ratespike.pipeline.simulator import Simulator
 from ratespike.simulation import simulate
 from ratespike.synapses import Synapse
 from ratespike.tracking import address
+
+_CALIBRATION_IMAGES = 2000
 
 if TYPE_CHECKING:
     from ratespike.pipeline.classifier import Classifier
@@ -30,7 +35,7 @@ class Components:
     Attributes:
         data: the data set's description.
         splits: its images.
-        network: as it is before training.
+        network: as it is before training, or with the weights of before.
         neurons: by neuron layer, how many.
         optimizer: before it knows its parameters.
         simulator: the spiking mode.
@@ -38,7 +43,7 @@ class Components:
 
     data: DataSet
     splits: Splits
-    network: nn.Sequential
+    network: nn.Module
     neurons: dict[str, int]
     optimizer: Optimizer
     simulator: Simulator
@@ -54,6 +59,15 @@ def check_and_build(job: Job[RunConfig]) -> Components:
     is_resumed = False
     if isinstance(config, Config):
         is_resumed = config.resume is not None
+        if (config.model is None) != (config.checkpoint is None):
+            raise ParameterError(
+                f"model={config.model} checkpoint={config.checkpoint}: a conversion needs both, "
+                "as in +experiment=convert model=<file.py>:<name> checkpoint=<file>"
+            )
+        if config.model is not None and config.network.layers:
+            raise ParameterError(
+                f"model={config.model}: has layers of its own; add network=plain_model, or take +experiment=convert"
+            )
         if config.objective is not None and job.number is None:
             raise ParameterError(f"objective={config.objective}: only a search has one; add -m hydra/sweeper=optuna")
     _check_devices(config.trainer)
@@ -66,19 +80,39 @@ def build_components(config: RunConfig, root: Path) -> Components:
     data = build(DataSet, config.data, "data")  # type: ignore[type-abstract]
     optimizer = build(Optimizer, config.optimizer, "optimizer")  # type: ignore[type-abstract]
     synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
+    splits = _load(data, root)
     torch.manual_seed(config.seed)
-    network = _build_network(config, data)
+    network = _build_network(config, data) if config.model is None else converted(config, splits, trained=False)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
     image = torch.zeros(1, *data.image_shape)
     neurons = simulate(network, image, n_steps=1, dt=config.dt, engine="torch").neurons
     return Components(
         data=data,
-        splits=_load(data, root),
+        splits=splits,
         network=network,
         neurons=neurons,
         optimizer=optimizer,
         simulator=Simulator(config.simulation, config.dt, synapse),
     )
+
+
+def converted(config: RunConfig, splits: Splits, *, trained: bool) -> nn.Module:
+    """The plain network that a configuration names, with neurons in place of its ReLUs.
+
+    Args:
+        config: with `model`, and for `trained` with `checkpoint`.
+        splits: the scales of the layers come from the first training images.
+        trained: whether it has the weights in the configuration's checkpoint, or those that it is made with.
+
+    Raises:
+        ParameterError: it cannot be made, loaded or converted.
+    """
+    neuron = build(Neuron, config.neuron, "neuron")  # type: ignore[type-abstract]
+    network = plain_model(str(config.model))
+    if trained:
+        assert isinstance(config, Config)
+        load_weights_of_plain_model(network, Path(str(config.checkpoint)))
+    return convert(network, neuron=neuron, images=splits.train[:_CALIBRATION_IMAGES].as_inputs())
 
 
 def build_classifier(components: Components, job: Job[RunConfig], n_steps: int) -> "Classifier":
@@ -109,6 +143,10 @@ def _check_devices(trainer: TrainerConfig) -> None:
 
 
 def _build_network(config: RunConfig, data: DataSet) -> nn.Sequential:
+    if not config.network.layers:
+        raise ParameterError(
+            "network.layers: there are none; give some, or a trained network by model=<file.py>:<name> checkpoint="
+        )
     try:
         return build_network(
             config.network.layers, config.neuron, data.image_shape, data.classes, config.network.initialisation

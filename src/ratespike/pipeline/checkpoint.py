@@ -4,6 +4,7 @@ Lightning writes the file during training. It holds the network's weights and, u
 network again: the configuration, the shape of an image, the number of classes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(plain_settings(config, f"checkpoint {path}"), image_shape, classes, weights)
 
 
+def write_checkpoint(path: Path, network: nn.Module, description: Mapping[str, Any]) -> None:
+    """Write the file that Lightning would write of a classifier with this network and description."""
+    state = {_PREFIX + name: weights for name, weights in network.state_dict().items()}
+    torch.save({"state_dict": state, "ratespike": dict(description)}, path)
+
+
 def load_weights(network: nn.Module, checkpoint: Checkpoint, where: str) -> None:
     """Put a checkpoint's weights into a network; raises `ParameterError` if they are not that network's."""
     try:
@@ -101,6 +108,8 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, where: str) -> None
 def _from_file(path: Path) -> nn.Sequential:
     checkpoint = read_checkpoint(path)
     where = f"checkpoint {path}"
+    if checkpoint.config["model"] is not None:
+        raise ParameterError(f"{where}: is of a plain network that was converted; python evaluate.py simulates it")
     layers = checkpoint.config["network"]["layers"]
     try:
         network = build_network(layers, checkpoint.config["neuron"], checkpoint.image_shape, checkpoint.classes)

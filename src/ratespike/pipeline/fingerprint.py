@@ -23,7 +23,7 @@ _SIMULATION_SOURCES = (*_TRAINING_SOURCES, "metrics", "pipeline/simulator.py", "
 
 def config_hash(plain: Mapping[str, Any]) -> str:
     """A hash that is equal for two configurations that must give the same result."""
-    return _hash({key: value for key, value in plain.items() if affects_result(key)})
+    return _hash({key: value for key, value in plain.items() if affects_result(key) and not _is_unused(key, value)})
 
 
 def simulation_hash(plain: Mapping[str, Any]) -> str:
@@ -37,7 +37,12 @@ def training_hash(plain: Mapping[str, Any]) -> str:
     Each parameter says whether a training depends on it. The sources that a training runs through belong to the hash: a neuron
     whose formula was edited trains anew.
     """
-    return _hash({"training": training_parts(plain), "sources": _sources(_TRAINING_SOURCES)})
+    parts = {"training": training_parts(plain), "sources": _sources(_TRAINING_SOURCES)}
+    if plain.get("model") is not None:
+        parts["neuron"] = plain["neuron"]
+        parts["model"] = _content(str(plain["model"]).rpartition(":")[0]) + str(plain["model"])
+        parts["weights"] = _content(str(plain.get("checkpoint")))
+    return _hash(parts)
 
 
 def training_parts(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,6 +59,16 @@ def training_parts(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 def _hash(parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=dict).encode()).hexdigest()[:16]
+
+
+def _is_unused(key: str, value: object) -> bool:
+    """Whether a key says nothing: earlier versions did not have it, and their hashes stay."""
+    return key in ("model", "checkpoint") and value is None
+
+
+def _content(path: str) -> str:
+    """A hash of a file; of one that is gone, its name."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else path
 
 
 def _sources(names: tuple[str, ...]) -> str:

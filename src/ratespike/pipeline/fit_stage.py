@@ -1,6 +1,7 @@
 """The training stage of a run: a finished training is found, an interrupted one is resumed, else one begins."""
 
 import shutil
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 from ratespike.config.job import Job
 from ratespike.config.schemas import RunConfig
 from ratespike.execution.locks import locks_below
-from ratespike.pipeline.checkpoint import load_weights, read_checkpoint
+from ratespike.pipeline.assembly import converted
+from ratespike.pipeline.checkpoint import load_weights, read_checkpoint, write_checkpoint
 from ratespike.pipeline.classifier import Classifier
 from ratespike.pipeline.datamodule import DataModule
 from ratespike.pipeline.epoch_callbacks import Checkpoints, KeepEpochs
@@ -20,6 +22,8 @@ from ratespike.tracking.runs import BEST, LAST, Run
 def fit(job: Job[RunConfig], run: Run, classifier: Classifier, datamodule: DataModule) -> None:
     """Bring the network to the best epoch of its training, and that epoch's checkpoint into the run's artifacts.
 
+    A plain network that is converted has been trained: its neurons are put in.
+
     In a sweep, a finished training of another run serves as well, whether it belongs to this sweep or an earlier one. Jobs that
     need the same training wait for the first of them.
     """
@@ -27,12 +31,21 @@ def fit(job: Job[RunConfig], run: Run, classifier: Classifier, datamodule: DataM
         if not run.tag(shared.TRAINED):
             is_of_multirun = job.number is not None
             if not (is_of_multirun and shared.take_training(run, BEST)):
-                _train(job, run, classifier, datamodule)
+                fit_network = _train if job.config.model is None else _convert
+                fit_network(job, run, classifier, datamodule)
             run.tags({shared.TRAINED: "true"})
     with run.artifact(BEST) as path:
         if path is None:
             raise FileNotFoundError(f"run {run.id} has lost its artifact {BEST}")
         load_weights(classifier.network, read_checkpoint(path), f"run {run.id}")
+
+
+def _convert(job: Job[RunConfig], run: Run, classifier: Classifier, datamodule: DataModule) -> None:
+    network = converted(job.config, datamodule.splits, trained=True)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / Path(BEST).name
+        write_checkpoint(path, network, classifier.description)
+        run.file(path, str(Path(BEST).parent))
 
 
 def _train(job: Job[RunConfig], run: Run, classifier: Classifier, datamodule: DataModule) -> None:

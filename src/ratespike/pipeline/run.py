@@ -88,7 +88,7 @@ def _report(job: Job[RunConfig], run: Run, components: Components, results: Resu
     """Keep the figures, the model of a training, and the note that MLflow shows on top of the run."""
     is_evaluation = isinstance(job.config, EvaluateConfig)
     _keep_figures(run, components, results)
-    if not is_evaluation:  # whose network is the model of the run that trained it
+    if not is_evaluation and job.config.model is None:  # a network of another file cannot be unpickled elsewhere
         run.model(components.network, example=torch.zeros(1, *components.data.image_shape))
     program = "evaluate.py" if is_evaluation else "train.py"
     command = shlex.join(asked_for(job.overrides))

@@ -32,6 +32,9 @@ def offer_settings(arguments: Sequence[str], root: Path) -> dict[str, Any]:
         ParameterError: neither or both are named, or there is no such network.
     """
     settings = _named_settings(arguments, root)
+    if settings.get("model") is not None and not any(argument.startswith("model=") for argument in arguments):
+        model = settings["model"]
+        raise ParameterError(f"that network is a conversion of {model}; add model=<file.py>:<name>, whose code is then run")
     store = ConfigStore.instance()
     for group in _GROUPS:
         store.store(group=group, name=OPTION, node=dict(settings.get(group, {})))

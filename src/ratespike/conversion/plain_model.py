@@ -1,0 +1,104 @@
+"""A plain PyTorch network that a command line names: the file and the name of what makes it, and the file of its weights."""
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ratespike.parameters import ParameterError, nearest
+
+
+def plain_model(model: str) -> nn.Module:
+    """The network `<file.py>:<name>`, in eval mode.
+
+    The file is run. The name stands for a network, or for a class or function that makes one when called without arguments.
+
+    Raises:
+        ParameterError: no such file or name, an exception in the file, or something else than a network.
+    """
+    file, _, name = model.rpartition(":")
+    if not file or not name:
+        raise ParameterError(f"model={model}: must be <file.py>:<name>, the name of a network or of what makes one")
+    if not Path(file).is_file():
+        raise ParameterError(f"model={model}: there is no file {file}")
+    module = _run(Path(file), model)
+    if not hasattr(module, name):
+        raise ParameterError(f"model={model}: {file} has no {name}; {nearest(name, vars(module))}")
+    network = getattr(module, name)
+    if not isinstance(network, nn.Module):
+        try:
+            network = network()
+        except Exception as error:
+            raise ParameterError(f"model={model}: {name}() fails ({_first_line(error)})") from None
+    if not isinstance(network, nn.Module):
+        raise ParameterError(f"model={model}: gives a {type(network).__name__}; it must give a torch.nn.Module")
+    return network.eval()
+
+
+def load_weights_of_plain_model(network: nn.Module, path: Path) -> None:
+    """Put the weights in a file of `torch.save` into a network; no code in the file is run.
+
+    The file holds a state dict, or a dictionary with one under `state_dict` or `model`, whose names may begin with `module.`,
+    `model.` or `network.`, as wrappers put it there.
+
+    Raises:
+        ParameterError: no such file, other weights, or more than tensors in it.
+    """
+    if not path.is_file():
+        raise ParameterError(f"checkpoint={path}: there is no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = f"{_first_line(error)}; save it by torch.save(network.state_dict(), file)"
+        raise ParameterError(f"checkpoint={path}: cannot be read without running code in it ({reason})") from None
+    state = _state_dict(content)
+    if state is None:
+        raise ParameterError(f"checkpoint={path}: holds no state dict; save it by torch.save(network.state_dict(), file)")
+    try:
+        network.load_state_dict(_as_named(state, network))
+    except (RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ParameterError(f"checkpoint={path}: its weights do not fit the model ({reason})") from None
+
+
+def _run(file: Path, model: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise ParameterError(f"model={model}: {file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ParameterError(f"model={model}: {file} fails ({_first_line(error)})") from None
+    return module
+
+
+def _state_dict(content: Any) -> dict[str, Tensor] | None:
+    """The state dict that a file holds, or None."""
+    if not isinstance(content, Mapping):
+        return None
+    for key in ("state_dict", "model"):
+        if isinstance(content.get(key), Mapping):
+            content = content[key]
+    if content and all(isinstance(value, Tensor) for value in content.values()):
+        return dict(content)
+    return None
+
+
+def _as_named(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """The weights by the names that the network gives them."""
+    wanted = set(network.state_dict())
+    for prefix in ("module.", "model.", "network."):
+        without = {name.removeprefix(prefix): weights for name, weights in state.items() if name.startswith(prefix)}
+        if set(without) == wanted:
+            return without
+    return dict(state)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

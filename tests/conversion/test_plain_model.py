@@ -1,0 +1,91 @@
+"""A network that a command line names by its file: loaded, or refused in one line."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ratespike.conversion.plain_model import load_weights_of_plain_model, plain_model
+from ratespike.parameters import ParameterError
+
+FILE = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, width=4):
+        super().__init__(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, 2))
+
+made = Net(5)
+number = 3
+def fails(): raise ValueError("no weights here")
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "my_network.py"
+    path.write_text(FILE)
+    return path
+
+
+@pytest.mark.parametrize(("name", "width"), [("Net", 4), ("made", 5)])
+def test_a_class_or_a_network(file: Path, name: str, width: int) -> None:
+    network = plain_model(f"{file}:{name}")
+    assert not network.training
+    assert network(torch.ones(1, 3)).shape == (1, 2)
+    assert network[0].out_features == width  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Nett", "has no Nett; .*Net"),
+        ("number", "int|not callable"),
+        ("fails", r"fails\(\) fails \(ValueError: no weights here\)"),
+        ("", "must be <file.py>:<name>"),
+    ],
+)
+def test_another_name_is_refused(file: Path, name: str, message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        plain_model(f"{file}:{name}")
+
+
+def test_a_file_that_is_not_there_or_fails(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="there is no file"):
+        plain_model(f"{tmp_path / 'none.py'}:Net")
+    (tmp_path / "bad.py").write_text("import nothing_of_this_name")
+    with pytest.raises(ParameterError, match="ModuleNotFoundError: No module named 'nothing_of_this_name'"):
+        plain_model(f"{tmp_path / 'bad.py'}:Net")
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "network."])
+@pytest.mark.parametrize("key", [None, "state_dict", "model"])
+def test_weights_are_found_under_the_usual_names(file: Path, tmp_path: Path, prefix: str, key: str | None) -> None:
+    trained = plain_model(f"{file}:Net")
+    state = {prefix + name: weights for name, weights in trained.state_dict().items()}
+    torch.save(state if key is None else {key: state, "epoch": 3}, tmp_path / "weights.pt")
+    network = plain_model(f"{file}:Net")
+    load_weights_of_plain_model(network, tmp_path / "weights.pt")
+    images = torch.rand(4, 3)
+    assert torch.equal(network(images), trained(images))
+
+
+class Stranger:
+    """An object whose class only this file knows."""
+
+
+def test_other_files_are_refused(file: Path, tmp_path: Path) -> None:
+    network = plain_model(f"{file}:Net")
+    contents = {
+        "there is no such file": None,
+        "without running code": {"model": Stranger()},
+        "holds no state dict": {"epoch": 3},
+        "do not fit the model": nn.Linear(3, 3).state_dict(),
+    }
+    for message, content in contents.items():
+        path = tmp_path / "weights.pt"
+        if content is not None:
+            torch.save(content, path)
+        with pytest.raises(ParameterError, match=message):
+            load_weights_of_plain_model(network, path)

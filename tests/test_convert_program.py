@@ -1,0 +1,65 @@
+"""`python train.py +experiment=convert`: a user's own trained network, as a run like any other."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from program import metrics, run, run_here, run_ids, status
+from torch import nn
+
+from ratespike.data import MNIST
+
+pytestmark = pytest.mark.program
+
+FILE = """
+from torch import nn
+
+def network():
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(288, 10)
+    )
+"""
+SLICE = ("data.train_images=300", "data.test_images=100", "n_steps=6")
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, nn.Module]:
+    """The arguments that name a model and its weights, and the model."""
+    folder = tmp_path_factory.mktemp("of the user")
+    (folder / "my_network.py").write_text(FILE)
+    names: dict[str, object] = {}
+    exec(FILE, names)
+    torch.manual_seed(0)
+    model: nn.Module = names["network"]()  # type: ignore[operator]
+    with torch.no_grad():
+        model(torch.rand(50, 1, 28, 28))  # statistics of the batch normalisation
+    torch.save(model.state_dict(), folder / "trained.pt")
+    return f"model='{folder / 'my_network.py'}:network'", f"checkpoint='{folder / 'trained.pt'}'", model.eval()
+
+
+def test_a_plain_network_becomes_a_run(checkout: Path, given: tuple[str, str, nn.Module]) -> None:
+    model, weights, plain = given
+    code, out, error = run(checkout, "+experiment=convert", model, weights, *SLICE)
+    assert code == 0, error
+    assert "spiking accuracy, 6 steps" in out
+    (run_id,) = run_ids(checkout)
+    assert status(checkout, run_id) == "FINISHED"
+    test = MNIST(dir="data/mnist", validation_images=5000).load(checkout).test[:100]
+    with torch.no_grad():
+        accuracy = float((plain(test.as_inputs()).argmax(1) == test.labels).double().mean())
+    measured = metrics(checkout, run_id)
+    assert measured["test/rate_accuracy", 0] == pytest.approx(accuracy)
+    assert measured["test/untrained_spiking_accuracy", 0] != measured["test/spiking_accuracy", 0]
+
+    code, out, error = run(checkout, f"run={run_id}", model, "n_steps=12", program="evaluate.py")
+    assert code == 0, error
+    assert "spiking accuracy, 12 steps" in out
+    code, out, error = run_here(checkout, f"run={run_id}", "n_steps=12", program="evaluate.py")
+    assert code != 0
+    assert "add model=<file.py>:<name>" in error
+
+
+def test_a_model_without_weights_is_refused(checkout: Path, given: tuple[str, str, nn.Module]) -> None:
+    code, _, error = run_here(checkout, "+experiment=convert", given[0], *SLICE)
+    assert code != 0
+    assert "a conversion needs both" in error
