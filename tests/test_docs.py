@@ -191,7 +191,7 @@ def test_a_guide_followed_to_the_letter_passes_all_checks_and_works(page: Path, 
         for arguments in LINT:
             copy.python(*arguments)
         with_examples = [name for name in guide.files if name.endswith(".py")]
-        copy.python("-m", "pytest", "tests/test_docs.py", *with_examples, "-m", "not program")
+        copy.python("-m", "pytest", "tests/test_docs.py", *with_examples, "-m", "not program and not slow")
 
     with ThreadPoolExecutor(2) as pool:  # side by side, on two cores
         checked = pool.submit(check)
