@@ -3,21 +3,26 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 TWO_AT_ONCE := -n 2 --dist loadfile
 
-.PHONY: mnist test test-fast test-gpu test-system lint bench
+.PHONY: mnist test suite test-fast test-gpu test-system lint bench
 mnist: .venv/.ok
 	$(RUN) train.py +experiment=mnist
 
-# Half an hour: 30 steps against a ReLU pass and five libraries, what the cost grows with, the kernels, a training step,
-# the comparison of 10 000 runs.
+# An hour: 30 steps against a ReLU pass and five libraries, what the cost grows with, the kernels, a converted network, ways
+# around layers, a training step, the comparison of 10 000 runs.
 bench: .venv/.ok
 	$(RUN) benchmarks/simulation.py
 	$(RUN) benchmarks/scaling.py
 	$(RUN) benchmarks/roofline.py
+	$(RUN) benchmarks/conversion.py
+	$(RUN) benchmarks/residual.py
 	$(RUN) benchmarks/training.py
 	$(RUN) benchmarks/comparison.py
 	$(RUN) benchmarks/launchers.py basic joblib submitit_local
 
-test: .venv/.ok lint
+test: .venv/.ok
+	$(MAKE) --no-print-directory -j 2 lint suite
+
+suite: .venv/.ok
 	$(RUN) -m pytest $(TWO_AT_ONCE)
 
 # A minute, while you work: no whole programs, no lint.

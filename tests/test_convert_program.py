@@ -18,6 +18,9 @@ def network():
     return nn.Sequential(
         nn.Conv2d(1, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(288, 10)
     )
+
+def five():
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 6), nn.ReLU(), nn.Linear(6, 5))
 """
 SLICE = ("data.train_images=300", "data.test_images=100", "n_steps=6")
 
@@ -34,6 +37,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, nn.Module
     with torch.no_grad():
         model(torch.rand(50, 1, 28, 28))  # statistics of the batch normalisation
     torch.save(model.state_dict(), folder / "trained.pt")
+    torch.save(names["five"]().state_dict(), folder / "five.pt")  # type: ignore[operator]
     return f"model='{folder / 'my_network.py'}:network'", f"checkpoint='{folder / 'trained.pt'}'", model.eval()
 
 
@@ -57,6 +61,26 @@ def test_a_plain_network_becomes_a_run(checkout: Path, given: tuple[str, str, nn
     code, out, error = run_here(checkout, f"run={run_id}", "n_steps=12", program="evaluate.py")
     assert code != 0
     assert "add model=<file.py>:<name>" in error
+
+
+@pytest.mark.parametrize(
+    ("model", "checkpoint", "message"),
+    [
+        ("{folder}/my_network.py:network", "{folder}/none.pt", "there is no such file"),
+        ("{folder}/my_network.py:five", "{folder}/five.pt", "its output has the shape (5,), but the data have 10 classes"),
+        ("{folder}/my_network.py:five", "{folder}/trained.pt", "do not fit the model"),
+    ],
+)
+def test_what_cannot_be_converted_is_refused_before_a_run_begins(
+    checkout: Path, given: tuple[str, str, nn.Module], model: str, checkpoint: str, message: str
+) -> None:
+    folder = given[0].removeprefix("model='").rpartition("/")[0]
+    before = run_ids(checkout) if (checkout / "mlflow.db").exists() else []
+    arguments = (f"model='{model.format(folder=folder)}'", f"checkpoint='{checkpoint.format(folder=folder)}'")
+    code, _, error = run_here(checkout, "+experiment=convert", *arguments, *SLICE)
+    assert code != 0
+    assert message in error
+    assert (run_ids(checkout) if (checkout / "mlflow.db").exists() else []) == before
 
 
 def test_a_model_without_weights_is_refused(checkout: Path, given: tuple[str, str, nn.Module]) -> None:

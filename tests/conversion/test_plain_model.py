@@ -19,6 +19,7 @@ class Net(nn.Sequential):
 made = Net(5)
 number = 3
 def fails(): raise ValueError("no weights here")
+def leaves(): raise SystemExit(3)
 """
 
 
@@ -43,6 +44,7 @@ def test_a_class_or_a_network(file: Path, name: str, width: int) -> None:
         ("Nett", "has no Nett; .*Net"),
         ("number", "int|not callable"),
         ("fails", r"fails\(\) fails \(ValueError: no weights here\)"),
+        ("leaves", "SystemExit: 3"),
         ("", "must be <file.py>:<name>"),
     ],
 )
@@ -57,6 +59,12 @@ def test_a_file_that_is_not_there_or_fails(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("import nothing_of_this_name")
     with pytest.raises(ParameterError, match="ModuleNotFoundError: No module named 'nothing_of_this_name'"):
         plain_model(f"{tmp_path / 'bad.py'}:Net")
+
+
+def test_a_file_may_import_what_lies_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "beside_my_network.py").write_text("WIDTH = 7")
+    (tmp_path / "net.py").write_text("from torch import nn\nfrom beside_my_network import WIDTH\nnet = nn.Linear(3, WIDTH)")
+    assert plain_model(f"{tmp_path / 'net.py'}:net")(torch.ones(1, 3)).shape == (1, 7)
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "network."])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ratespike.neurons import LIF, IntegrateAndFire
+from ratespike.parameters import ParameterError
 from ratespike.simulation import simulate
 from ratespike.simulation.network_analysis import analyse
 
@@ -125,3 +126,28 @@ def test_nothing_is_kept_of_a_network_that_is_gone() -> None:
     gc.collect()
     assert gone() is None
     assert kept() is None
+
+
+@pytest.mark.parametrize("engine", ["torch", "event_driven"])
+def test_images_of_zeros_hide_no_mixing(engine: str) -> None:
+    class Mixed(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x / (x.square().mean(0) + 0.01).sqrt())
+
+    torch.manual_seed(0)
+    net = Mixed()
+    for images in (torch.zeros(5, 6), IMAGES):
+        with pytest.raises(ParameterError, match="depends on the other images"):
+            simulate(net, images, 5, engine=engine)
+
+
+@pytest.mark.parametrize("value", [1e5, -math.inf])
+def test_a_large_or_infinite_value_hides_no_mixing(value: float) -> None:
+    class Mixed(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            y = super().forward(x)
+            return torch.cat([y - y.mean(0), torch.full_like(y[:, :1], value)], 1)
+
+    torch.manual_seed(0)
+    with pytest.raises(ParameterError, match="depends on the other images"):
+        simulate(Mixed(), IMAGES, 5, engine="torch")

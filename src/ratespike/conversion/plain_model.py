@@ -1,6 +1,7 @@
 """A plain PyTorch network that a command line names: the file and the name of what makes it, and the file of its weights."""
 
 import importlib.util
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -27,12 +28,15 @@ def plain_model(model: str) -> nn.Module:
         raise ParameterError(f"model={model}: there is no file {file}")
     module = _run(Path(file), model)
     if not hasattr(module, name):
-        raise ParameterError(f"model={model}: {file} has no {name}; {nearest(name, vars(module))}")
+        names = [
+            known for known, value in vars(module).items() if not known.startswith("_") and not isinstance(value, ModuleType)
+        ]
+        raise ParameterError(f"model={model}: {file} has no {name}; {nearest(name, names)}")
     network = getattr(module, name)
     if not isinstance(network, nn.Module):
         try:
             network = network()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ParameterError(f"model={model}: {name}() fails ({_first_line(error)})") from None
     if not isinstance(network, nn.Module):
         raise ParameterError(f"model={model}: gives a {type(network).__name__}; it must give a torch.nn.Module")
@@ -53,8 +57,10 @@ def load_weights_of_plain_model(network: nn.Module, path: Path) -> None:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = f"{_first_line(error)}; save it by torch.save(network.state_dict(), file)"
-        raise ParameterError(f"checkpoint={path}: cannot be read without running code in it ({reason})") from None
+        raise ParameterError(
+            f"checkpoint={path}: cannot be read without running code in it ({type(error).__name__}); "
+            "save it by torch.save(network.state_dict(), file)"
+        ) from None
     state = _state_dict(content)
     if state is None:
         raise ParameterError(f"checkpoint={path}: holds no state dict; save it by torch.save(network.state_dict(), file)")
@@ -70,10 +76,14 @@ def _run(file: Path, model: str) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ParameterError(f"model={model}: {file} is no Python file")
     module = importlib.util.module_from_spec(spec)
+    beside = str(file.resolve().parent)
+    sys.path.insert(0, beside)  # as for a program: it may import what lies beside it
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ParameterError(f"model={model}: {file} fails ({_first_line(error)})") from None
+    finally:
+        sys.path.remove(beside)
     return module
 
 
@@ -99,6 +109,6 @@ def _as_named(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tens
     return dict(state)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     text = str(error).splitlines()
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

@@ -84,13 +84,20 @@ def build_components(config: RunConfig, root: Path) -> Components:
     torch.manual_seed(config.seed)
     network = _build_network(config, data) if config.model is None else converted(config, splits, trained=False)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
+    if isinstance(config, Config) and config.checkpoint is not None:
+        load_weights_of_plain_model(plain_model(str(config.model)), Path(config.checkpoint))  # refused before a run begins
     image = torch.zeros(1, *data.image_shape)
-    neurons = simulate(network, image, n_steps=1, dt=config.dt, engine="torch").neurons
+    simulated = simulate(network, image, n_steps=1, dt=config.dt, engine="torch")
+    if simulated.outputs.shape[2:] != (data.classes,):
+        shape = tuple(simulated.outputs.shape[2:])
+        raise ParameterError(
+            f"model={config.model}: its output has the shape {shape}, but the data have {data.classes} classes"
+        )
     return Components(
         data=data,
         splits=splits,
         network=network,
-        neurons=neurons,
+        neurons=simulated.neurons,
         optimizer=optimizer,
         simulator=Simulator(config.simulation, config.dt, synapse),
     )
