@@ -155,7 +155,7 @@ def test_help_tells_groups_and_options(checkout: Path) -> None:
     assert code == 0
     for words in (
         "experiment: convert, mnist, mnist_nengo",
-        "neuron: adaptive_lif, integrate_and_fire, leaky_relu, lif, poisson",
+        "neuron: adaptive_lif, integrate_and_fire, integrate_and_fire_1_khz, leaky_relu",
         "debug: fast",
         "n_steps: 30",
     ):
