@@ -207,11 +207,10 @@ def _fit(neuron: Neuron, inputs: Tensor) -> tuple[float, float, float, float]:
 def _check_linear(converted: Converted, images: Tensor) -> None:
     """Raise `ParameterError` for something between neurons that is no weighted sum."""
     for operation in trace(converted, images).operations:
+        name = operation.module.removeprefix("network.") or "model"
         if is_max_pooling(operation):
-            name = operation.module.removeprefix("network.") or "model"
             _logger.info("%s: max pooling stays, and goes by the sums of the spikes so far", name)
-        if not is_linear(operation) and not is_max_pooling(operation):
-            name = operation.module.removeprefix("network.") or "model"
+        elif not is_linear(operation):
             what = str(operation.function.overloadpacket).removeprefix("aten.")
             raise ParameterError(f"{name}: {what} cannot be converted; train it with neurons, or replace it by a ReLU")
 
