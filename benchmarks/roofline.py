@@ -21,7 +21,7 @@ from ratespike.compiled.simd import lanes_of, store
 from ratespike.compiled.simd import load as load_row
 from ratespike.simulation.event_driven import workspace
 from ratespike.simulation.fan_out import fan_out
-from ratespike.simulation.tracing import trace
+from ratespike.simulation.probe import trace
 
 IMAGES = 400
 KERNELS = ("run_image_layer", "run_driven_layer", "run_output_layer")

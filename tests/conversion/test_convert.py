@@ -104,7 +104,13 @@ class Uses(nn.Module):
 @pytest.mark.parametrize(
     ("make", "neuron", "message"),
     [
-        (lambda: nn.Sequential(nn.Linear(3, 2), nn.GELU()), IntegrateAndFire(), "model: its forward calls no ReLU"),
+        (lambda: nn.Linear(3, 2), IntegrateAndFire(), "model: its forward calls no ReLU"),
+        (
+            lambda: nn.Sequential(nn.Linear(3, 2), nn.Tanh()),
+            IntegrateAndFire(),
+            "model: its forward calls no ReLU but tanh in 1; ",
+        ),
+        (lambda: nn.Sequential(nn.Linear(4, 2), nn.ReLU()), IntegrateAndFire(), r"^0: mat1 .*; images have the shape \(3,\)"),
         (lambda: Uses(nn.GELU()), IntegrateAndFire(), "act: gelu cannot be converted"),
         (lambda: Uses(nn.Softmax(1)), IntegrateAndFire(), "act: _softmax cannot be converted"),
         (lambda: Uses(nn.LayerNorm(3)), IntegrateAndFire(), "act: native_layer_norm cannot be converted"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ratespike.conversion.plain_model import load_weights_of_plain_model, plain_model
+from ratespike.conversion.plain_model import load_weights_of_plain_model, plain_model, sources_of
 from ratespike.parameters import ParameterError
 
 FILE = """
@@ -65,6 +65,26 @@ def test_a_file_may_import_what_lies_beside_it(tmp_path: Path) -> None:
     (tmp_path / "beside_my_network.py").write_text("WIDTH = 7")
     (tmp_path / "net.py").write_text("from torch import nn\nfrom beside_my_network import WIDTH\nnet = nn.Linear(3, WIDTH)")
     assert plain_model(f"{tmp_path / 'net.py'}:net")(torch.ones(1, 3)).shape == (1, 7)
+
+
+def test_the_sources_are_the_files_that_are_imported(tmp_path: Path) -> None:
+    files = {
+        "net.py": "import torch\nimport blocks\nfrom parts import head",
+        "blocks.py": "import net\nfrom parts.deep.layers import Layer as L",
+        "other.py": "",
+        "parts/__init__.py": "from . import tail",
+        "parts/head.py": "from .deep import *",
+        "parts/tail.py": "",
+        "parts/other.py": "",
+        "parts/deep/__init__.py": "",
+        "parts/deep/layers.py": "from ..twice import x",
+        "parts/twice.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = [path.relative_to(tmp_path.resolve()).as_posix() for path in sources_of(tmp_path / "net.py")]
+    assert found == sorted(set(files) - {"other.py", "parts/other.py"}, key=lambda name: Path(name))
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "network."])

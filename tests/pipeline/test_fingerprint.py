@@ -1,5 +1,6 @@
 import copy
 import functools
+from pathlib import Path
 
 import grimp
 import hydra
@@ -54,6 +55,18 @@ def test_what_does_not_change_a_training(override: str) -> None:
 def test_what_changes_a_training(override: str) -> None:
     assert training_hash(plain(override)) != training_hash(plain())
     assert simulation_hash(plain(override)) != simulation_hash(plain())
+
+
+@pytest.mark.parametrize("edited", ["net.py", "beside_net.py", "weights.pt"])
+def test_an_edited_model_is_converted_anew(edited: str, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("from beside_net import Net")
+    (tmp_path / "beside_net.py").write_text("class Net: ...")
+    (tmp_path / "weights.pt").write_bytes(b"weights")
+    conversion = {**plain(), "model": f"{tmp_path}/net.py:Net", "checkpoint": f"{tmp_path}/weights.pt"}
+    before = training_hash(conversion)
+    assert training_hash(conversion) == before
+    (tmp_path / edited).write_text("class Net: pass")
+    assert training_hash(conversion) != before
 
 
 def test_simulations_that_differ_in_length_alone_are_one() -> None:

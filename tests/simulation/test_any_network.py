@@ -516,15 +516,15 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "memory": (Remembers, "network: .* it remembers something, or counts the images"),
     "randomness": (
         lambda: refused(lambda net, x: net.neuron(F.dropout(net.layer(x)))),
-        "gives other values at a second call: it is random",
+        "gives other values for .*: it is random",
     ),
     "images that are mixed": (
         lambda: refused(lambda net, x: net.neuron(net.layer(x - x.mean(0)))),
-        "network: its forward gives other values at a second call: .* depends on the other images",
+        "network: its forward gives other values for .*: .* depends on the other images",
     ),
     "statistics of the batch": (
         lambda: nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3, track_running_stats=False), lif(), nn.Linear(3, 2)),
-        "network: its forward gives other values at a second call: .* depends on the other images",
+        "network: its forward gives other values for .*: .* depends on the other images",
     ),
     "a shape that does not fit": (lambda: nn.Sequential(nn.Linear(3, 4), lif(), nn.Linear(3, 2)), "2: mat1 and mat2 shapes"),
     "several outputs": (lambda: Applied(lambda net, x: (x, net.n(x)), n=lif()), "network: its forward returns a tuple"),
@@ -545,6 +545,30 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         lambda: refused(lambda net, x: net.neuron(net.layer(x + torch.arange(len(x)).unsqueeze(1)))),
         "depends on the other images",
     ),
+    "images that change places": (
+        lambda: refused(lambda net, x: net.neuron(net.layer(x + x.roll(6, 0)))),
+        "depends on the other images",
+    ),
+    "a place far behind": (
+        lambda: refused(lambda net, x: net.neuron(net.layer(x * (torch.arange(len(x)) < 9)[:, None]))),
+        "gives other values for 12 images in a batch",
+    ),
+    "the number of images": (
+        lambda: refused(lambda net, x: net.neuron(net.layer(x if len(x) <= 10 else -x))),
+        "gives other values for 12 images in a batch",
+    ),
+    "a mean of all images, beyond a limit": (
+        lambda: refused(lambda net, x: net.neuron(net.layer(x / x.abs().max().clamp(min=20)))),
+        "depends on the other images",
+    ),
+    "whether any image is bright": (
+        lambda: refused(lambda net, x: net.neuron(net.layer(torch.where((x > 100).any(), -x, x)))),
+        "depends on the other images",
+    ),
+    "whole numbers for a neuron": (
+        lambda: refused(lambda net, x: net.neuron((9 * net.layer(x)).nan_to_num(0).clamp(-9, 9).long()).float()),
+        "neuron: gets values of the dtype torch.int64",
+    ),
     "a sum over the batch": (lambda: refused(lambda net, x: net.neuron(net.layer(x)).cumsum(0)), "depends on the other images"),
     "a counter": (Counts, "network: its forward remembers something"),
     "a counter in a buffer": (CountsInABuffer, "network: its forward remembers something"),
@@ -558,7 +582,7 @@ def test_what_cannot_be_simulated_is_refused_by_name(name: str, engine: str) -> 
     make, message = REFUSED[name]
     torch.manual_seed(0)
     with pytest.raises(ParameterError, match=message):
-        simulate(make(), torch.rand(4, 3), 5, engine=engine)
+        simulate(make(), torch.rand(12, 3), 5, engine=engine)
 
 
 def test_a_neuron_with_a_forward_of_its_own_is_refused() -> None:

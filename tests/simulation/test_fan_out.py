@@ -8,7 +8,7 @@ from torch import nn
 
 from ratespike.neurons import LIF
 from ratespike.simulation.fan_out import fan_out
-from ratespike.simulation.tracing import trace
+from ratespike.simulation.probe import trace
 
 
 def weights_met(layers: list[nn.Module], shape: tuple[int, ...]) -> torch.Tensor:

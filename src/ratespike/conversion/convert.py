@@ -25,8 +25,10 @@ from ratespike.neurons import Neuron
 from ratespike.neurons.base import TunedNeuron
 from ratespike.parameters import ParameterError
 from ratespike.simulation.checks import check_images, check_tensors
+from ratespike.simulation.forward import call_forward, evaluation_copy, running_modules
 from ratespike.simulation.max_pooling import is_max_pooling
-from ratespike.simulation.tracing import evaluation_copy, running_modules, trace
+from ratespike.simulation.probe import trace
+from ratespike.simulation.tracing import Trace, record
 from ratespike.simulation.weighted_sums import is_linear
 
 _RELUS = {F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_}
@@ -143,7 +145,7 @@ def convert(model: nn.Module, *, neuron: Neuron, images: Float[Tensor, " batch *
         report.append(layer)
         _logger.info("%s: max_rate at an activation of %.3g, error %.2g", layer.name, layer.scale, layer.error)
     converted = Converted(network, neurons, report).eval()
-    _check_linear(converted, images)
+    _check_linear(trace(converted, images))
     return converted
 
 
@@ -160,16 +162,16 @@ def _rectified(network: nn.Module, images: Tensor) -> tuple[list[str], list[Tens
             return signal.clamp(min=0)
 
         with _InPlaceOfRelus(relu):
-            try:
-                network(images)
-            except (RuntimeError, IndexError, TypeError, ValueError) as error:
-                where = running[-1] or "model"
-                raise ParameterError(
-                    f"{where}: {str(error).splitlines()[0]}; images have the shape {tuple(images.shape[1:])}"
-                ) from None
+            call_forward(network, images, lambda module, signal: module.in_rate_mode(signal))
     if not names:
-        raise ParameterError("model: its forward calls no ReLU; a network of other activations must be trained with neurons")
+        raise _no_relu(network, images[:2])
     return names, signals
+
+
+def _no_relu(network: nn.Module, images: Tensor) -> ParameterError:
+    others = [found for found in record(network, images, torch.clone).trace.operations if not is_linear(found)]
+    but = f" but {others[0].name} in {others[0].module or 'the model'}" if others else ""
+    return ParameterError(f"model: its forward calls no ReLU{but}; a network of other activations must be trained with neurons")
 
 
 def _balanced(name: str, neuron: TunedNeuron, signal: Tensor, percentile: float) -> tuple[BalancedNeuron, LayerReport]:
@@ -204,15 +206,16 @@ def _fit(neuron: Neuron, inputs: Tensor) -> tuple[float, float, float, float]:
     return best
 
 
-def _check_linear(converted: Converted, images: Tensor) -> None:
+def _check_linear(found: Trace) -> None:
     """Raise `ParameterError` for something between neurons that is no weighted sum."""
-    for operation in trace(converted, images).operations:
+    for operation in found.operations:
         name = operation.module.removeprefix("network.") or "model"
         if is_max_pooling(operation):
             _logger.info("%s: max pooling stays, and goes by the sums of the spikes so far", name)
-        elif not is_linear(operation):
-            what = str(operation.function.overloadpacket).removeprefix("aten.")
-            raise ParameterError(f"{name}: {what} cannot be converted; train it with neurons, or replace it by a ReLU")
+        elif operation.has_spikes and not is_linear(operation):
+            raise ParameterError(
+                f"{name}: {operation.name} cannot be converted; train it with neurons, or replace it by a ReLU"
+            )
 
 
 class _InPlaceOfRelus(TorchFunctionMode):

@@ -1,5 +1,6 @@
 """A plain PyTorch network that a command line names: the file and the name of what makes it, and the file of its weights."""
 
+import ast
 import importlib.util
 import sys
 from collections.abc import Mapping
@@ -41,6 +42,37 @@ def plain_model(model: str) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise ParameterError(f"model={model}: gives a {type(network).__name__}; it must give a torch.nn.Module")
     return network.eval()
+
+
+def sources_of(file: Path) -> list[Path]:
+    """A Python file and the files beside it that it imports, also by way of each other, in alphabetical order."""
+    found: set[Path] = set()
+    to_read = [file.resolve()]
+    while to_read:
+        path = to_read.pop()
+        if path not in found:
+            found.add(path)
+            to_read += _imported_files(path, file.resolve().parent)
+    return sorted(found)
+
+
+def _imported_files(path: Path, folder: Path) -> list[Path]:
+    """The files that a file imports from a folder, or from its own package there."""
+    names: list[tuple[Path, str]] = []  # where to look, and for which dotted name
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names += [(folder, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = path.parents[node.level - 1] if node.level else folder
+            module = f"{node.module}." if node.module else ""
+            names += [(start, module + alias.name) for alias in node.names]
+    places: list[Path] = []
+    for start, name in names:
+        parts = name.split(".")
+        for length in range(1, len(parts) + 1):
+            place = start.joinpath(*parts[:length])
+            places += [place.with_suffix(".py"), place / "__init__.py"]
+    return [place.resolve() for place in places if place.is_file()]
 
 
 def load_weights_of_plain_model(network: nn.Module, path: Path) -> None:

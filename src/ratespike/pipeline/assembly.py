@@ -35,7 +35,8 @@ class Components:
     Attributes:
         data: the data set's description.
         splits: its images.
-        network: as it is before training, or with the weights of before.
+        network: as it is before training.
+        converted: the trained plain network of a conversion, with neurons; None of a training.
         neurons: by neuron layer, how many.
         optimizer: before it knows its parameters.
         simulator: the spiking mode.
@@ -44,6 +45,7 @@ class Components:
     data: DataSet
     splits: Splits
     network: nn.Module
+    converted: nn.Module | None
     neurons: dict[str, int]
     optimizer: Optimizer
     simulator: Simulator
@@ -59,15 +61,6 @@ def check_and_build(job: Job[RunConfig]) -> Components:
     is_resumed = False
     if isinstance(config, Config):
         is_resumed = config.resume is not None
-        if (config.model is None) != (config.checkpoint is None):
-            raise ParameterError(
-                f"model={config.model} checkpoint={config.checkpoint}: a conversion needs both, "
-                "as in +experiment=convert model=<file.py>:<name> checkpoint=<file>"
-            )
-        if config.model is not None and config.network.layers:
-            raise ParameterError(
-                f"model={config.model}: has layers of its own; add network=plain_model, or take +experiment=convert"
-            )
         if config.objective is not None and job.number is None:
             raise ParameterError(f"objective={config.objective}: only a search has one; add -m hydra/sweeper=optuna")
     _check_devices(config.trainer)
@@ -82,10 +75,10 @@ def build_components(config: RunConfig, root: Path) -> Components:
     synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
     splits = _load(data, root)
     torch.manual_seed(config.seed)
-    network = _build_network(config, data) if config.model is None else converted(config, splits, trained=False)
+    if isinstance(config, Config):
+        _check_conversion(config)
+    network, converted = _networks(config, data, splits)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
-    if isinstance(config, Config) and config.checkpoint is not None:
-        load_weights_of_plain_model(plain_model(str(config.model)), Path(config.checkpoint))  # refused before a run begins
     image = torch.zeros(1, *data.image_shape)
     simulated = simulate(network, image, n_steps=1, dt=config.dt, engine="torch")
     if simulated.outputs.shape[2:] != (data.classes,):
@@ -97,29 +90,38 @@ def build_components(config: RunConfig, root: Path) -> Components:
         data=data,
         splits=splits,
         network=network,
+        converted=converted,
         neurons=simulated.neurons,
         optimizer=optimizer,
         simulator=Simulator(config.simulation, config.dt, synapse),
     )
 
 
-def converted(config: RunConfig, splits: Splits, *, trained: bool) -> nn.Module:
-    """The plain network that a configuration names, with neurons in place of its ReLUs.
+def _check_conversion(config: Config) -> None:
+    """Raise `ParameterError` if a conversion lacks its model or weights, or has layers besides."""
+    if (config.model is None) != (config.checkpoint is None):
+        raise ParameterError(
+            f"model={config.model} checkpoint={config.checkpoint}: a conversion needs both, "
+            "as in +experiment=convert model=<file.py>:<name> checkpoint=<file>"
+        )
+    if config.model is not None and config.network.layers:
+        raise ParameterError(
+            f"model={config.model}: has layers of its own; add network=plain_model, or take +experiment=convert"
+        )
 
-    Args:
-        config: with `model`, and for `trained` with `checkpoint`.
-        splits: the scales of the layers come from the first training images.
-        trained: whether it has the weights in the configuration's checkpoint, or those that it is made with.
 
-    Raises:
-        ParameterError: it cannot be made, loaded or converted.
-    """
+def _networks(config: RunConfig, data: DataSet, splits: Splits) -> tuple[nn.Module, nn.Module | None]:
+    """The network before training; and of a conversion the trained one, whose scales come from the first training images."""
+    if config.model is None:
+        return _build_network(config, data), None
     neuron = build(Neuron, config.neuron, "neuron")  # type: ignore[type-abstract]
-    network = plain_model(str(config.model))
-    if trained:
-        assert isinstance(config, Config)
-        load_weights_of_plain_model(network, Path(str(config.checkpoint)))
-    return convert(network, neuron=neuron, images=splits.train[:_CALIBRATION_IMAGES].as_inputs())
+    images = splits.train[:_CALIBRATION_IMAGES].as_inputs()
+    plain = plain_model(config.model)
+    untrained = convert(plain, neuron=neuron, images=images)
+    if not isinstance(config, Config):  # an evaluation has the weights of its run
+        return untrained, None
+    load_weights_of_plain_model(plain, Path(str(config.checkpoint)))
+    return untrained, convert(plain, neuron=neuron, images=images)
 
 
 def build_classifier(components: Components, job: Job[RunConfig], n_steps: int) -> "Classifier":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ratespike.config.relevance import affects_result
+from ratespike.conversion.plain_model import sources_of
 from ratespike.data import DataSet
 from ratespike.network import layers_training_values
 from ratespike.parameters import build, training_values
@@ -40,8 +41,10 @@ def training_hash(plain: Mapping[str, Any]) -> str:
     parts = {"training": training_parts(plain), "sources": _sources(_TRAINING_SOURCES)}
     if plain.get("model") is not None:
         parts["neuron"] = plain["neuron"]
-        parts["model"] = _content(str(plain["model"]).rpartition(":")[0]) + str(plain["model"])
-        parts["weights"] = _content(str(plain.get("checkpoint")))
+        parts["conversion"] = _sources(("conversion",))
+        file = Path(str(plain["model"]).rpartition(":")[0])
+        parts["model"] = [str(plain["model"]), *[_content(path) for path in sources_of(file)]]
+        parts["weights"] = _content(Path(str(plain.get("checkpoint"))))
     return _hash(parts)
 
 
@@ -66,9 +69,9 @@ def _is_unused(key: str, value: object) -> bool:
     return key in ("model", "checkpoint") and value is None
 
 
-def _content(path: str) -> str:
+def _content(path: Path) -> str:
     """A hash of a file; of one that is gone, its name."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else path
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path)
 
 
 def _sources(names: tuple[str, ...]) -> str:

@@ -6,10 +6,11 @@ import time
 import zipfile
 from pathlib import Path
 
+from torch import nn
+
 from ratespike.config.job import Job
 from ratespike.config.schemas import RunConfig
 from ratespike.execution.locks import locks_below
-from ratespike.pipeline.assembly import converted
 from ratespike.pipeline.checkpoint import load_weights, read_checkpoint, write_checkpoint
 from ratespike.pipeline.classifier import Classifier
 from ratespike.pipeline.datamodule import DataModule
@@ -19,10 +20,10 @@ from ratespike.tracking import shared
 from ratespike.tracking.runs import BEST, LAST, Run
 
 
-def fit(job: Job[RunConfig], run: Run, classifier: Classifier, datamodule: DataModule) -> None:
+def fit(job: Job[RunConfig], run: Run, converted: nn.Module | None, classifier: Classifier, datamodule: DataModule) -> None:
     """Bring the network to the best epoch of its training, and that epoch's checkpoint into the run's artifacts.
 
-    A plain network that is converted has been trained: its neurons are put in.
+    A network that was converted has been trained before; its weights are kept in the same way.
 
     In a sweep, a finished training of another run serves as well, whether it belongs to this sweep or an earlier one. Jobs that
     need the same training wait for the first of them.
@@ -31,8 +32,10 @@ def fit(job: Job[RunConfig], run: Run, classifier: Classifier, datamodule: DataM
         if not run.tag(shared.TRAINED):
             is_of_multirun = job.number is not None
             if not (is_of_multirun and shared.take_training(run, BEST)):
-                fit_network = _train if job.config.model is None else _convert
-                fit_network(job, run, classifier, datamodule)
+                if converted is None:
+                    _train(job, run, classifier, datamodule)
+                else:
+                    _keep(converted, run, classifier)
             run.tags({shared.TRAINED: "true"})
     with run.artifact(BEST) as path:
         if path is None:
@@ -40,11 +43,11 @@ def fit(job: Job[RunConfig], run: Run, classifier: Classifier, datamodule: DataM
         load_weights(classifier.network, read_checkpoint(path), f"run {run.id}")
 
 
-def _convert(job: Job[RunConfig], run: Run, classifier: Classifier, datamodule: DataModule) -> None:
-    network = converted(job.config, datamodule.splits, trained=True)
+def _keep(converted: nn.Module, run: Run, classifier: Classifier) -> None:
+    """Make a checkpoint of a network that needs no training."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / Path(BEST).name
-        write_checkpoint(path, network, classifier.description)
+        write_checkpoint(path, converted, classifier.description)
         run.file(path, str(Path(BEST).parent))
 
 

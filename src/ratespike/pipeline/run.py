@@ -58,7 +58,7 @@ def run_experiment(job: Job[RunConfig], components: Components) -> None:
         datamodule = DataModule(components.splits, components.data.batch_size, job.config.seed)
 
         if trained is None:
-            fit(job, run, classifier, datamodule)
+            fit(job, run, components.converted, classifier, datamodule)
         results = test(job, run, classifier, datamodule, untrained)
         _report(job, run, components, results)
     summary.summary(results, run, job.number, is_slice=components.data.is_slice)
@@ -88,7 +88,7 @@ def _report(job: Job[RunConfig], run: Run, components: Components, results: Resu
     """Keep the figures, the model of a training, and the note that MLflow shows on top of the run."""
     is_evaluation = isinstance(job.config, EvaluateConfig)
     _keep_figures(run, components, results)
-    if not is_evaluation and job.config.model is None:  # a network of another file cannot be unpickled elsewhere
+    if not is_evaluation and job.config.model is None:  # MLflow cannot unpickle a network of a user's file
         run.model(components.network, example=torch.zeros(1, *components.data.image_shape))
     program = "evaluate.py" if is_evaluation else "train.py"
     command = shlex.join(asked_for(job.overrides))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ratespike.neurons import Neuron
-from ratespike.simulation.tracing import evaluation_copy
+from ratespike.simulation.forward import evaluation_copy
 from ratespike.simulation.weighted_sums import Target, WeightedSums
 from ratespike.stateful import Stateful, replaced
 

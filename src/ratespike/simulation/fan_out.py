@@ -55,7 +55,7 @@ def fan_out(found: Trace) -> FanOut:
     Example:
         >>> from torch import nn
         >>> from ratespike.neurons import LIF
-        >>> from ratespike.simulation.tracing import trace
+        >>> from ratespike.simulation.probe import trace
         >>> network = nn.Sequential(nn.Linear(4, 8), LIF(), nn.Linear(8, 3)).eval()
         >>> counted = fan_out(trace(network, torch.zeros(1, 4)))
         >>> counted.image_operations, counted.weights_met, counted.output_shape

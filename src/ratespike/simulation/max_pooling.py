@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ratespike.parameters import ParameterError
 from ratespike.simulation.replay import CHOICES
-from ratespike.simulation.tracing import IMAGES, Operation, Trace
+from ratespike.simulation.tracing import Operation, Trace
 
 _aten = torch.ops.aten
 _POOLINGS = (
@@ -30,7 +30,7 @@ _POOLINGS = (
 
 def is_max_pooling(operation: Operation) -> bool:
     """Whether an operation is a max pooling of something that depends on spikes."""
-    return operation.function.overloadpacket in _POOLINGS and bool(operation.inputs[0].depends_on - {IMAGES})
+    return operation.function.overloadpacket in _POOLINGS and operation.has_spikes
 
 
 def check_max_poolings(found: Trace) -> None:

@@ -16,8 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from ratespike.simulation.fan_out import FanOut, fan_out
+from ratespike.simulation.forward import evaluation_copy
+from ratespike.simulation.probe import Probe
 from ratespike.simulation.terms import NoTermError
-from ratespike.simulation.tracing import Probe, Trace, evaluation_copy, on_one_thread
+from ratespike.simulation.threads import on_one_thread
+from ratespike.simulation.tracing import Trace
 
 Made = TypeVar("Made")
 
@@ -59,9 +62,9 @@ class Analysis:
 
 @dataclass(frozen=True)
 class _Kept:
-    """An analysis and what must not have changed since."""
+    """An analysis and what must not have changed since; no fingerprint if it cannot be told what has changed."""
 
-    fingerprint: "_Fingerprint"
+    fingerprint: "_Fingerprint | None"
     probe: Probe
     analysis: Analysis
 
@@ -74,7 +77,7 @@ def analyse(network: nn.Module, images: Tensor) -> Analysis:
 
     Args:
         network: not changed.
-        images: some images, shape (batch, ...).
+        images: those that are to be simulated, shape (batch, ...).
 
     Raises:
         ParameterError: a network that cannot be simulated.
@@ -90,16 +93,25 @@ def analyse(network: nn.Module, images: Tensor) -> Analysis:
         False
     """
     with on_one_thread():
-        fingerprint = _fingerprint(network, images)
-        kept = _kept.get(network)
-        if kept is not None and fingerprint is not None and fingerprint.equals(kept.fingerprint) and kept.probe.repeats():
-            return kept.analysis
-        copied = evaluation_copy(network)
-        probe = Probe(copied, images)
-        analysis = Analysis(copied, probe.image, probe.trace, fan_out(probe.trace))
-        if fingerprint is not None:
-            _kept[network] = _Kept(fingerprint.copied(), probe, analysis)
-        return analysis
+        found = _find_out(network, images)
+    found.probe.check_batch(len(images))
+    return found.analysis
+
+
+def _find_out(network: nn.Module, images: Tensor) -> "_Kept":
+    """What is kept about a network if that is still true, else what is found out now."""
+    fingerprint = _fingerprint(network, images)
+    kept = _kept.get(network)
+    if kept and fingerprint and kept.fingerprint and fingerprint.equals(kept.fingerprint) and kept.probe.repeats():
+        return kept
+    copied = evaluation_copy(network)
+    probe = Probe(copied, images)
+    analysis = Analysis(copied, probe.image, probe.trace, fan_out(probe.trace))
+    if fingerprint is None:
+        return _Kept(None, probe, analysis)
+    found = _Kept(fingerprint.copied(), probe, analysis)
+    _kept[network] = found
+    return found
 
 
 @dataclass(frozen=True)

@@ -251,7 +251,7 @@ class _Search:
         follow = _FOLLOWING.get(operation.function.overloadpacket)
         try:
             if follow is None:
-                raise NoTermError(str(operation.function.overloadpacket).removeprefix("aten."))
+                raise NoTermError(operation.name)
             try:
                 found = follow(self, operation)
             except NoTermError:
@@ -507,7 +507,7 @@ class _NotLinearError(Exception):
     """An operation that is not linear in spikes."""
 
     def __init__(self, operation: Operation) -> None:
-        super().__init__(str(operation.function.overloadpacket).removeprefix("aten."))
+        super().__init__(operation.name)
 
 
 def _tensors(results: Any) -> list[Tensor]:
@@ -515,9 +515,8 @@ def _tensors(results: Any) -> list[Tensor]:
 
 
 def is_linear(operation: Operation) -> bool:
-    """Whether an operation that spikes reach is one for which there are terms."""
-    reached = any(value.depends_on - {IMAGES} for value in operation.inputs)
-    return not reached or operation.function.overloadpacket in _FOLLOWING
+    """Whether an operation is one for which there are terms."""
+    return operation.function.overloadpacket in _FOLLOWING
 
 
 def _without_bias(operation: Operation) -> Operation:

@@ -21,7 +21,7 @@ from ratespike.simulation.event_driven.workspace import Images, Results, Workspa
 from ratespike.simulation.reference import PreparedNetwork
 from ratespike.simulation.result import Simulation
 from ratespike.simulation.terms import Map, NoTermError
-from ratespike.simulation.tracing import on_one_thread
+from ratespike.simulation.threads import on_one_thread
 
 AT_REST_BYTES = 128 * 2**20
 

@@ -1,0 +1,21 @@
+"""How many threads PyTorch uses for what is small."""
+
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any
+
+from threadpoolctl import ThreadpoolController
+
+
+def on_one_thread() -> AbstractContextManager[Any]:
+    """Inside the `with` block this thread computes alone; other threads keep theirs, unlike with `torch.set_num_threads`.
+
+    On busy cores a small operation is done before helpers have begun.
+    """
+    return _openmp().limit(limits=1)
+
+
+@cache
+def _openmp() -> ThreadpoolController:
+    """PyTorch's OpenMP; looked for once, which takes ten milliseconds."""
+    return ThreadpoolController().select(user_api="openmp")
