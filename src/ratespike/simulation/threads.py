@@ -12,7 +12,8 @@ def on_one_thread() -> AbstractContextManager[Any]:
 
     On busy cores a small operation is done before helpers have begun.
     """
-    return _openmp().limit(limits=1)
+    limited: AbstractContextManager[Any] = _openmp().limit(limits=1)
+    return limited
 
 
 @cache

@@ -267,6 +267,11 @@ class _Recorder(TorchDispatchMode):
         name = self._running[-1] or "network"
         raise ParameterError(f"{name}: its forward {what} a value that depends on the image: its way must be the same for all")
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """For PyTorch: False spares the import of its compiler, some seconds, at the first operation."""
+        return False
+
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if not self._watches:
