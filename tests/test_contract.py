@@ -12,7 +12,7 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 from pages import contract
-from program import CONF, query, run
+from program import CONF, SMALL, query, run_here
 
 import ratespike.config.schemas  # noqa: F401  # registers the schema
 from ratespike.tracking import store
@@ -20,7 +20,6 @@ from ratespike.tracking.status import track
 
 NAMES = contract()
 WITH_A_PLUS = ("experiment", "debug", "sweep")  # groups that are not among the defaults
-SLICE = ("+experiment=mnist", "+debug=fast", "data.train_images=200", "data.validation_images=20", "data.test_images=20")
 
 
 def test_the_contract_has_all_its_sections() -> None:
@@ -78,7 +77,7 @@ def swept(checkout: Path) -> Path:
     """A checkout with a failed run and a sweep of two jobs; the second job uses the first one's training and simulation."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
-        code, _, error = run(checkout, "-m", *SLICE, "n_steps=3,2")
+        code, _, error = run_here(checkout, "-m", *SMALL, "n_steps=3,2")
     assert code == 0, error
     client = store.connect(f"sqlite:///{checkout}/mlflow.db")
     failing = store.open_run(client, "mnist", "failing", tags={})

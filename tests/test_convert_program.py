@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from program import metrics, run, run_here, run_ids, status
+from program import metrics, run_here, run_ids, status
 from torch import nn
 
 from ratespike.data import MNIST
 
-pytestmark = pytest.mark.program
+pytestmark = [
+    pytest.mark.program,
+    pytest.mark.filterwarnings("ignore"),  # Lightning's advice
+]
 
 FILE = """
 from torch import nn
@@ -43,7 +46,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, nn.Module
 
 def test_a_plain_network_becomes_a_run(checkout: Path, given: tuple[str, str, nn.Module]) -> None:
     model, weights, plain = given
-    code, out, error = run(checkout, "+experiment=convert", model, weights, *SLICE)
+    code, out, error = run_here(checkout, "+experiment=convert", model, weights, *SLICE)
     assert code == 0, error
     assert "spiking accuracy, 6 steps" in out
     (run_id,) = run_ids(checkout)
@@ -55,7 +58,7 @@ def test_a_plain_network_becomes_a_run(checkout: Path, given: tuple[str, str, nn
     assert measured["test/rate_accuracy", 0] == pytest.approx(accuracy)
     assert measured["test/untrained_spiking_accuracy", 0] != measured["test/spiking_accuracy", 0]
 
-    code, out, error = run(checkout, f"run={run_id}", model, "n_steps=12", program="evaluate.py")
+    code, out, error = run_here(checkout, f"run={run_id}", model, "n_steps=12", program="evaluate.py")
     assert code == 0, error
     assert "spiking accuracy, 12 steps" in out
     code, out, error = run_here(checkout, f"run={run_id}", "n_steps=12", program="evaluate.py")

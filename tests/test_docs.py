@@ -8,13 +8,12 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import yaml
 from pages import GUIDES, PAGES, Guide, contract
-from program import ROOT, query
+from program import ROOT, SMALL, query
 
 # What a page may name. A path with a placeholder (`conf/<group>/`) is no path; one with a star stands for any file.
 PATH = re.compile(r"(?<![\w/.-])(?:src|conf|docs|tests|benchmarks|experiments)/[\w./*<-]*[\w/*<]")
@@ -128,10 +127,11 @@ def test_the_page_on_networks_of_ones_own_runs(capsys: pytest.CaptureFixture[str
     assert by_steps[32] > float(rate_accuracy) - 0.03 and by_steps[32] > by_steps[2]
 
 
-# Following a guide to the letter, in a copy of the repository: the guide's files, its commands, then everything that
-# `make lint` and the tests above check, and a short use of the new thing.
+# Following the guides to the letter, all in one copy of the repository: their files, their commands, then everything that
+# `make lint` and the tests above check, and a short use of each new thing.
 
-TINY = ("+debug=fast", "data.train_images=200", "data.test_images=20", "n_steps=3")
+NEURON_GUIDE = ROOT / "docs/adding_a_neuron.md"
+TINY = (*(argument for argument in SMALL if argument != "+experiment=mnist"), "n_steps=3")
 LINT = (
     ("-m", "ruff", "check", "."),
     ("-m", "ruff", "format", "--check", "."),
@@ -178,49 +178,75 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copy2(source, target)
 
 
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """A copy of the repository in which all guides were followed."""
+    copy = Copy(tmp_path_factory.mktemp("repository"))
+    for page in GUIDES:
+        guide = Guide.read(page)
+        assert guide.files, f"{page.name} asks for no file"
+        copy.write(guide.files)
+        for command in guide.completing:
+            copy.python(*command[1:])
+    return copy
+
+
+@pytest.fixture(scope="module")
+def trained(followed: Copy) -> Iterator[Future[str]]:
+    """What a training on the guide's data set prints; it is done beside the checks, on the other core."""
+    command = Guide.read(ROOT / "docs/adding_a_data_set.md").training
+    assert command is not None, "the guide shows no command that trains"
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(followed.python, *command[1:], *TINY)
+
+
 @pytest.mark.program
-@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
-def test_a_guide_followed_to_the_letter_passes_all_checks_and_works(page: Path, tmp_path: Path) -> None:
-    guide, copy = Guide.read(page), Copy(tmp_path)
-    assert guide.files, f"{page.name} asks for no file"
-    copy.write(guide.files)
-    for command in guide.completing:
-        copy.python(*command[1:])
-
-    def check() -> None:
-        for arguments in LINT:
-            copy.python(*arguments)
-        with_examples = [name for name in guide.files if name.endswith(".py")]
-        copy.python("-m", "pytest", "tests/test_docs.py", *with_examples, "-m", "not program and not slow")
-
-    with ThreadPoolExecutor(2) as pool:  # side by side, on two cores
-        checked = pool.submit(check)
-        used = pool.submit(USES.get(page.stem, trains), copy, guide)
-    checked.result()
-    used.result()
+@pytest.mark.parametrize("arguments", LINT, ids=lambda arguments: arguments[1].rpartition(" ")[2])
+def test_what_the_guides_add_passes_lint(arguments: tuple[str, ...], followed: Copy, trained: Future[str]) -> None:
+    followed.python(*arguments)
 
 
-def trains(copy: Copy, guide: Guide) -> str:
-    """The guide's last command that trains uses the new option, if there is one, on a slice of the data; what it prints."""
-    assert guide.training is not None, "the guide shows no command that trains"
-    printed = copy.python(*guide.training[1:], *TINY)
-    assert query(copy.folder, "select distinct status from runs") == [("FINISHED",)]
-    for name, text in guide.files.items():
-        if name.endswith(".yaml"):
-            group, option = Path(name).parent.name, yaml.safe_load(text)
-            used = query(copy.folder, "select distinct value from params where key = ?", f"{group}.type")
-            assert used == [(option["type"],)], f"no run used {name}"
-    return printed
+@pytest.mark.program
+def test_what_the_guides_add_passes_the_checks_of_the_pages(followed: Copy, trained: Future[str]) -> None:
+    """And its examples run."""
+    with_examples = [name for page in GUIDES for name in Guide.read(page).files if name.endswith(".py")]
+    followed.python("-m", "pytest", "tests/test_docs.py", *with_examples, "-m", "not program and not slow")
 
 
-def a_neuron_fires_at_its_rate(copy: Copy, guide: Guide) -> None:
-    """It is short, trains in a sweep, and from every start its spikes of a second are as many as its rate says."""
-    (source,) = (text for name, text in guide.files.items() if name.endswith(".py"))
+@pytest.mark.program
+def test_the_guides_data_set_trains(followed: Copy, trained: Future[str]) -> None:
+    trained.result()
+    assert query(followed.folder, "select distinct status from runs") == [("FINISHED",)]
+    used = query(followed.folder, "select distinct value from params where key = 'data.type'")
+    assert used == [("Bars",)], "no run used the data set"
+
+
+@pytest.mark.program
+def test_the_guides_metrics_are_logged_and_shown(followed: Copy, trained: Future[str]) -> None:
+    printed = trained.result()
+    logged = {name for (name,) in query(followed.folder, "select distinct key from metrics")}
+    sources = Guide.read(ROOT / "docs/adding_a_metric.md").files.values()
+    assert sources
+    for source in sources:
+        (name,) = re.findall(r'^    name="(\w+)"', source, re.MULTILINE)
+        (label,) = re.findall(r'^    label="(.+)"', source, re.MULTILINE)
+        assert {f"test/{name}", f"val/{name}"} <= logged, f"{name} is not logged"
+        assert label in printed, f"{name} is not in the table of the run"
+
+
+@pytest.mark.program
+def test_the_guides_figure_is_kept(followed: Copy, trained: Future[str]) -> None:
+    trained.result()
+    for name in Guide.read(ROOT / "docs/adding_a_figure.md").files:
+        assert any(followed.folder.glob(f"mlruns/**/figures/{Path(name).stem}.png")), f"the run has no figure of {name}"
+
+
+@pytest.mark.program
+def test_the_guides_neuron_is_short_and_fires_at_its_rate(followed: Copy) -> None:
+    """From every start its spikes of a second are as many as its rate says."""
+    (source,) = (text for name, text in Guide.read(NEURON_GUIDE).files.items() if name.endswith(".py"))
     code = re.sub(r'^ *""".*?"""\n', "", source, flags=re.DOTALL | re.MULTILINE)
     assert len(code.splitlines()) <= 40, "the example is long"
-    trains(copy, guide)
-    swept = query(copy.folder, "select value from params where key = 'neuron.tau_ref' order by value")
-    assert swept == [("0.001",), ("0.004",)], "the sweep has not trained two networks"
     fires = """
 import torch
 from ratespike import simulate
@@ -233,27 +259,16 @@ for start in ("zero", "uniform", "half", "steady_phase"):
     counts = simulate(torch.nn.Sequential(neuron), x[None], 1000, start=start, record=["0"]).recordings["0"].sum(0)[0]
     assert ((counts - rates).abs() <= 1 + 1e-6).all(), (start, counts)
 """
-    copy.python("-c", fires)
+    followed.python("-c", fires)
 
 
-def a_metric_is_logged_and_shown(copy: Copy, guide: Guide) -> None:
-    printed = trains(copy, guide)
-    logged = {name for (name,) in query(copy.folder, "select distinct key from metrics")}
-    for source in guide.files.values():
-        (name,) = re.findall(r'^    name="(\w+)"', source, re.MULTILINE)
-        (label,) = re.findall(r'^    label="(.+)"', source, re.MULTILINE)
-        assert {f"test/{name}", f"val/{name}"} <= logged, f"{name} is not logged"
-        assert label in printed, f"{name} is not in the table of the run"
-
-
-def a_figure_is_kept(copy: Copy, guide: Guide) -> None:
-    trains(copy, guide)
-    for name in guide.files:
-        assert any(copy.folder.glob(f"mlruns/**/figures/{Path(name).stem}.png")), f"the run has no figure of {name}"
-
-
-USES = {
-    "adding_a_neuron": a_neuron_fires_at_its_rate,
-    "adding_a_metric": a_metric_is_logged_and_shown,
-    "adding_a_figure": a_figure_is_kept,
-}  # of others: `trains`
+@pytest.mark.program
+def test_the_guides_neuron_trains_in_a_sweep(followed: Copy, trained: Future[str]) -> None:
+    trained.result()  # one program at a time in its folder
+    command = Guide.read(NEURON_GUIDE).training
+    assert command is not None, "the guide shows no command that trains"
+    followed.python(*command[1:], *TINY)
+    of_neuron = "select value from params where key = 'neuron.{}' and run_uuid in ({}) order by value"
+    runs = "select run_uuid from params where key = 'neuron.type' and value = 'RestingIntegrateAndFire'"
+    assert query(followed.folder, of_neuron.format("tau_ref", runs)) == [("0.001",), ("0.004",)]
+    assert query(followed.folder, "select distinct status from runs") == [("FINISHED",)]

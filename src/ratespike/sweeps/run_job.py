@@ -16,7 +16,7 @@ from ratespike.execution.job_process import INTERRUPTED, run_in_own_process
 from ratespike.sweeps.errors import JobFailedError
 from ratespike.sweeps.objective import is_done, reached
 
-PRELOAD = ("ratespike.pipeline.run", "ratespike.simulation.event_driven")  # modules that every job imports
+PRELOAD = ("ratespike.sweeps.imported_by_jobs",)  # by its name: this process does without it
 _SLURM_KILLS_AFTER = 600  # seconds, at most; KillWait says
 
 

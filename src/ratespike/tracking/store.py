@@ -40,6 +40,11 @@ def connect(uri: str) -> MlflowClient:
     return client
 
 
+def import_databases() -> None:
+    """Import now what MLflow imports when it first uses a database, which takes a second or two."""
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+
 def open_run(client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str]) -> Run:
     """Create a run.
 
