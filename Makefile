@@ -1,7 +1,7 @@
 # `make mnist` and `make test` set up what they need in .venv; the second time that costs nothing.
 PYTHON ?= python3
 RUN := .venv/bin/python
-TWO_AT_ONCE := -n 2 --dist loadfile
+TWO_AT_ONCE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: mnist test suite test-fast test-gpu test-system lint bench
 mnist: .venv/.ok

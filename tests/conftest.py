@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported: threads that wait leave the cores to others
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the tests run in as many processes as there are cores
 
 import torch
 from program import ROOT, Held
@@ -15,6 +15,12 @@ from torch import nn
 
 from ratespike.analysis import Record
 from ratespike.network import build_network
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with whole programs, which take longest, come first: so the processes that share the tests end together."""
+    with_programs = {item.path for item in items if item.get_closest_marker("program")}
+    items.sort(key=lambda item: item.path not in with_programs)
 
 
 @pytest.fixture(scope="module")

@@ -179,6 +179,15 @@ def status(folder: Path, run_id: str) -> object:
     return query(folder, "select status from runs where run_uuid = ?", run_id)[0][0]
 
 
+def tags(folder: Path, run_id: str) -> dict[str, str]:
+    return {str(key): str(value) for key, value in query(folder, "select key, value from tags where run_uuid = ?", run_id)}
+
+
+def names(folder: Path) -> dict[str, str]:
+    """Run ids by name."""
+    return {str(name): str(run_id) for name, run_id in query(folder, "select name, run_uuid from runs")}
+
+
 def metrics(folder: Path, run_id: str) -> dict[tuple[object, object], object]:
     """All values by name and step, but for speeds; each is logged once."""
     rows = query(folder, "select key, step, value from metrics where run_uuid = ?", run_id)

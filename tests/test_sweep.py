@@ -1,17 +1,12 @@
 """Sweeps and evaluations as their user runs them: on a slice of the data, with a real database, jobs in processes of their own.
 
-What is to be interrupted or killed, and the first sweep, are programs in processes of their own; the others run in that of the
-tests, which spares the imports.
+The program itself runs in the process of the tests, which spares the imports; `test_interrupted_sweep.py` starts it by itself.
 """
 
-import json
-import os
-import re
-import signal
 from pathlib import Path
 
 import pytest
-from program import PATIENCE, SMALL, Held, metrics, query, run, run_here, run_ids, start, status, wait_until
+from program import SMALL, metrics, names, query, run_here, run_ids, status, tags
 
 pytestmark = [
     pytest.mark.program,
@@ -19,24 +14,13 @@ pytestmark = [
 ]
 
 JOBS = ("-m", *SMALL, "neuron.tau_rc=0.01,0.02", "n_steps=3,6")
-TWO_AT_ONCE = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-
-
-def tags(folder: Path, run_id: str) -> dict[str, str]:
-    return {str(key): str(value) for key, value in query(folder, "select key, value from tags where run_uuid = ?", run_id)}
-
-
-def names(folder: Path) -> dict[str, str]:
-    """Run ids by name."""
-    return {str(name): str(run_id) for name, run_id in query(folder, "select name, run_uuid from runs")}
 
 
 @pytest.fixture(scope="module")
 def swept(checkout: Path) -> Path:
     """A checkout without a database in which a sweep of four jobs was done."""
-    code, out, error = run(checkout, *JOBS, *TWO_AT_ONCE)
+    code, out, error = run_here(checkout, *JOBS)
     assert code == 0, error
-    assert "tau_rc=0.01 n_steps=3: rates" in out.replace("#0 ", "")
     assert "holds the table and the figures" in out
     return checkout
 
@@ -76,7 +60,6 @@ def test_what_differs_in_the_number_of_steps_alone_is_trained_and_simulated_once
 
 
 def test_the_same_command_again_does_nothing_again(swept: Path) -> None:
-    """Whatever the launcher."""
     before = run_ids(swept)
     code, out, error = run_here(swept, *JOBS)
     assert code == 0, error
@@ -120,36 +103,6 @@ def test_a_sweep_that_slurm_has_started_twice_is_refused(swept: Path, monkeypatc
     assert code == 1
     assert "SLURM has started 2 processes of this sweep; start one" in error
     assert error.count("\n") == 1, error
-
-
-def test_a_job_that_is_killed_leaves_the_others_whole_and_the_same_command_does_it_again(swept: Path, held: Held) -> None:
-    sweep = ("-m", *SMALL, "n_steps=3", "optimizer.lr=0.001,0.002")
-    process = start(swept, *sweep, program="train_held.py")
-    (job,) = wait_until(held.processes, process)
-    os.kill(job, signal.SIGKILL)
-    held.release()
-    _, error = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 1, error
-    assert (
-        "1 of 2 jobs did not finish; lr=0.001: killed by SIGKILL (out of memory?); the same command tries them again" in error
-    )
-    ids = names(swept)
-    killed = ids["lr=0.001"]
-    assert status(swept, killed) == "FAILED"
-    assert status(swept, ids["lr=0.002"]) == "FINISHED"
-    assert ("val/loss", 1) in metrics(swept, killed), "it was killed before it had finished an epoch"
-
-    code, _, error = run_here(swept, *sweep)
-    assert code == 0, error
-    finished = "select value from latest_metrics where key = 'sweep/finished' and run_uuid = ?"
-    assert query(swept, finished, ids["sweep lr=0.001,0.002"]) == [(2.0,)]
-    assert status(swept, killed) == "FINISHED"
-    assert "ratespike.error" not in tags(swept, killed)
-
-    code, _, error = run_here(swept, *SMALL, "n_steps=3", "optimizer.lr=0.001")
-    assert code == 0, error
-    undisturbed = run_ids(swept)[-1]
-    assert metrics(swept, killed) == metrics(swept, undisturbed)
 
 
 def of_test(folder: Path, run_id: str) -> dict[tuple[object, object], object]:
@@ -218,31 +171,3 @@ def test_an_evaluation_that_cannot_be_is_refused(swept: Path, arguments: tuple[s
     assert message in error
     assert error.count("\n") == 1, error
     assert run_ids(swept) == before
-
-
-def children(pid: int) -> list[str]:
-    """The processes that a process has started."""
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-
-
-@pytest.mark.parametrize("moment", ["while the first job's process is made", "while two jobs train"])
-def test_ctrl_c_leaves_no_run_running(swept: Path, held: Held, moment: str) -> None:
-    before = set(run_ids(swept))
-    two_train = moment == "while two jobs train"
-    seeds = "seed=3,6" if two_train else "seed=1,6"
-    process = start(swept, "-m", *SMALL, "n_steps=3", seeds, *(TWO_AT_ONCE if two_train else ()), program="train_held.py")
-    if two_train:
-        wait_until(lambda: len(held.processes()) == 2, process)
-    else:
-        wait_until(lambda: set(run_ids(swept)) - before, process)
-        wait_until(lambda: len(children(process.pid)) >= 2, process)  # the resource tracker and the fork server
-    os.killpg(process.pid, signal.SIGINT)
-    _, error = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130, error
-    ignored = "Exception ignored in.*?KeyboardInterrupt"  # Python reports one that meets the end of a weak reference
-    assert "Traceback" not in re.sub(ignored, "", error, flags=re.DOTALL), error
-    assert "interrupted: 0 of 2 jobs have finished; the same command goes on" in error
-    begun = set(run_ids(swept)) - before
-    assert {str(status(swept, run_id)) for run_id in begun} == {"KILLED"}
-    assert len(begun) == 3 or not two_train, "the parent's run and two jobs"
-    assert json.loads(tags(swept, names(swept)[f"sweep {seeds}"])["ratespike.swept"]) == ["seed"]

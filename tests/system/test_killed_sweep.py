@@ -73,6 +73,8 @@ def test_a_sweep_that_is_killed_at_any_moment_goes_on(checkout: Path) -> None:
     duration = time.monotonic() - began
     assert code == 0, error
     expected = results(undisturbed)
+    trainings = query(undisturbed, "select count(distinct run_uuid) from metrics where key = 'train/seconds'")
+    assert trainings == [(2,)], "two jobs at the same time have done the same training"
 
     moments = random.Random(SEED)
     kills = [wait_for_job("training"), wait_for_job("testing")]
