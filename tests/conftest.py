@@ -18,9 +18,10 @@ from ratespike.network import build_network
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with whole programs, which take longest, come first: so the processes that share the tests end together."""
-    with_programs = {item.path for item in items if item.get_closest_marker("program")}
-    items.sort(key=lambda item: item.path not in with_programs)
+    """Files with whole programs come first, then those with slow tests: so the processes that share the files end together."""
+    for mark in ("slow", "program"):
+        first = {item.path for item in items if item.get_closest_marker(mark)}
+        items.sort(key=lambda item: item.path not in first)
 
 
 @pytest.fixture(scope="module")

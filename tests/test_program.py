@@ -1,4 +1,4 @@
-"""The program as its user runs it: in a process of its own, on real data (a slice), with a real database."""
+"""The program as its user runs it, on real data (a slice), with a real database; where it matters in a process of its own."""
 
 import signal
 from pathlib import Path
@@ -10,7 +10,10 @@ from program import PATIENCE, SMALL, Held, metrics, query, run, run_here, run_id
 import ratespike
 from ratespike.data import MNIST
 
-pytestmark = pytest.mark.program
+pytestmark = [
+    pytest.mark.program,
+    pytest.mark.filterwarnings("ignore"),  # Lightning's advice
+]
 
 ARGUMENTS = (*SMALL, "n_steps=5")
 METRICS = {
@@ -33,7 +36,7 @@ ARTIFACTS = {
 @pytest.fixture(scope="module")
 def finished(checkout: Path) -> tuple[Path, str]:
     """A checkout and the run that was finished in it."""
-    code, out, error = run(checkout, *ARGUMENTS)
+    code, out, error = run_here(checkout, *ARGUMENTS)
     assert code == 0, error
     assert "rate accuracy" in out
     assert "mlflow ui" in out
@@ -79,7 +82,6 @@ def test_a_trained_network_comes_back(finished: tuple[Path, str], monkeypatch: p
     assert torch.equal(ratespike.load(checkpoint).dense.linear.weight, network.dense.linear.weight)
 
 
-@pytest.mark.filterwarnings("ignore")  # Lightning's advice
 def test_interrupted_and_resumed_gives_what_an_undisturbed_run_gives(finished: tuple[Path, str], held: Held) -> None:
     folder, undisturbed = finished
     process = start(folder, *ARGUMENTS, program="train_held.py")

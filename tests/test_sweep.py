@@ -3,23 +3,32 @@
 The program itself runs in the process of the tests, which spares the imports; `test_interrupted_sweep.py` starts it by itself.
 """
 
+import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from pages import contract
 from program import SMALL, metrics, names, query, run_here, run_ids, status, tags
+
+from ratespike.tracking import store
+from ratespike.tracking.status import track
 
 pytestmark = [
     pytest.mark.program,
     pytest.mark.filterwarnings("ignore"),  # Lightning's advice
 ]
 
+CONTRACT = contract()
 JOBS = ("-m", *SMALL, "neuron.tau_rc=0.01,0.02", "n_steps=3,6")
 
 
 @pytest.fixture(scope="module")
 def swept(checkout: Path) -> Path:
     """A checkout without a database in which a sweep of four jobs was done."""
-    code, out, error = run_here(checkout, *JOBS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")  # which a run notes
+        code, out, error = run_here(checkout, *JOBS)
     assert code == 0, error
     assert "holds the table and the figures" in out
     return checkout
@@ -171,3 +180,36 @@ def test_an_evaluation_that_cannot_be_is_refused(swept: Path, arguments: tuple[s
     assert message in error
     assert error.count("\n") == 1, error
     assert run_ids(swept) == before
+
+
+@pytest.fixture(scope="module")
+def failed_too(swept: Path) -> Path:
+    """The same with a run that has failed."""
+    client = store.connect(f"sqlite:///{swept}/mlflow.db")
+    failing = store.open_run(client, "mnist", "failing", tags={})
+    with suppress(ZeroDivisionError), track(failing, swept, system_metrics=False):
+        raise ZeroDivisionError
+    return swept
+
+
+@pytest.mark.parametrize("name", CONTRACT["Metrics"])
+def test_a_run_logs_the_metric(name: str, failed_too: Path) -> None:
+    assert _is_among(name, query(failed_too, "select distinct key from metrics"))
+
+
+@pytest.mark.parametrize("name", CONTRACT["Tags"])
+def test_a_run_has_the_tag(name: str, failed_too: Path) -> None:
+    assert _is_among(name, query(failed_too, "select distinct key from tags"))
+
+
+@pytest.mark.parametrize("name", CONTRACT["Artifacts"])
+def test_a_run_keeps_the_artifact(name: str, failed_too: Path) -> None:
+    folders = list(failed_too.glob("mlruns/mnist/*/artifacts"))
+    kept = [(str(path.relative_to(folder)),) for folder in folders for path in folder.rglob("*.*")]
+    assert _is_among(name, kept)
+
+
+def _is_among(name: str, rows: list[tuple[object, ...]]) -> bool:
+    """Whether a name, in which `<layer>` and the like stand for a word, is one of those in the first column."""
+    pattern = re.sub(r"<\w+>", r"\\w+", re.escape(name).replace(r"\<", "<").replace(r"\>", ">"))
+    return any(re.fullmatch(pattern, str(row[0])) for row in rows)

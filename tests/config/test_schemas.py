@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import hydra
 import pytest
@@ -29,13 +30,16 @@ def compose(*overrides: str) -> Config:
 
 
 def build_all(config: Config) -> None:
+    """Everything that a configuration describes; its network computes an answer for each class."""
     data = build(DataSet, config.data, "data")
-    network: nn.Module = nn.Linear(3, data.classes)  # for a plain model, whose layers are in a file of the user
+    # In place of a plain model, whose layers are in a file of the user.
+    network: nn.Module = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(data.image_shape), data.classes))
     if config.network.layers:
         network = build_network(config.network.layers, config.neuron, data.image_shape, data.classes)
     optimizer = build(Optimizer, config.optimizer, "optimizer")
     optimizer.scheduler(optimizer.optimizer(network.parameters()), total_steps=10)
     build(Synapse, config.synapse, "synapse")
+    assert network(torch.zeros(2, *data.image_shape)).shape == (2, data.classes)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

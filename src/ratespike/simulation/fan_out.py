@@ -152,13 +152,11 @@ def _follow_matrix(paths: _Paths, operation: Operation) -> Tensor:
 
 
 def _follow_average_pooling(paths: _Paths, operation: Operation) -> Tensor:
-    signal, size, *rest = operation.args
-    stride = rest[0] if rest and rest[0] else size
-    padding = rest[1] if len(rest) > 1 else 0
-    ceil_mode = rest[2] if len(rest) > 2 else False
-    arriving = paths.of(signal)
+    given = operation.arguments
+    arriving = paths.of(given["self"])
     pool = F.avg_pool2d if operation.function.overloadpacket is _aten.avg_pool2d else F.avg_pool3d
-    return pool(arriving, size, stride, padding, ceil_mode, divisor_override=1)  # type: ignore[operator,no-any-return]
+    stride = given["stride"] or given["kernel_size"]
+    return pool(arriving, given["kernel_size"], stride, given["padding"], given["ceil_mode"], divisor_override=1)  # type: ignore[operator,no-any-return]
 
 
 def _follow_adaptive_pooling(paths: _Paths, operation: Operation) -> Tensor:
@@ -173,22 +171,22 @@ def _follow_adaptive_pooling(paths: _Paths, operation: Operation) -> Tensor:
 
 def _follow_max_pooling(paths: _Paths, operation: Operation) -> Tensor:
     """A spike goes to each window in which it is."""
-    signal, size, *rest = operation.args
-    stride = rest[0] if rest and rest[0] else size
-    padding = rest[1] if len(rest) > 1 else 0
-    dilation = rest[2] if len(rest) > 2 else 1
-    ceil_mode = rest[3] if len(rest) > 3 else False
-    pool = F.avg_pool2d if operation.function.overloadpacket is _aten.max_pool2d_with_indices else F.avg_pool3d
-    if any(step != 1 for step in (dilation if isinstance(dilation, list) else [dilation])):
+    given = operation.arguments
+    if set(_as_list(given["dilation"])) != {1}:
         return _follow_another(paths, operation)
-    return pool(paths.of(signal), size, stride, padding, ceil_mode, divisor_override=1)  # type: ignore[operator,no-any-return]
+    pool = F.avg_pool2d if operation.function.overloadpacket is _aten.max_pool2d_with_indices else F.avg_pool3d
+    arriving = paths.of(given["self"])
+    stride = given["stride"] or given["kernel_size"]
+    return pool(arriving, given["kernel_size"], stride, given["padding"], given["ceil_mode"], divisor_override=1)  # type: ignore[operator,no-any-return]
+
+
+def _as_list(value: int | list[int]) -> list[int]:
+    return [value] if isinstance(value, int) else value
 
 
 def _follow_mean(paths: _Paths, operation: Operation) -> Tensor:
-    arriving = paths.of(operation.args[0])
-    dims = operation.args[1] if len(operation.args) > 1 else None
-    keep = operation.args[2] if len(operation.args) > 2 else False
-    total: Tensor = arriving.sum(dims, keepdim=keep)
+    given = operation.arguments
+    total: Tensor = paths.of(given["self"]).sum(given.get("dim"), keepdim=given.get("keepdim", False))
     return total
 
 

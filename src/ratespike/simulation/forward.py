@@ -7,9 +7,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ratespike.parameters import ParameterError
 from ratespike.stateful import Replacement, replaced
+
+
+class Interception(TorchDispatchMode):
+    """While it is active, its `__torch_dispatch__` is called in place of each of PyTorch's operations."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """For PyTorch: True, its default, imports the compiler at the first operation, which takes a second or two."""
+        return False
 
 
 @torch.inference_mode(False)  # buffers that can be watched

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ratespike.parameters import ParameterError
+from ratespike.simulation.forward import Interception
 from ratespike.simulation.replay import CHOICES
 from ratespike.simulation.tracing import Operation, Trace
 
@@ -62,7 +62,7 @@ def sums_over_time(signal: Tensor, before: Tensor | None) -> Tensor:
     return torch.cat([before[None], before + signal.cumsum(0)])
 
 
-class MaxPoolings(TorchDispatchMode):
+class MaxPoolings(Interception):
     """While it is active, max poolings of spikes go by their sums over time; for one slice of images.
 
     Args:
@@ -73,7 +73,7 @@ class MaxPoolings(TorchDispatchMode):
     """
 
     def __init__(self, found: Trace) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.steps = 1
         self._of_spikes: list[bool] = []  # for each max pooling of the forward
         for operation in found.operations:

@@ -1,4 +1,4 @@
-"""How many threads PyTorch uses for what is small."""
+"""PyTorch's threads, where helpers cost more than they save."""
 
 from contextlib import AbstractContextManager
 from functools import cache

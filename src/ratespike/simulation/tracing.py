@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError
-from ratespike.simulation.forward import call_forward, running_modules
+from ratespike.simulation.forward import Interception, call_forward, running_modules
 from ratespike.stateful import Stateful
 
 IMAGES = -1  # the number of the images among what a value can depend on; a call has its own number
@@ -64,6 +63,15 @@ class Operation:
     def inputs(self) -> list[Value]:
         """The values among the arguments."""
         return [item for item in flattened((self.args, self.kwargs)) if isinstance(item, Value)]
+
+    @cached_property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments by PyTorch's names of them, those that were left to their defaults too."""
+        known = self.function._schema.arguments
+        by_name = {argument.name: argument.default_value for argument in known if argument.has_default_value()}
+        for argument, given in zip(known, self.args, strict=False):
+            by_name[argument.name] = given
+        return by_name | self.kwargs
 
     @property
     def has_spikes(self) -> bool:
@@ -204,11 +212,11 @@ def _names(network: nn.Module) -> dict[int, list[str]]:
     return names
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(Interception):
     """Writes down the operations on tensors that depend on images or on spikes."""
 
     def __init__(self, running: list[str], names: Mapping[int, list[str]]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.calls: list[Call] = []
         self.operations: list[Operation] = []
         self.overwritten: str | None = None
@@ -266,11 +274,6 @@ class _Recorder(TorchDispatchMode):
         """Raise the error of a forward whose way depends on values."""
         name = self._running[-1] or "network"
         raise ParameterError(f"{name}: its forward {what} a value that depends on the image: its way must be the same for all")
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """For PyTorch: False spares the import of its compiler, some seconds, at the first operation."""
-        return False
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -420,19 +420,15 @@ class _Search:
 
     def averaged(self, operation: Operation) -> list[tuple[Term, ...]]:
         """An average pooling."""
-        _, size, *rest = operation.args
-        stride = rest[0] if rest and rest[0] else size
-        padding = rest[1] if len(rest) > 1 else [0]
-        ceil_mode = bool(rest[2]) if len(rest) > 2 else False
-        includes_padding = bool(rest[3]) if len(rest) > 3 else True
-        divisor = rest[4] if len(rest) > 4 else None
-        padding = _pair(padding, 0)
-        if ceil_mode or (padding != (0, 0) and not includes_padding):
+        given = operation.arguments
+        padding = _pair(given["padding"], 0)
+        if given["ceil_mode"] or (padding != (0, 0) and not given["count_include_pad"]):
             raise NoTermError("a pooling whose windows are not equal")
-        window = _pair(size, 1)
-        factor = 1 / (divisor or math.prod(window))
+        window = _pair(given["kernel_size"], 1)
+        stride = _pair(given["stride"] or given["kernel_size"], 1)
+        factor = 1 / (given["divisor_override"] or math.prod(window))
         shape = self.shape(operation)
-        return self.each(operation, lambda term: term.summed(window, _pair(stride, 1), padding, shape).times(factor))
+        return self.each(operation, lambda term: term.summed(window, stride, padding, shape).times(factor))
 
     def averaged_to_size(self, operation: Operation) -> list[tuple[Term, ...]]:
         """An adaptive average pooling whose windows are equal."""
@@ -447,7 +443,7 @@ class _Search:
     def totalled(self, operation: Operation) -> list[tuple[Term, ...]]:
         """A mean or a sum over height and width."""
         signal = operation.args[0]
-        dims = operation.args[1] if len(operation.args) > 1 else None
+        dims = operation.arguments.get("dim")
         if len(signal.shape) != 4 or dims is None or sorted(dim % 4 for dim in dims) != [2, 3]:
             raise NoTermError("a mean over other axes than height and width")
         window = (signal.shape[2], signal.shape[3])
@@ -563,14 +559,12 @@ def _windows_of(operation: Operation, before: tuple[int, ...], after: tuple[int,
     if operation.function.overloadpacket is _aten.adaptive_max_pool2d:
         edges = [(extent * i // windows, -(-extent * (i + 1) // windows)) for i in range(windows)]
         return tuple(tuple(range(first, end)) for first, end in edges)
-    size, *rest = operation.args[1:]
-    stride = rest[0] if rest and rest[0] else size
-    padding = rest[1] if len(rest) > 1 else 0
-    if len(rest) > 2 and _pair(rest[2], 1) != (1, 1):  # dilation
+    given = operation.arguments
+    if _pair(given["dilation"], 1) != (1, 1):
         raise _NotLinearError(operation)
-    length = _pair(size, 1)[axis]
-    step = _pair(stride, 1)[axis]
-    start = -_pair(padding, 0)[axis]
+    length = _pair(given["kernel_size"], 1)[axis]
+    step = _pair(given["stride"] or given["kernel_size"], 1)[axis]
+    start = -_pair(given["padding"], 0)[axis]
     return tuple(tuple(range(max(0, start + i * step), min(extent, start + i * step + length))) for i in range(windows))
 
 
