@@ -13,8 +13,21 @@ import torch
 from program import ROOT, Held
 from torch import nn
 
+from ratespike import simulate
 from ratespike.analysis import Record
 from ratespike.network import build_network
+from ratespike.neurons import LIF
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile what most programs need, before the processes that share the tests would each compile it."""
+    if not session.config.getoption("numprocesses", None) or hasattr(session.config, "workerinput"):
+        return
+    neuron = LIF(sigma=0.02)
+    network = nn.Sequential(nn.Conv2d(1, 8, 3), neuron, nn.Conv2d(8, 8, 3), neuron, nn.Flatten(), nn.Linear(4608, 10))
+    images = torch.rand(2, 1, 28, 28)
+    network(images).sum().backward()
+    simulate(network, images, 3, engine="event_driven")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

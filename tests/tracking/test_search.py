@@ -107,6 +107,7 @@ def test_a_curve_is_read_once(client: MlflowClient, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.program
+@pytest.mark.system
 def test_a_server_returns_what_its_database_holds(server: MlflowClient, client: MlflowClient) -> None:
     def by_id(client: MlflowClient) -> dict[str, Record]:
         return {record.id: record for record in search.finished_runs(client)}

@@ -68,10 +68,11 @@ class Operation:
     def arguments(self) -> dict[str, Any]:
         """The arguments by PyTorch's names of them, those that were left to their defaults too."""
         known = self.function._schema.arguments
-        by_name = {argument.name: argument.default_value for argument in known if argument.has_default_value()}
+        by_name: dict[str, Any] = {argument.name: argument.default_value for argument in known if argument.has_default_value()}
         for argument, given in zip(known, self.args, strict=False):
             by_name[argument.name] = given
-        return by_name | self.kwargs
+        by_name.update(self.kwargs)
+        return by_name
 
     @property
     def has_spikes(self) -> bool:
