@@ -153,7 +153,7 @@ def test_bad_input_ends_in_one_line(tmp_path: Path, checkout: Path, argument: st
 
 
 def test_help_tells_groups_and_options(checkout: Path) -> None:
-    code, out, _ = run(checkout, "--help")
+    code, out, _ = run_here(checkout, "--help")
     assert code == 0
     for words in (
         "experiment: convert, mnist, mnist_nengo",
