@@ -42,6 +42,10 @@ def test_glorot_uniform_has_the_limit_of_its_formula() -> None:
         ({"a": {"type": "Conv", "filters": 3, "kernel": 3, "groups": 2}}, "network.layers.a.groups=2: must divide 1 channels"),
         ({"a": {"type": "AveragePool", "size": 9}}, "network.layers.a.size=9"),
         ({"a": {"type": "Dense", "units": 3}, "b": {"type": "AveragePool"}}, "network.layers.b.type: needs an image"),
+        (
+            {"a": {"type": "Residual", "layers": {"b": {"type": "Dense"}}}},
+            "network.layers.a.layers.b.units=null: inside of another layer it must be a number",
+        ),
         ({"a": {"type": "Dense", "units": 3}}, r"the output has shape \(3,\), but the data have 10 classes"),
         ({"a": {"type": "Neurons", "neuron": {"type": "LIF", "tau_rc": -1}}}, "network.layers.a.neuron.tau_rc=-1: must be"),
     ],

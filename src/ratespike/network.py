@@ -216,12 +216,14 @@ class Dense(Layer):
     """Fully connected; an image is flattened before.
 
     Attributes:
-        units: how many features the output has.
+        units: how many features the output has; None: as many as the data have classes.
     """
 
-    units: int = parameter(at_least=1)
+    units: int | None = parameter(None, at_least=1)
 
     def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
+        if self.units is None:
+            raise ParameterError("units=null: inside of another layer it must be a number")
         linear = nn.Linear(torch.Size(shape).numel(), self.units)
         if len(shape) == 1:
             return linear
@@ -334,12 +336,20 @@ def build_network(
     """
     if initialisation not in INITIALISATIONS:
         raise ParameterError(f"network.initialisation={initialisation}: {nearest(initialisation, INITIALISATIONS)}")
-    network, shape = _sequence(layers, neuron, tuple(input_shape), "network.layers")
+    with_units = {name: _with_units(specification, classes) for name, specification in layers.items()}
+    network, shape = _sequence(with_units, neuron, tuple(input_shape), "network.layers")
     if shape != (classes,):
         raise ParameterError(f"network.layers: the output has shape {shape}, but the data have {classes} classes")
     if initialisation == "glorot_uniform":
         _initialise_glorot_uniform(network)
     return network
+
+
+def _with_units(specification: Mapping[str, Any], classes: int) -> Mapping[str, Any]:
+    """The specification of a layer, a dense one with a unit for each class if it says nothing else."""
+    if specification.get("type") == "Dense" and specification.get("units") is None:
+        return {**specification, "units": classes}
+    return specification
 
 
 def _sequence(

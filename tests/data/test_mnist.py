@@ -8,7 +8,6 @@ import torch
 from program import ROOT
 
 from ratespike.data import MNIST, Images
-from ratespike.data.mnist import read_idx
 from ratespike.parameters import ParameterError
 
 FOLDER = "data/mnist"
@@ -67,8 +66,3 @@ def test_damaged_and_missing_files(tmp_path: Path) -> None:
         MNIST(dir="nowhere", validation_images=5000).load(tmp_path)
     with pytest.raises(ParameterError, match="validation_images=60000: must be below 60000"):
         MNIST(dir=FOLDER, validation_images=60_000).load(ROOT)
-
-
-def test_idx_of_another_type_is_refused() -> None:
-    with pytest.raises(ValueError, match="not an IDX file of unsigned bytes"):
-        read_idx(bytes([0, 0, 13, 1, 0, 0, 0, 0]))

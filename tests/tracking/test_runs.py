@@ -46,7 +46,7 @@ def test_artifacts_come_back(run: Run, tmp_path: Path) -> None:
 
 def test_a_data_set_is_logged_by_split(run: Run) -> None:
     images = Images(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.arange(4))
-    run.data(Splits(train=images, validation=images[:2], test=images[:1]), "MNIST")
+    run.data(Splits(train=images, validation=images[:2], test=images[:1], class_names=("0", "1", "2", "3")), "MNIST")
     logged = {}
     for dataset_input in run.client.get_run(run.id).inputs.dataset_inputs:
         logged[dataset_input.dataset.name] = {tag.key: tag.value for tag in dataset_input.tags}

@@ -6,10 +6,10 @@ A new file in this folder is found by itself: `build` knows every class below `D
 import importlib
 import pkgutil
 
-from ratespike.data.base import DataSet, Images, Splits
+from ratespike.data.base import Content, DataSet, Images, Splits
 from ratespike.data.mnist import MNIST
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["MNIST", "DataSet", "Images", "Splits"]
+__all__ = ["MNIST", "Content", "DataSet", "Images", "Splits"]

@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -53,6 +52,38 @@ class Images:
 
 
 @dataclass(frozen=True)
+class Content:
+    """What the files of a data set hold.
+
+    Attributes:
+        train: training images, in the order of the files.
+        test: test images, in the order of the files, of the same shape.
+        class_names: the name of each class, by its number.
+
+    Raises:
+        ParameterError: no images, images of two shapes, or a label that is no class.
+    """
+
+    train: Images
+    test: Images
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for split, images in (("training", self.train), ("test", self.test)):
+            if not len(images):
+                raise ParameterError(f"there are no {split} images")
+            if not 0 <= int(images.labels.min()) <= int(images.labels.max()) < len(self.class_names):
+                found = f"from {int(images.labels.min())} to {int(images.labels.max())}"
+                raise ParameterError(
+                    f"the labels of the {split} images are {found}; with {len(self.class_names)} classes they must be "
+                    f"from 0 to {len(self.class_names) - 1}"
+                )
+        if self.train.pixels.shape[1:] != self.test.pixels.shape[1:]:
+            shapes = f"{tuple(self.train.pixels.shape[1:])} and {tuple(self.test.pixels.shape[1:])}"
+            raise ParameterError(f"training and test images differ in shape (channels, height, width): {shapes}")
+
+
+@dataclass(frozen=True)
 class Splits:
     """Three disjoint sets of images.
 
@@ -60,18 +91,31 @@ class Splits:
         train: to train on.
         validation: set aside from the training images, for choices.
         test: for the result alone.
+        class_names: the name of each class, by its number.
     """
 
     train: Images
     validation: Images
     test: Images
+    class_names: tuple[str, ...]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        channels, height, width = self.train.pixels.shape[1:]
+        return channels, height, width
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet(ABC):
     """A data set on disk and how its training images are split.
 
-    A subclass gives `image_shape`, `classes` and `read`; docs/adding_a_data_set.md shows one.
+    A subclass gives `read`; docs/adding_a_data_set.md shows one.
 
     Attributes:
         dir: the folder with the files; a relative path starts at the repository root.
@@ -81,8 +125,6 @@ class DataSet(ABC):
         test_images: a slice of the test images for debugging; null means all.
         report_first: report the accuracies of this many first test images beside those of all; null does not.
         batch_size: images a batch, in training and in testing.
-        image_shape: of the class: channels, height, width.
-        classes: of the class: how many there are.
     """
 
     dir: str = parameter()
@@ -93,15 +135,12 @@ class DataSet(ABC):
     report_first: int | None = parameter(None, at_least=1, training=False)
     batch_size: int = parameter(200, at_least=1)
 
-    image_shape: ClassVar[tuple[int, int, int]]
-    classes: ClassVar[int]
-
     def __post_init__(self) -> None:
         check_parameters(self)
 
     @abstractmethod
-    def read(self, folder: Path) -> tuple[Images, Images]:
-        """Training and test images, in the order of the files.
+    def read(self, folder: Path) -> Content:
+        """Training and test images and the names of their classes.
 
         Args:
             folder: that of `dir`; it exists.
@@ -121,8 +160,12 @@ class DataSet(ABC):
         """
         folder = root / self.dir
         if not folder.is_dir():
-            raise ParameterError(f"data.dir={self.dir}: no such folder; the repository holds MNIST in data/mnist")
-        train, test = self.read(folder)
+            raise ParameterError(f"data.dir={self.dir}: no such folder; give data.dir=<folder>")
+        try:
+            content = self.read(folder)
+        except ParameterError as error:
+            raise ParameterError(f"data.dir={self.dir}: {error}") from None
+        train = content.train
         if self.validation_images >= len(train):
             raise ParameterError(f"data.validation_images={self.validation_images}: must be below {len(train)} training images")
         order = torch.arange(len(train))
@@ -133,7 +176,8 @@ class DataSet(ABC):
         return Splits(
             train=train[kept[: self.train_images]],
             validation=train[held_out[: self.train_images]],
-            test=test[: self.test_images],
+            test=content.test[: self.test_images],
+            class_names=content.class_names,
         )
 
     @property
@@ -159,12 +203,11 @@ def read_checked(folder: Path, hashes: Mapping[str, str]) -> dict[str, bytes]:
     for name, expected in hashes.items():
         path = folder / name
         if not path.is_file():
-            raise ParameterError(f"data.dir={folder}: {name} is missing; `git checkout data` restores the repository's files")
+            raise ParameterError(f"{name} is missing; `git checkout data` restores the repository's files")
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != expected:
             raise ParameterError(
-                f"data.dir={folder}: {name} is damaged ({len(content)} bytes, wrong SHA-256); "
-                "`git checkout data` restores the repository's files"
+                f"{name} is damaged ({len(content)} bytes, wrong SHA-256); `git checkout data` restores the repository's files"
             )
         contents[name] = content
     return contents

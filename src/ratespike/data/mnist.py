@@ -1,15 +1,11 @@
 """MNIST: 70 000 handwritten digits (LeCun and Cortes, CC BY-SA 3.0)."""
 
 import gzip
-import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
-import torch
-from torch import Tensor
-
-from ratespike.data.base import DataSet, Images, read_checked
+from ratespike.data.base import Content, DataSet, Images, read_checked
+from ratespike.data.idx import parse_idx
 
 _SHA256 = {
     "train-images-idx3-ubyte.gz": "0b367032e93c5d0cea0925647cfdb18614af8ee15f83e6f2fc2ad904a6835971",
@@ -30,42 +26,17 @@ class MNIST(DataSet):
         ParameterError: a parameter out of range.
 
     Example:
-        >>> MNIST(dir="data/mnist", validation_images=5000).image_shape
-        (1, 28, 28)
+        >>> splits = MNIST(dir="data/mnist", validation_images=5000).load(Path())
+        >>> splits.image_shape, splits.classes, len(splits.test)
+        ((1, 28, 28), 10, 10000)
     """
 
-    image_shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
-    classes: ClassVar[int] = 10
-
-    def read(self, folder: Path) -> tuple[Images, Images]:
+    def read(self, folder: Path) -> Content:
         files = read_checked(folder, _SHA256)
 
         def images(part: str) -> Images:
-            pixels = read_idx(gzip.decompress(files[f"{part}-images-idx3-ubyte.gz"]))
-            labels = read_idx(gzip.decompress(files[f"{part}-labels-idx1-ubyte.gz"]))
+            pixels = parse_idx(gzip.decompress(files[f"{part}-images-idx3-ubyte.gz"]))
+            labels = parse_idx(gzip.decompress(files[f"{part}-labels-idx1-ubyte.gz"]))
             return Images(pixels.unsqueeze(1), labels.long())
 
-        return images("train"), images("t10k")
-
-
-def read_idx(content: bytes) -> Tensor:
-    """The tensor in an IDX file of unsigned bytes, MNIST's format.
-
-    The file begins with two zero bytes, the type (8: unsigned bytes) and the number of dimensions; then come the sizes
-    (32 bits each, big-endian) and the data. Source: http://yann.lecun.com/exdb/mnist.
-
-    Args:
-        content: of the whole file, not compressed.
-
-    Raises:
-        ValueError: another format, or another type of numbers.
-
-    Example:
-        >>> read_idx(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9]))
-        tensor([7, 9], dtype=torch.uint8)
-    """
-    zeros, kind, dimensions = struct.unpack_from(">HBB", content)
-    if zeros != 0 or kind != 8:
-        raise ValueError(f"not an IDX file of unsigned bytes: it begins with {content[:4].hex()}")
-    shape = struct.unpack_from(f">{dimensions}I", content, 4)
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=4 + 4 * dimensions).reshape(shape)
+        return Content(images("train"), images("t10k"), tuple("0123456789"))

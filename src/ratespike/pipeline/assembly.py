@@ -77,14 +77,14 @@ def build_components(config: RunConfig, root: Path) -> Components:
     torch.manual_seed(config.seed)
     if isinstance(config, Config):
         _check_conversion(config)
-    network, converted = _networks(config, data, splits)
+    network, converted = _networks(config, splits)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
-    image = torch.zeros(1, *data.image_shape)
+    image = torch.zeros(1, *splits.image_shape)
     simulated = simulate(network, image, n_steps=1, dt=config.dt, engine="torch")
-    if simulated.outputs.shape[2:] != (data.classes,):
+    if simulated.outputs.shape[2:] != (splits.classes,):
         shape = tuple(simulated.outputs.shape[2:])
         raise ParameterError(
-            f"model={config.model}: its output has the shape {shape}, but the data have {data.classes} classes"
+            f"model={config.model}: its output has the shape {shape}, but the data have {splits.classes} classes"
         )
     return Components(
         data=data,
@@ -110,10 +110,10 @@ def _check_conversion(config: Config) -> None:
         )
 
 
-def _networks(config: RunConfig, data: DataSet, splits: Splits) -> tuple[nn.Module, nn.Module | None]:
+def _networks(config: RunConfig, splits: Splits) -> tuple[nn.Module, nn.Module | None]:
     """The network before training; and of a conversion the trained one, whose scales come from the first training images."""
     if config.model is None:
-        return _build_network(config, data), None
+        return _build_network(config, splits), None
     neuron = build(Neuron, config.neuron, "neuron")  # type: ignore[type-abstract]
     images = splits.train[:_CALIBRATION_IMAGES].as_inputs()
     plain = plain_model(config.model)
@@ -129,14 +129,14 @@ def build_classifier(components: Components, job: Job[RunConfig], n_steps: int) 
     from ratespike.metrics import RateVsSpike
     from ratespike.pipeline.classifier import Classifier
 
-    data = components.data
-    description: dict[str, Any] = {"config": job.plain, "image_shape": list(data.image_shape), "classes": data.classes}
+    data, splits = components.data, components.splits
+    description: dict[str, Any] = {"config": job.plain, "image_shape": list(splits.image_shape), "classes": splits.classes}
     return Classifier(
         network=components.network,
         optimizer=components.optimizer,
         simulator=components.simulator,
         n_steps=n_steps,
-        comparison=RateVsSpike(n_steps, job.config.dt, data.classes, components.neurons, data.report_first),
+        comparison=RateVsSpike(n_steps, job.config.dt, splits.classes, components.neurons, data.report_first),
         seed=job.config.seed,
         description=description,
     )
@@ -151,14 +151,14 @@ def _check_devices(trainer: TrainerConfig) -> None:
         raise ParameterError(f"trainer.devices={trainer.devices}: there are {n_gpus} GPUs here")
 
 
-def _build_network(config: RunConfig, data: DataSet) -> nn.Sequential:
+def _build_network(config: RunConfig, splits: Splits) -> nn.Sequential:
     if not config.network.layers:
         raise ParameterError(
             "network.layers: there are none; give some, or a trained network by model=<file.py>:<name> checkpoint="
         )
     try:
         return build_network(
-            config.network.layers, config.neuron, data.image_shape, data.classes, config.network.initialisation
+            config.network.layers, config.neuron, splits.image_shape, splits.classes, config.network.initialisation
         )
     except (RuntimeError, TypeError, OverflowError, MemoryError) as error:  # PyTorch's, of sizes that no memory holds
         raise ParameterError(f"network.layers: cannot be built ({' '.join(str(error).split())[:160]})") from None

@@ -89,7 +89,7 @@ def _report(job: Job[RunConfig], run: Run, components: Components, results: Resu
     is_evaluation = isinstance(job.config, EvaluateConfig)
     _keep_figures(run, components, results)
     if not is_evaluation and job.config.model is None:  # MLflow cannot unpickle a network of a user's file
-        run.model(components.network, example=torch.zeros(1, *components.data.image_shape))
+        run.model(components.network, example=torch.zeros(1, *components.splits.image_shape))
     program = "evaluate.py" if is_evaluation else "train.py"
     command = shlex.join(asked_for(job.overrides))
     note(run, f"`python {program} {command}`\n\n{summary.in_words(results)}")

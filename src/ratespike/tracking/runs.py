@@ -138,7 +138,7 @@ class Run:
 
     def data(self, splits: "Splits", name: str) -> None:
         """Log the three splits of the data set `name` as MLflow datasets: their sizes and a digest, not the images."""
-        for split, images in vars(splits).items():
+        for split, images in (("train", splits.train), ("validation", splits.validation), ("test", splits.test)):
             described = mlflow.data.numpy_dataset.from_numpy(
                 images.pixels.numpy(), targets=images.labels.numpy(), name=f"{name}_{split}"
             )

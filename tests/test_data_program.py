@@ -1,0 +1,60 @@
+"""`python train.py data=idx data.dir=…`: somebody's own images, from training to evaluation."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from program import SMALL, metrics, query, run_here, run_ids, status
+
+pytestmark = [
+    pytest.mark.program,
+    pytest.mark.filterwarnings("ignore"),  # Lightning's advice
+]
+
+
+def write_idx(path: Path, values: np.ndarray) -> None:
+    path.write_bytes(struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape) + values.tobytes())
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of images, 18 x 20 pixels: a bright square on the left, in the middle, on the right."""
+    folder = tmp_path_factory.mktemp("squares")
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 240), ("test", 60)):
+        labels = generator.integers(0, 3, count).astype(np.uint8)
+        images = generator.integers(0, 60, (count, 18, 20)).astype(np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            image[6:12, 1 + 6 * label : 7 + 6 * label] = 220
+        write_idx(folder / f"{split}-images", images)
+        write_idx(folder / f"{split}-labels", labels)
+    return folder
+
+
+def test_own_images_train_and_are_evaluated(checkout: Path, squares: Path) -> None:
+    given = ("data=idx", f"data.dir={squares}", "n_steps=20", "data.test_images=null", "optimizer.lr=0.01")
+    code, out, error = run_here(checkout, *SMALL, *given)
+    assert code == 0, error
+    (run_id,) = run_ids(checkout)
+    assert status(checkout, run_id) == "FINISHED"
+    measured = metrics(checkout, run_id)
+    assert measured["test/rate_accuracy", 0] == 1, "three squares were not told apart"  # type: ignore[comparison-overlap]
+    assert float(measured["test/spiking_accuracy", 0]) > 0.9  # type: ignore[arg-type]
+    named = query(checkout, "select name from datasets where name like 'IDX%' order by name")
+    assert named == [("IDX_test",), ("IDX_train",), ("IDX_validation",)]
+
+    code, out, error = run_here(checkout, f"run={run_id}", "n_steps=25", program="evaluate.py")
+    assert code == 0, error
+    assert "spiking accuracy, 25 steps" in out
+
+
+def test_a_network_that_does_not_fit_the_images_is_refused(checkout: Path, squares: Path) -> None:
+    before = run_ids(checkout)
+    code, _, error = run_here(checkout, *SMALL, "data=idx", f"data.dir={squares}", "network.layers.dense.units=10")
+    assert code == 1
+    assert "the output has shape (10,), but the data have 3 classes" in error
+    code, _, error = run_here(checkout, *SMALL, "data=idx", f"data.dir={squares}", "network.layers.conv2.kernel=17")
+    assert code == 1
+    assert "kernel=17: must be at most the image, here 16x18" in error
+    assert run_ids(checkout) == before
