@@ -1,5 +1,7 @@
 """A plain network with neurons in place of its ReLUs: the same on rates, nearly the same on spikes."""
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -129,8 +131,10 @@ def test_what_cannot_be_converted_is_named(make, neuron: Neuron, message: str) -
         lambda net, h: (F.relu_(h), net.second(h))[1],
         lambda net, h: (h.relu_(), net.second(h))[1],
         lambda net, h: (h.clamp_(min=0), net.second(h))[1],
+        lambda net, h: (torch.clamp_(h, min=0), net.second(h))[1],
+        lambda net, h: (torch.clamp(h, min=0, out=h), net.second(h))[1],
     ],
-    ids=["nn.ReLU", "F.relu_", "relu_", "clamp_"],
+    ids=["nn.ReLU", "F.relu_", "relu_", "clamp_", "torch.clamp_", "clamp into"],
 )
 def test_a_relu_in_place_changes_its_input(rectify) -> None:  # type: ignore[no-untyped-def]
     torch.manual_seed(0)
@@ -148,3 +152,27 @@ def test_a_relu_in_place_changes_its_input(rectify) -> None:  # type: ignore[no-
     with torch.no_grad():
         assert torch.allclose(spiking(images), model(images), atol=1e-5)
     simulate(spiking, images, 5)
+
+
+def test_a_relu_in_a_module_with_a_name_of_python_s() -> None:
+    class Keys(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(super().forward(x))
+
+    model = nn.Sequential(OrderedDict(keys=Keys(3, 4), values=Keys(4, 2)))
+    spiking = convert(model, neuron=IntegrateAndFire(max_rate=1000), images=torch.rand(8, 3))
+    assert list(spiking.neurons) == ["keys_", "values_"]
+
+
+def test_a_forward_that_calls_more_relus_than_before_is_refused() -> None:
+    class Chunks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([F.relu(self.layer(part)) for part in x.split(8)])
+
+    spiking = convert(Chunks(), neuron=IntegrateAndFire(max_rate=1000), images=torch.rand(5, 3))
+    with pytest.raises(ParameterError, match="calls more ReLUs than the 1 that it was converted with"):
+        spiking(torch.rand(20, 3))

@@ -67,6 +67,38 @@ def test_a_file_may_import_what_lies_beside_it(tmp_path: Path) -> None:
     assert plain_model(f"{tmp_path / 'net.py'}:net")(torch.ones(1, 3)).shape == (1, 7)
 
 
+def test_a_file_with_a_dataclass_that_imports_while_it_makes_the_network(tmp_path: Path) -> None:
+    (tmp_path / "beside_the_net.py").write_text("WIDTH = 6")
+    code = """
+from __future__ import annotations
+from dataclasses import dataclass
+from torch import nn
+@dataclass
+class Settings:
+    width: int = 2
+def net():
+    from beside_the_net import WIDTH
+    return nn.Linear(3, WIDTH)
+"""
+    (tmp_path / "net.py").write_text(code)
+    assert plain_model(f"{tmp_path / 'net.py'}:net")(torch.ones(1, 3)).shape == (1, 6)
+
+
+def test_each_model_has_the_helper_that_lies_beside_it(tmp_path: Path) -> None:
+    for name, width in (("one", 4), ("two", 9)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "helper_of_net.py").write_text(f"WIDTH = {width}")
+        (folder / "net.py").write_text("from torch import nn\nfrom helper_of_net import WIDTH\nnet = nn.Linear(3, WIDTH)")
+        assert plain_model(f"{folder / 'net.py'}:net").out_features == width
+
+
+def test_a_source_that_is_no_python_of_today_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("try:\n    import old\nexcept SyntaxError:\n    pass\nfrom ............ import far")
+    (tmp_path / "old.py").write_text("print 'old'")
+    assert [path.name for path in sources_of(tmp_path / "net.py")] == ["net.py", "old.py"]
+
+
 def test_the_sources_are_the_files_that_are_imported(tmp_path: Path) -> None:
     files = {
         "net.py": "import torch\nimport blocks\nfrom parts import head",

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import weight_norm
 
 from ratespike import simulate
-from ratespike.neurons import LIF, IntegrateAndFire, SpikingRectifiedLinear
+from ratespike.neurons import LIF, AdaptiveLIF, IntegrateAndFire, SpikingRectifiedLinear
 from ratespike.parameters import ParameterError
 from ratespike.synapses import LowPass, NoFilter
 
@@ -91,6 +92,18 @@ def hidden(function: Callable[[Applied, Tensor], Tensor], features: int = 7) -> 
     """Neurons, and what a function makes of their spikes."""
     layers = {"a": nn.Linear(64, 6), "n": lif(), "out": nn.Linear(features, 3)}
     return Applied(lambda net, x: function(net, net.n(net.a(x.flatten(1)))), **layers)
+
+
+def bent(function: Callable[[nn.Module, Tensor], Tensor]) -> nn.Module:
+    """Neurons driven by a function of the flattened image."""
+    modules = {"first": nn.Linear(64, 9), "again": nn.Linear(64, 9), "wide": nn.Linear(128, 9), "few": nn.Linear(8, 9)}
+    modules |= {"matrix": nn.Linear(9, 9, bias=False), "words": nn.Embedding(5, 2)}
+    return Applied(lambda net, x: net.out(net.n(function(net, x.flatten(1)))), n=lif(), out=nn.Linear(9, 3), **modules)
+
+
+def shape_in_attributes(net: nn.Module, x: Tensor) -> Tensor:
+    net.batch, net.width = x.shape
+    return net.first(x.reshape(net.batch, net.width))
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -321,6 +334,16 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
         third=lif(),
         out=nn.Linear(108, 4),
     ),
+    "the image and a function of it": lambda: bent(lambda net, x: net.first(x) + torch.tanh(net.again(x))),
+    "the image without its largest value": lambda: bent(lambda net, x: net.first(x - x.amax(1, keepdim=True))),
+    "the image without its median": lambda: bent(lambda net, x: net.first(x - x.median(1, keepdim=True)[0])),
+    "the image and what of it is bright": lambda: bent(lambda net, x: net.first(x + x.clone().clamp(0.4, 0.6))),
+    "the image and its square": lambda: bent(lambda net, x: net.wide(torch.cat([x, x**2], 1))),
+    "a quotient of zeros": lambda: bent(lambda net, x: net.first(x + torch.nan_to_num(x / 0, 1.0, 1.0))),
+    "a system of equations": lambda: bent(lambda net, x: torch.linalg.solve(net.matrix.weight, net.first(x).mT).mT),
+    "attributes set on the way": lambda: bent(shape_in_attributes),
+    "words": lambda: bent(lambda net, x: net.first(net.words((x * 4).long()).flatten(1)[:, :64])),
+    "singular values": lambda: bent(lambda net, x: net.few(torch.linalg.svdvals(x.reshape(-1, 8, 8)))),
     "not linear between neurons": lambda: sequence(
         nn.Conv2d(1, 4, 3),
         lif(),
@@ -489,6 +512,16 @@ class Counts(nn.Sequential):
         return super().forward(x * (1 + (self.calls > 9)))
 
 
+class CountsInAList(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(3, 3), lif(), nn.Linear(3, 2))
+        self.calls: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls.append(1)
+        return super().forward(x * (len(self.calls) < 9))
+
+
 class CountsInABuffer(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(nn.Linear(3, 3), lif(), nn.Linear(3, 2))
@@ -497,6 +530,11 @@ class CountsInABuffer(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
         return super().forward(x)
+
+
+def in_a_thread(work: Callable[[], Tensor]) -> Tensor:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
 
 
 def refused(forward: Callable[..., Tensor]) -> nn.Module:
@@ -513,10 +551,20 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         "0: its forward hands on a value that depends on the image",
     ),
     "a mask": (lambda: refused(lambda net, x: net.neuron(net.layer(x[x[:, 0] > 0.5]))), "0: its forward looks at"),
-    "memory": (Remembers, "network: .* it remembers something, or counts the images"),
+    "memory": (Remembers, "a value that depends on the image reaches it past PyTorch's operations"),
+    "a list that grows": (CountsInAList, "network: its forward remembers something"),
+    "a rare dropout": (lambda: refused(lambda net, x: net.neuron(F.dropout(net.layer(x), 0.02))), "its forward is random"),
+    "NumPy by another way": (
+        lambda: refused(lambda net, x: net.neuron(torch.from_numpy(np.from_dlpack(net.layer(x).detach()).copy()))),
+        "reaches it past PyTorch's operations",
+    ),
+    "another thread": (
+        lambda: refused(lambda net, x: in_a_thread(lambda: net.neuron(net.layer(x))) + net.neuron(x)),
+        "reaches it past PyTorch's operations",
+    ),
     "randomness": (
         lambda: refused(lambda net, x: net.neuron(F.dropout(net.layer(x)))),
-        "gives other values for .*: it is random",
+        "network: its forward is random",
     ),
     "images that are mixed": (
         lambda: refused(lambda net, x: net.neuron(net.layer(x - x.mean(0)))),
@@ -706,3 +754,28 @@ def test_inference_mode_changes_nothing(pooling: nn.Module, dtype: torch.dtype, 
         found = simulate(network, images * 1, 10, engine=engine)
     assert torch.equal(found.outputs, right.outputs)
     assert torch.equal(found.synaptic_operations, right.synaptic_operations)
+
+
+def test_a_forward_that_counts_the_rows_of_several_steps_is_refused() -> None:
+    """The reference engine makes rows of 16 images (there are 10) and 30 steps."""
+    torch.manual_seed(0)
+    network = refused(lambda net, x: net.layer(x) if len(x) <= 64 else -net.layer(x))
+    network = nn.Sequential(nn.Linear(3, 3), AdaptiveLIF(), *network).double()
+    with pytest.raises(ParameterError, match="gives other values for 480 images in a batch"):
+        simulate(network, torch.rand(10, 3).double(), 30)
+
+
+def test_names_of_calls_are_all_different() -> None:
+    torch.manual_seed(0)
+    neurons = nn.ModuleDict({"n": lif(), "n-2": lif()})
+    forward = lambda net, x: net.l(net.m["n"](net.l(net.m["n-2"](net.l(net.m["n"](net.l(x)))))))  # noqa: E731
+    counted = simulate(Applied(forward, m=neurons, l=nn.Linear(3, 3)), torch.rand(4, 3), 20).spike_counts
+    assert list(counted) == ["m.n", "m.n-2", "m.n-3"]
+
+
+def test_a_refused_forward_has_changed_nothing() -> None:
+    network = refused(lambda net, x: net.neuron(net.layer(x + net.shift.add_(1))))
+    network[0].shift = torch.zeros(())
+    with pytest.raises(ParameterError):
+        simulate(network, torch.rand(4, 3), 5)
+    assert float(network[0].shift) == 0

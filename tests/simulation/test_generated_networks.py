@@ -33,6 +33,21 @@ class Residual(nn.Module):
         return torch.cat(branches, 1) if self.concatenated else branches[0] + branches[1]
 
 
+class Bent(nn.Module):
+    """The image and something that is not linear in it."""
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "added":
+            return x + torch.tanh(2 * x)
+        if self.kind == "without the largest":
+            return x - 0.5 * x.flatten(1).amax(1).reshape(-1, *[1] * (x.dim() - 1))
+        return torch.cat([x, x.square()], 1)
+
+
 @dataclass
 class Case:
     """A network, images and how they are simulated."""
@@ -141,6 +156,9 @@ def cases(draw: st.DrawFn) -> Case:
     sizes = draw(st.tuples(st.integers(5, 9), st.integers(5, 9)) if draw(st.booleans()) else st.tuples(st.integers(6, 12)))
     shape = image = (draw(st.integers(1, 3)), *sizes)
     layers: list[nn.Module] = []
+    if draw(st.integers(0, 4)) == 0:
+        layers.append(Bent(draw(st.sampled_from(["added", "without the largest", "concatenated"]))))
+        shape = output_of(layers, image)
     for _ in range(draw(st.integers(1, 5))):
         layers += draw(blocks(shape))
         shape = output_of(layers, image)

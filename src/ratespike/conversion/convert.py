@@ -32,8 +32,9 @@ from ratespike.simulation.tracing import Trace, record
 from ratespike.simulation.weighted_sums import is_linear
 
 _RELUS = {F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_}
-_CLAMPS = {torch.clamp, torch.clamp_min, Tensor.clamp, Tensor.clamp_min, Tensor.clamp_, Tensor.clamp_min_}
-_IN_PLACE = {F.relu_, torch.relu_, Tensor.relu_, Tensor.clamp_, Tensor.clamp_min_}
+_CLAMPS_IN_PLACE = {torch.clamp_, torch.clamp_min_, Tensor.clamp_, Tensor.clamp_min_}
+_CLAMPS = {torch.clamp, torch.clamp_min, Tensor.clamp, Tensor.clamp_min} | _CLAMPS_IN_PLACE
+_IN_PLACE = {F.relu_, torch.relu_, Tensor.relu_} | _CLAMPS_IN_PLACE
 _SAMPLES = 4096  # activations to which a neuron is fitted
 
 _logger = logging.getLogger(__name__)
@@ -94,7 +95,16 @@ class Converted(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """What the network computes, with neurons."""
         neurons = iter(self.neurons.values())
-        with _InPlaceOfRelus(lambda signal: next(neurons)(signal)):
+
+        def in_place_of_relu(signal: Tensor) -> Tensor:
+            neuron = next(neurons, None)
+            if neuron is None:
+                n_relus = len(self.neurons)
+                raise ParameterError(f"network: its forward calls more ReLUs than the {n_relus} that it was converted with")
+            activation: Tensor = neuron(signal)
+            return activation
+
+        with _InPlaceOfRelus(in_place_of_relu):
             output: Tensor = self.network(x)
         return output
 
@@ -143,7 +153,6 @@ def convert(model: nn.Module, *, neuron: Neuron, images: Float[Tensor, " batch *
         balanced, layer = _balanced(name, neuron, signal, percentile)
         neurons.append((name, balanced))
         report.append(layer)
-        _logger.info("%s: max_rate at an activation of %.3g, error %.2g", layer.name, layer.scale, layer.error)
     converted = Converted(network, neurons, report).eval()
     _check_linear(trace(converted, images))
     return converted
@@ -157,6 +166,7 @@ def _rectified(network: nn.Module, images: Tensor) -> tuple[list[str], list[Tens
 
         def relu(signal: Tensor) -> Tensor:
             name = (running[-1] or "relu").replace(".", "_")
+            name = f"{name}_" if hasattr(nn.ModuleDict, name) else name
             names.append(name if name not in names else f"{name}-{sum(other.startswith(name) for other in names) + 1}")
             signals.append(signal.clone())
             return signal.clamp(min=0)
@@ -234,8 +244,9 @@ class _InPlaceOfRelus(TorchFunctionMode):
         else:
             return function(*args, **kwargs)
         signal = args[0] if args else kwargs["input"]
-        if inplace:
-            return signal.copy_(self._function(signal.clone()))
+        if inplace or kwargs.get("out") is not None:
+            overwritten = signal if inplace else kwargs["out"]
+            return overwritten.copy_(self._function(signal.clone()))
         return self._function(signal)
 
 

@@ -3,7 +3,8 @@
 import ast
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ratespike.parameters import ParameterError, nearest
+
+_imported_beside: dict[Path, set[str]] = {}  # by the folder of a model's file, names of modules
 
 
 def plain_model(model: str) -> nn.Module:
@@ -27,12 +30,17 @@ def plain_model(model: str) -> nn.Module:
         raise ParameterError(f"model={model}: must be <file.py>:<name>, the name of a network or of what makes one")
     if not Path(file).is_file():
         raise ParameterError(f"model={model}: there is no file {file}")
-    module = _run(Path(file), model)
+    with _importing_beside(Path(file)):
+        return _made(_run(Path(file), model), name, model).eval()
+
+
+def _made(module: ModuleType, name: str, model: str) -> nn.Module:
+    """The network that a name in a module stands for."""
     if not hasattr(module, name):
         names = [
             known for known, value in vars(module).items() if not known.startswith("_") and not isinstance(value, ModuleType)
         ]
-        raise ParameterError(f"model={model}: {file} has no {name}; {nearest(name, names)}")
+        raise ParameterError(f"model={model}: the file has no {name}; {nearest(name, names)}")
     network = getattr(module, name)
     if not isinstance(network, nn.Module):
         try:
@@ -41,7 +49,7 @@ def plain_model(model: str) -> nn.Module:
             raise ParameterError(f"model={model}: {name}() fails ({_first_line(error)})") from None
     if not isinstance(network, nn.Module):
         raise ParameterError(f"model={model}: gives a {type(network).__name__}; it must give a torch.nn.Module")
-    return network.eval()
+    return network
 
 
 def sources_of(file: Path) -> list[Path]:
@@ -59,11 +67,15 @@ def sources_of(file: Path) -> list[Path]:
 def _imported_files(path: Path, folder: Path) -> list[Path]:
     """The files that a file imports from a folder, or from its own package there."""
     names: list[tuple[Path, str]] = []  # where to look, and for which dotted name
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    try:
+        syntax = ast.parse(path.read_bytes())
+    except SyntaxError:  # of a file that is imported in a `try`
+        return []
+    for node in ast.walk(syntax):
         if isinstance(node, ast.Import):
             names += [(folder, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            start = path.parents[node.level - 1] if node.level else folder
+            start = path.parents[min(node.level, len(path.parents)) - 1] if node.level else folder
             module = f"{node.module}." if node.module else ""
             names += [(start, module + alias.name) for alias in node.names]
     places: list[Path] = []
@@ -104,19 +116,38 @@ def load_weights_of_plain_model(network: nn.Module, path: Path) -> None:
 
 
 def _run(file: Path, model: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(file.stem, file)
+    spec = importlib.util.spec_from_file_location(f"model_of_user_{file.stem}", file)
     if spec is None or spec.loader is None:
         raise ParameterError(f"model={model}: {file} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    beside = str(file.resolve().parent)
-    sys.path.insert(0, beside)  # as for a program: it may import what lies beside it
+    sys.modules[spec.name] = module  # dataclasses and pickles look for a class there
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise ParameterError(f"model={model}: {file} fails ({_first_line(error)})") from None
-    finally:
-        sys.path.remove(beside)
     return module
+
+
+@contextmanager
+def _importing_beside(file: Path) -> Iterator[None]:
+    """Inside, as for a program, what lies beside a file can be imported, and nothing of that name from elsewhere is taken."""
+    folder = file.resolve().parent
+    for other, names in _imported_beside.items():
+        for name in names if other != folder else ():
+            sys.modules.pop(name, None)
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        of_folder = {name for name in set(sys.modules) - before if _lies_below(sys.modules[name], folder)}
+        _imported_beside.setdefault(folder, set()).update(of_folder)
+
+
+def _lies_below(module: ModuleType, folder: Path) -> bool:
+    file = getattr(module, "__file__", None)
+    return file is not None and folder in Path(file).resolve().parents
 
 
 def _state_dict(content: Any) -> dict[str, Tensor] | None:

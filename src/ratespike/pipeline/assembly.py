@@ -1,6 +1,7 @@
 """From a configuration to the objects of a run: built and checked before Lightning and MLflow are imported."""
 
 import functools
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from ratespike.synapses import Synapse
 from ratespike.tracking import address
 
 _CALIBRATION_IMAGES = 2000
+_logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from ratespike.pipeline.classifier import Classifier
@@ -69,14 +71,14 @@ def check_and_build(job: Job[RunConfig]) -> Components:
 
 
 def build_components(config: RunConfig, root: Path) -> Components:
-    """Build and try everything that can be wrong, with one simulated step of an empty image; raises `ParameterError`."""
+    """Build and try everything that can be wrong, with one simulated step of an image of zeros; raises `ParameterError`."""
     data = build(DataSet, config.data, "data")  # type: ignore[type-abstract]
     optimizer = build(Optimizer, config.optimizer, "optimizer")  # type: ignore[type-abstract]
     synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
-    splits = _load(data, root)
-    torch.manual_seed(config.seed)
     if isinstance(config, Config):
         _check_conversion(config)
+    splits = _load(data, root)
+    torch.manual_seed(config.seed)
     network, converted = _networks(config, splits)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
     image = torch.zeros(1, *splits.image_shape)
@@ -104,6 +106,8 @@ def _check_conversion(config: Config) -> None:
             f"model={config.model} checkpoint={config.checkpoint}: a conversion needs both, "
             "as in +experiment=convert model=<file.py>:<name> checkpoint=<file>"
         )
+    if config.checkpoint is not None and not Path(config.checkpoint).is_file():
+        raise ParameterError(f"checkpoint={config.checkpoint}: there is no such file")
     if config.model is not None and config.network.layers:
         raise ParameterError(
             f"model={config.model}: has layers of its own; add network=plain_model, or take +experiment=convert"
@@ -121,7 +125,10 @@ def _networks(config: RunConfig, splits: Splits) -> tuple[nn.Module, nn.Module |
     if not isinstance(config, Config):  # an evaluation has the weights of its run
         return untrained, None
     load_weights_of_plain_model(plain, Path(str(config.checkpoint)))
-    return untrained, convert(plain, neuron=neuron, images=images)
+    converted = convert(plain, neuron=neuron, images=images)
+    for layer in converted.report:
+        _logger.info("%s: max_rate at an activation of %.3g, error %.2g", layer.name, layer.scale, layer.error)
+    return untrained, converted
 
 
 def build_classifier(components: Components, job: Job[RunConfig], n_steps: int) -> "Classifier":

@@ -118,15 +118,15 @@ class _Paths:
         if isinstance(arriving, Tensor):
             arriving = [arriving]
         for value, at_each_place in zip(operation.results, arriving, strict=False):  # behind a max pooling come indices
-            assert value is not None
-            self._arriving[value] = at_each_place
+            if value is not None:
+                self._arriving[value] = at_each_place
 
     def meet(self, arriving: Tensor) -> None:
         """Count weights, one for each of these connections."""
         self.multiply_adds = self.multiply_adds + arriving.sum()
 
 
-def _follow_convolution(paths: _Paths, operation: Operation) -> Tensor:
+def _follow_convolution(paths: _Paths, operation: Operation) -> Any:
     signal, weight, _, stride, padding, dilation, transposed, output_padding, groups = operation.args
     if not isinstance(signal, Value) or not isinstance(weight, Tensor):
         return _follow_another(paths, operation)
@@ -141,7 +141,7 @@ def _follow_convolution(paths: _Paths, operation: Operation) -> Tensor:
     return behind
 
 
-def _follow_matrix(paths: _Paths, operation: Operation) -> Tensor:
+def _follow_matrix(paths: _Paths, operation: Operation) -> Any:
     signal, weight = operation.args[-2:]
     if not isinstance(signal, Value) or not isinstance(weight, Tensor):
         return _follow_another(paths, operation)
@@ -169,7 +169,7 @@ def _follow_adaptive_pooling(paths: _Paths, operation: Operation) -> Tensor:
     return mean * weight  # exact where windows are equal
 
 
-def _follow_max_pooling(paths: _Paths, operation: Operation) -> Tensor:
+def _follow_max_pooling(paths: _Paths, operation: Operation) -> Any:
     """A spike goes to each window in which it is."""
     given = operation.arguments
     if set(_as_list(given["dilation"])) != {1}:
@@ -203,12 +203,17 @@ def _follow_sum(paths: _Paths, operation: Operation) -> Tensor:
     return total
 
 
-def _follow_another(paths: _Paths, operation: Operation) -> Tensor:
-    shape = operation.results[0].shape  # type: ignore[union-attr]
-    total = torch.zeros(1, *shape[1:], dtype=torch.float64)
-    for value in operation.inputs:
-        total = total + _fitted(paths.of(value), shape)
-    return total
+def _follow_another(paths: _Paths, operation: Operation) -> list[Tensor | None]:
+    arriving: list[Tensor | None] = []
+    for result in operation.results:
+        if result is None:
+            arriving.append(None)
+            continue
+        total = torch.zeros(1, *result.shape[1:], dtype=torch.float64)
+        for value in operation.inputs:
+            total = total + _fitted(paths.of(value), result.shape)
+        arriving.append(total)
+    return arriving
 
 
 _FOLLOWING: dict[Any, Callable[[_Paths, Operation], Any]] = {

@@ -28,7 +28,7 @@ class Interception(TorchDispatchMode):
 @torch.inference_mode(False)  # buffers that can be watched
 @torch.no_grad()
 def evaluation_copy(network: nn.Module) -> nn.Module:
-    """The same network in eval mode, with modules and buffers of its own and the same parameters.
+    """The same network in eval mode, with modules, buffers and other tensors of its own and the same parameters.
 
     A simulation works with the copy, so that it changes nothing, and threads do not disturb each other.
 
@@ -39,10 +39,12 @@ def evaluation_copy(network: nn.Module) -> nn.Module:
     for name, module in network.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             raise ParameterError(f"{name or 'network'}: is compiled by torch.jit; give the module that it was made of")
-        for by_name in (module._parameters, vars(module)):
-            for tensor in by_name.values():
-                if isinstance(tensor, Tensor):
-                    shared[id(tensor)] = tensor
+        for parameter in module._parameters.values():
+            if parameter is not None:
+                shared[id(parameter)] = parameter
+        for value in vars(module).values():  # of some, such as effective weights, PyTorch makes no copy
+            if isinstance(value, Tensor):
+                shared.setdefault(id(value), value if isinstance(value, nn.Parameter) else value.detach().clone())
     try:
         return copy.deepcopy(network, shared).eval()
     except Exception as error:

@@ -31,16 +31,24 @@ class Analysis:
 
     Attributes:
         network: a copy in eval mode, which nothing changes: threads share it.
-        image: one of those that it was found out with, shape (1, ...).
-        trace: what its forward does.
+        probe: tries its forward.
         fan_out: the weights that an image and each spike meet.
     """
 
     network: nn.Module
-    image: Tensor
-    trace: Trace
+    probe: Probe
     fan_out: FanOut
     _made: dict[Hashable, Any] = field(default_factory=dict)
+
+    @property
+    def image(self) -> Tensor:
+        """One of the images that it was found out with, shape (1, ...)."""
+        return self.probe.image
+
+    @property
+    def trace(self) -> Trace:
+        """What its forward does."""
+        return self.probe.trace
 
     def made(self, make: Callable[..., Made], *arguments: Hashable) -> Made:
         """`make(self, *arguments)`, which is called once for the same arguments.
@@ -62,10 +70,9 @@ class Analysis:
 
 @dataclass(frozen=True)
 class _Kept:
-    """An analysis and what must not have changed since; no fingerprint if it cannot be told what has changed."""
+    """An analysis and what must not have changed since."""
 
-    fingerprint: "_Fingerprint | None"
-    probe: Probe
+    fingerprint: "_Fingerprint"
     analysis: Analysis
 
 
@@ -95,23 +102,21 @@ def analyse(network: nn.Module, images: Tensor) -> Analysis:
     with on_one_thread():
         found = _find_out(network, images)
     found.probe.check_batch(len(images))
-    return found.analysis
+    return found
 
 
-def _find_out(network: nn.Module, images: Tensor) -> "_Kept":
+def _find_out(network: nn.Module, images: Tensor) -> Analysis:
     """What is kept about a network if that is still true, else what is found out now."""
     fingerprint = _fingerprint(network, images)
     kept = _kept.get(network)
-    if kept and fingerprint and kept.fingerprint and fingerprint.equals(kept.fingerprint) and kept.probe.repeats():
-        return kept
+    if kept and fingerprint and fingerprint.equals(kept.fingerprint) and kept.analysis.probe.repeats():
+        return kept.analysis
     copied = evaluation_copy(network)
     probe = Probe(copied, images)
-    analysis = Analysis(copied, probe.image, probe.trace, fan_out(probe.trace))
-    if fingerprint is None:
-        return _Kept(None, probe, analysis)
-    found = _Kept(fingerprint.copied(), probe, analysis)
-    _kept[network] = found
-    return found
+    analysis = Analysis(copied, probe, fan_out(probe.trace))
+    if fingerprint is not None:
+        _kept[network] = _Kept(fingerprint.copied(), analysis)
+    return analysis
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,22 @@
 
 A forward that mixes the images of a batch, that is random or that remembers something between calls is refused. No rule knows
 this of each operation of PyTorch, so it is tried: what is computed for an image must be the same beside other images, one of
-NaNs and one of huge values among them, at another place, and in a batch of as many images as are to be simulated.
+NaNs and one of huge values among them, at another place, and in a batch of as many images as are to be simulated. And what
+seems to be a constant must be the same for other images: else it comes from them by a way that PyTorch does not show.
 """
 
-from collections.abc import Sequence
+import pickle
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ratespike.parameters import ParameterError
 from ratespike.simulation.forward import call_forward
-from ratespike.simulation.tracing import Trace, record
+from ratespike.simulation.tracing import Recording, Trace, Value, flattened, record
 from ratespike.stateful import Stateful
 
 _ROWS = 2  # the least number of which one can tell the batch from one image
@@ -50,9 +55,25 @@ def _memory_of(network: nn.Module) -> list[object]:
     """What a forward could change in the modules to remember it: numbers and words, and how often buffers were written."""
     memory: list[object] = []
     for module in network.modules():
-        memory += [value for value in vars(module).values() if isinstance(value, int | float | str)]
+        memory += _numbers_and_words(list(vars(module).values()))
         memory += [None if buffer is None else buffer._version for buffer in module._buffers.values()]
     return memory
+
+
+def _numbers_and_words(values: Any, depth: int = 3) -> list[object]:
+    """Those among some values, and in their lists and dictionaries."""
+    found: list[object] = [len(values)]
+    for value in values.values() if isinstance(values, dict) else values:
+        if isinstance(value, int | float | str):
+            found.append(value)
+        elif isinstance(value, list | tuple | set | dict) and depth:
+            found += _numbers_and_words(value, depth - 1)
+    return found
+
+
+def _random_states() -> list[bytes]:
+    """The states of the generators of random numbers that a forward may draw from."""
+    return [pickle.dumps(torch.get_rng_state().tolist()), pickle.dumps(np.random.get_state()), pickle.dumps(random.getstate())]
 
 
 def _two_rows(images: Tensor) -> Tensor:
@@ -102,14 +123,18 @@ class Probe:
             self._pair = torch.rand(self._pair.shape, generator=torch.Generator().manual_seed(2)).to(self._pair)
         self.image = self._pair[:1]
         self._tried_batches = {_ROWS}
-        generator = torch.Generator().manual_seed(0)
-        before = _memory_of(network)
-        self._first = record(network, self._pair, lambda signal: torch.rand(signal.shape, generator=generator).to(signal))
+        random_before = _random_states()
+        self._first = record(network, self._pair, _drawn(0))
+        if _random_states() != random_before:
+            raise ParameterError("network: its forward is random: it draws numbers")
         self.trace = self._first.trace
         _check_calls(self.trace)
-        self._check_among_others()
+        before = _memory_of(network)
+        again = record(network, self._pair.flip(0) * 0.75 + 0.125, _drawn(1))
         if _memory_of(network) != before:
             raise ParameterError("network: its forward remembers something: it changes an attribute or a buffer of a module")
+        _check_constants(self._first, again)
+        self._check_among_others()
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -134,29 +159,36 @@ class Probe:
         if rows in self._tried_batches or not rows:
             return
         chosen = torch.randint(_ROWS, (rows,), generator=torch.Generator().manual_seed(3)).to(self._pair.device)
-        run = _ComparedRun(self._network, _rows(self._first.spikes, chosen), _rows(self._first.signals, chosen))
-        self._check(run, self._pair[chosen], f"{rows} images in a batch")
+        self._check(lambda pair: pair[chosen], lambda pair: pair[chosen], f"{rows} images in a batch")
         self._tried_batches.add(rows)
 
     def _check_among_others(self) -> None:
         """Raise if the pair gives something else in the other order and with other rows behind it."""
-        spikes = [_with_others(spikes) for spikes in self._first.spikes]
-        expected = [signal.flip(0) for signal in self._first.signals]
-        run = _ComparedRun(self._network, spikes, expected)
-        self._check(run, _with_others(self._pair), "the same two images with others behind them")
-
-    def _check(self, run: "_ComparedRun", images: Tensor, what: str) -> None:
+        what = "the same two images with others behind them"
         try:
-            run.on(images)
+            self._check(_with_others, _flipped, what)
+        except _FailsError:  # invented images need not be possible ones: a matrix without inverse, a word that does not exist
+            self._check(_with_the_first, _flipped, what)
+
+    def _check(self, rows: Callable[[Tensor], Tensor], expected: Callable[[Tensor], Tensor], what: str) -> None:
+        """Raise unless some rows made from the pair give first what is expected from what the pair gave."""
+        spikes = [rows(spikes) for spikes in self._first.spikes]
+        run = _ComparedRun(self._network, spikes, [expected(signal) for signal in self._first.signals])
+        try:
+            run.on(rows(self._pair))
         except ParameterError as error:
-            raise ParameterError(
+            raise _FailsError(
                 f"{error}; it works for {_ROWS} images, but not for {what}: it remembers something, or counts the images"
             ) from None
         if run.differs or run.modules != self._first.modules:
             raise ParameterError(
-                f"network: its forward gives other values for {what} than at its first call: it is random, remembers "
-                "something, or what it computes for an image depends on the other images of the batch"
+                f"network: its forward gives other values for {what} than at its first call: it remembers something, "
+                "or what it computes for an image depends on the other images of the batch"
             )
+
+
+class _FailsError(ParameterError):
+    """The forward fails for some rows."""
 
 
 class _ComparedRun:
@@ -207,8 +239,43 @@ class _ComparedRun:
         self.differs = self.differs or not same(expected, signal[: len(expected)])
 
 
-def _rows(signals: Sequence[Tensor], chosen: Tensor) -> list[Tensor]:
-    return [signal[chosen] for signal in signals]
+def _drawn(seed: int) -> Callable[[Tensor], Tensor]:
+    """A function that draws numbers from 0 to 1 of another tensor's shape and dtype."""
+    generator = torch.Generator().manual_seed(seed)
+    return lambda signal: torch.rand(signal.shape, generator=generator).to(signal)
+
+
+def _check_constants(first: Recording, again: Recording) -> None:
+    """Raise unless two runs on different images do the same with the same constants."""
+    unknown = "a value that depends on the image reaches it past PyTorch's operations, such as through NumPy or another thread"
+    if [operation.function for operation in first.trace.operations] != [found.function for found in again.trace.operations]:
+        raise ParameterError("network: its forward does something else for other images: its way must be the same for all")
+    for one, other in zip(first.trace.operations, again.trace.operations, strict=True):
+        constants = zip(flattened((one.args, one.kwargs)), flattened((other.args, other.kwargs)), strict=False)
+        if not all(_are_same(*pair) for pair in constants):
+            raise ParameterError(f"{one.module or 'network'}: {unknown}")
+    arriving = [*[call.signal for call in first.trace.calls], first.trace.output]
+    for value, one_signal, other_signal in zip(arriving, first.signals, again.signals, strict=True):
+        if not value.depends_on and not _are_same(one_signal, other_signal):
+            raise ParameterError(f"network: {unknown}")
+
+
+def _are_same(one: Any, other: Any) -> bool:
+    """Whether two arguments are equal, unless they are values."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one is other or one.layout != torch.strided or (one.shape == other.shape and _agree(one[None], other[None]))
+    if isinstance(one, Tensor | Value) or isinstance(other, Tensor | Value):
+        return type(one) is type(other)
+    return bool(one == other) or (one != one and other != other)  # NaN
+
+
+def _flipped(rows: Tensor) -> Tensor:
+    return rows.flip(0)
+
+
+def _with_the_first(rows: Tensor) -> Tensor:
+    """Two rows in the other order, and the first one again."""
+    return torch.cat([rows.flip(0), rows[:1]])
 
 
 def _with_others(rows: Tensor) -> Tensor:

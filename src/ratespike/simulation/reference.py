@@ -191,6 +191,7 @@ class Forward:
 
     def __init__(self, prepared: PreparedNetwork, shown: Tensor, image_index: Tensor) -> None:
         self._network = prepared.analysis.network
+        self._probe = prepared.analysis.probe
         self._shown = shown
         self._calls = RunningCalls(prepared, image_index)
         self.neurons = self._calls.neurons
@@ -203,8 +204,10 @@ class Forward:
         self._calls.begin(steps)
         if self._poolings is not None:
             self._poolings.begin(steps)
+        images = self._shown[begin:end].flatten(0, 1)  # (time * batch, ...)
+        self._probe.check_batch(len(images))
         with replaced(self._calls), self._poolings or nullcontext():
-            rows = self._network(self._shown[begin:end].flatten(0, 1))  # (time * batch, ...)
+            rows = self._network(images)
         outputs: Tensor = rows.unflatten(0, (steps, -1))
         return outputs
 
@@ -225,6 +228,7 @@ class WeightedForward:
                 if term.synapse is not None:
                     self._filters[term] = RunningFilter(term.synapse, prepared.settings.dt)
         different = shown if shown.stride(0) else shown[:1]  # steps
+        prepared.analysis.probe.check_batch(different.shape[0] * different.shape[1])
         everything = sums.at_rest(different.flatten(0, 1), range(len(sums.targets)))
         self._at_rest: list[Tensor] = []
         for number, target in enumerate(sums.targets):

@@ -258,7 +258,13 @@ class _Recorder(Interception):
         before = self._called.get(id(module), 0)
         self._called[id(module)] = before + 1
         names = self._names.get(id(module), [type(module).__name__])
-        return names[before] if before < len(names) else f"{names[-1]}-{before + 2 - len(names)}"
+        if before < len(names):
+            return names[before]
+        taken = {name for known in self._names.values() for name in known} | {call.name for call in self.calls}
+        number = before + 2 - len(names)
+        while f"{names[-1]}-{number}" in taken:
+            number += 1
+        return f"{names[-1]}-{number}"
 
     def value(self, tensor: Tensor) -> Value:
         """The value of a tensor; of one that depends on nothing, a new one."""
@@ -302,12 +308,13 @@ class _Recorder(Interception):
 
     def _note_overwritten(self, function: Any, args: Any, kwargs: Any) -> None:
         """Note an operation that writes into memory in which other values lie."""
-        for argument, item in zip(function._schema.arguments, args, strict=False):
+        for argument, given in zip(function._schema.arguments, args, strict=False):
             if argument.alias_info is None or not argument.alias_info.is_write:
                 continue
-            others = [tensor for tensor in self._kept if _address(tensor) == _address(item) and tensor is not item]
-            if others or kwargs.get("out") is not None or not self.depends(item):
-                self.overwritten = self._running[-1] or "network"
+            for item in flattened([given]):
+                others = [tensor for tensor in self._kept if _address(tensor) == _address(item) and tensor is not item]
+                if others or kwargs.get("out") is not None or not self.depends(item):
+                    self.overwritten = self._running[-1] or "network"
 
 
 def _indices(function: Any, args: Any) -> list[Tensor]:
@@ -318,7 +325,7 @@ def _indices(function: Any, args: Any) -> list[Tensor]:
 
 
 def _address(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
+    return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else id(tensor)
 
 
 class _ValuesStayInPyTorch(TorchFunctionMode):

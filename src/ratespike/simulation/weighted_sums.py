@@ -35,6 +35,8 @@ _OTHER_LINEAR = {
     _aten.triu,
 }
 _MAX_POOLINGS = {_aten.max_pool2d_with_indices, _aten.adaptive_max_pool2d}
+# Exceptions of an operation that is used in a way that the rules below do not know: then they are not followed.
+_UNFORESEEN = (ArithmeticError, AssertionError, IndexError, RuntimeError, TypeError, ValueError)
 _IDENTITIES = {_aten._to_copy, _aten.lift_fresh, _aten.lift_fresh_copy}
 
 
@@ -86,16 +88,21 @@ def weighted_sums(found: Trace, dt: float) -> WeightedSums:
     if found.overwritten is not None:
         raise NoTermError(f"{found.overwritten}, which overwrites a part of a value")
     try:
-        return _Search(found, dt, _Search(found, dt, {}).from_images()).result()
-    except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
-        # An operation is used in a way that the rules below do not know: then they are not followed.
-        raise NoTermError(f"an operation of the network ({type(error).__name__}: {error})") from None
+        return _Search(found, dt, _Search(found, dt).from_images()).result()
+    except _UNFORESEEN as error:
+        raise NoTermError(f"the network ({type(error).__name__}: {error})") from None
 
 
 class _Search:
-    """The terms of all values that a trace needs, found when they are asked for."""
+    """The terms of all values that a trace needs, found when they are asked for.
 
-    def __init__(self, found: Trace, dt: float, image_terms: Mapping[Value, tuple[Term, ...]]) -> None:
+    Args:
+        found: the trace.
+        dt: the step, seconds.
+        image_terms: the terms from the image, which another search has found; None: this one is to find them.
+    """
+
+    def __init__(self, found: Trace, dt: float, image_terms: Mapping[Value, tuple[Term, ...]] | None = None) -> None:
         self._found = found
         self._dt = dt
         self._numbers = {call.output: number for number, call in enumerate(found.neurons)}
@@ -105,7 +112,8 @@ class _Search:
                 if value is not None:
                     self._operations[value] = operation
         self._terms: dict[Value, tuple[Term, ...]] = {}
-        self._image_terms = image_terms
+        self._image_terms = image_terms or {}
+        self._known = frozenset() if image_terms is None else frozenset([IMAGES])  # what needs no terms, for it is no spikes
         self._layers: list[Target] = []
         self._pools: list[Pool] = []
 
@@ -145,8 +153,8 @@ class _Search:
         return self._terms
 
     def terms(self, value: Value) -> tuple[Term, ...]:
-        """The terms of a value; none if it does not depend on spikes."""
-        if value not in self._terms and value.depends_on - {IMAGES}:
+        """The terms of a value; none if it does not depend on spikes, or on the image where its terms are searched for."""
+        if value not in self._terms and value.depends_on - self._known:
             raise NoTermError("a value that comes from no operation")
         return self._terms.get(value, ())
 
@@ -256,6 +264,8 @@ class _Search:
                 found = follow(self, operation)
             except NoTermError:
                 found = self._as_matrices(operation)
+        except _UNFORESEEN:
+            raise NoTermError(f"{operation.name} in {operation.module or 'the network'}") from None
         except (NoTermError, _NotLinearError) as error:
             raise NoTermError(f"{error} in {operation.module or 'the network'}") from None
         for value, terms in zip(operation.results, found, strict=False):

@@ -79,6 +79,7 @@ def _run_threads(
     workspaces = [Workspace(network, prepared.settings.n_steps, prepared.settings.early_exit) for _ in range(threads)]
     with ThreadPoolExecutor(threads) as pool:
         for part in _parts(network, shown):
+            prepared.analysis.probe.check_batch(len(shown) * (part.stop - part.start))
             images = _images(network, shown, part)
             firsts = iter(range(part.start, part.stop, BLOCK_IMAGES))  # safe to share, unlike a generator
 
