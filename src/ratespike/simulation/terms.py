@@ -103,6 +103,31 @@ class Convolution:
             whole[out, group * inputs : (group + 1) * inputs] = self.weight[out]
         return replace(self, weight=whole, groups=1)
 
+    def in_groups(self, groups: int) -> "Convolution | None":
+        """The same in fewer groups, of a convolution of each channel by itself; None of another one."""
+        channels, inputs, height, width = self.weight.shape
+        if groups == self.groups:
+            return self
+        if self.groups != channels or inputs != 1 or channels % groups:
+            return None
+        per_group = channels // groups
+        whole = self.weight.new_zeros(channels, per_group, height, width)
+        whole[torch.arange(channels), torch.arange(channels) % per_group] = self.weight[:, 0]
+        return replace(self, weight=whole, groups=groups)
+
+    def plus(self, other: "Convolution", factor: float) -> "Convolution | None":
+        """This one and `factor` times another as one with a kernel of this one's size; None if it does not fit into it."""
+        inside = other.in_groups(self.groups)
+        if inside is None or inside.stride != self.stride or inside.weight.shape[:2] != self.weight.shape[:2]:
+            return None
+        top, left = self.padding[0] - inside.padding[0], self.padding[1] - inside.padding[1]
+        height, width = inside.weight.shape[2:]
+        if min(top, left) < 0 or top + height > self.weight.shape[2] or left + width > self.weight.shape[3]:
+            return None
+        weight = self.weight.clone()
+        weight[:, :, top : top + height, left : left + width] += factor * inside.weight
+        return replace(self, weight=weight)
+
     def pooled(self, size: Pair, stride: Pair) -> "Convolution":
         """The convolution and sums over squares of its outputs as one convolution with a larger kernel."""
         outputs, inputs, height, width = self.weight.shape
@@ -200,6 +225,16 @@ class Term:
     def with_places(self, places: Tensor) -> "Term":
         """The same for a value that is chosen from this one."""
         return replace(self, places=places)
+
+    def plus(self, other: "Term") -> "Term | None":
+        """This term and another as one, if the other's weights fit into this one's kernel, as those of a way around it do."""
+        same_source = self.source == other.source and self.synapse is other.synapse and self.map is other.map
+        same_grid = self.rows == other.rows and self.columns == other.columns
+        if not (same_source and same_grid) or self.out_shape != other.out_shape or not torch.equal(self.places, other.places):
+            return None
+        own = self.convolution or _identity(self.grid[0])
+        convolution = own.plus(other.convolution or _identity(self.grid[0]), other.scale / self.scale)
+        return None if convolution is None else replace(self, convolution=convolution)
 
     def times(self, factor: float) -> "Term":
         """The same, multiplied with a number."""
@@ -390,6 +425,20 @@ def _along_axes(places: Tensor, shape: Shape) -> _Axes | None:
     if not torch.equal(torch.where(nothing, -1, grid), places):
         return None
     return _Axes(tuple(channels.tolist()), tuple(rows.tolist()), tuple(columns.tolist()))
+
+
+def added_up(terms: Sequence[Term]) -> tuple[Term, ...]:
+    """The same sum of fewer terms: those that are one convolution together are one."""
+    found: list[Term] = []
+    for term in terms:
+        for number, other in enumerate(found):
+            both = other.plus(term) or term.plus(other)
+            if both is not None:
+                found[number] = both
+                break
+        else:
+            found.append(term)
+    return tuple(found)
 
 
 def is_in_order(places: Tensor, shape: tuple[int, ...]) -> bool:

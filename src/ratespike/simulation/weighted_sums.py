@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ratespike.neurons import Neuron
 from ratespike.simulation.replay import CHOICES, VIEWS, apply_to
-from ratespike.simulation.terms import Convolution, Map, Members, NoTermError, Pair, Pool, Term, is_in_order
+from ratespike.simulation.terms import Convolution, Map, Members, NoTermError, Pair, Pool, Term, added_up, is_in_order
 from ratespike.simulation.tracing import IMAGES, Call, Operation, Trace, Value
 from ratespike.synapses import Synapse
 
@@ -210,7 +210,8 @@ class _Search:
         of_image = IMAGES in value.depends_on
         for layer in self._possible_maps(value, terms):
             try:
-                return Target(layer, tuple(term.in_map(layer) for term in terms), of_image, self._image_term(value, layer))
+                in_map = added_up([term.in_map(layer) for term in terms])
+                return Target(layer, in_map, of_image, self._image_term(value, layer))
             except NoTermError:
                 continue
         flat = _map_in_order((value.shape[1:].numel(), 1, 1), value.shape[1:])
