@@ -15,7 +15,7 @@ from ratespike.neurons import LIF, IntegrateAndFire, Neuron, SpikingRectifiedLin
 from ratespike.parameters import ParameterError
 from ratespike.synapses import LowPass, NoFilter
 
-NETWORKS = 340
+NETWORKS = 350
 MOST_REFUSED = 0.05  # by the event-driven engine
 STEPS = 14
 MAX_POOLS = (nn.MaxPool2d, nn.AdaptiveMaxPool2d)
