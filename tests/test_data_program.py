@@ -1,20 +1,16 @@
 """`python train.py data=idx data.dir=…`: somebody's own images, from training to evaluation."""
 
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+from idx_files import idx
 from program import SMALL, metrics, query, run_here, run_ids, status
 
 pytestmark = [
     pytest.mark.program,
     pytest.mark.filterwarnings("ignore"),  # Lightning's advice
 ]
-
-
-def write_idx(path: Path, values: np.ndarray) -> None:
-    path.write_bytes(struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape) + values.tobytes())
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +23,8 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
         images = generator.integers(0, 60, (count, 18, 20)).astype(np.uint8)
         for image, label in zip(images, labels, strict=True):
             image[6:12, 1 + 6 * label : 7 + 6 * label] = 220
-        write_idx(folder / f"{split}-images", images)
-        write_idx(folder / f"{split}-labels", labels)
+        (folder / f"{split}-images").write_bytes(idx(images))
+        (folder / f"{split}-labels").write_bytes(idx(labels))
     return folder
 
 

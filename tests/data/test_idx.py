@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from idx_files import idx
 from program import ROOT
 
 from ratespike.data import MNIST
@@ -16,10 +17,6 @@ from ratespike.parameters import ParameterError
 GENERATOR = np.random.default_rng(0)
 PIXELS = GENERATOR.integers(0, 256, (12, 5, 7), dtype=np.uint8)
 LABELS = np.array([0, 1, 2] * 4, dtype=np.uint8)
-
-
-def idx(values: np.ndarray) -> bytes:
-    return struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape) + values.tobytes()
 
 
 def write(folder: Path, zipped: bool = False, **changed: bytes) -> Path:

@@ -73,7 +73,7 @@ def _numbers_and_words(values: Any, depth: int = 3) -> list[object]:
 
 def _random_states() -> list[bytes]:
     """The states of the generators of random numbers that a forward may draw from."""
-    return [pickle.dumps(torch.get_rng_state().tolist()), pickle.dumps(np.random.get_state()), pickle.dumps(random.getstate())]
+    return [torch.get_rng_state().numpy().tobytes(), pickle.dumps(np.random.get_state()), pickle.dumps(random.getstate())]
 
 
 def _two_rows(images: Tensor) -> Tensor:
