@@ -70,7 +70,7 @@ HUGE = struct.pack(">HBB3I", 0, 8, 3, 10**9, 28, 28)
         ({"train_images": HUGE + bytes(100)}, r"train-images.*: is damaged: .*its header says 784000000016"),
         (
             {"train_images": idx(PIXELS)[:-1]},
-            r"train-images.*: is damaged: it holds 435 bytes .* its header says 436",
+            r"train-images.*: is damaged: it holds 435 bytes, but its header says 436",
         ),
         ({"t10k_images": idx(PIXELS[:4]) * 2}, r"t10k-images.*: is damaged: .* its header says 156"),
         ({"train_labels": idx(LABELS[:5])}, r"train-labels.*: holds \(5,\) labels for 12 images"),
@@ -94,7 +94,7 @@ def test_damaged_files_are_named(tmp_path: Path, zipped: bool, changed: dict[str
 
 def test_a_file_that_unpacks_to_more_than_its_header_says(tmp_path: Path) -> None:
     folder = write(tmp_path, zipped=True, train_images=idx(PIXELS) + bytes(10**8))
-    with pytest.raises(ParameterError, match="it holds 437 bytes or more, but its header says 436"):
+    with pytest.raises(ParameterError, match=r"it holds \d+ bytes, but its header says 436"):
         data(folder).load(tmp_path)
 
 

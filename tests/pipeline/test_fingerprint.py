@@ -10,7 +10,10 @@ from program import CONF
 
 from ratespike.config.schemas import check
 from ratespike.pipeline import fingerprint
-from ratespike.pipeline.fingerprint import config_hash, simulation_hash, training_hash
+
+config_hash, simulation_hash, training_hash = (
+    functools.partial(getattr(fingerprint, name), content="") for name in ("config_hash", "simulation_hash", "training_hash")
+)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Data sets as tensors in memory, one file each.
+"""Data sets, one file each.
 
 A new file in this folder is found by itself: `build` knows every class below `DataSet`.
 """
@@ -6,10 +6,12 @@ A new file in this folder is found by itself: `build` knows every class below `D
 import importlib
 import pkgutil
 
-from ratespike.data.base import Content, DataSet, Images, Splits
+from ratespike.data.base import Content, DataSet, Splits, UnsplitDataSet
+from ratespike.data.cache import Cache
+from ratespike.data.images import Images, Scaling
 from ratespike.data.mnist import MNIST
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["MNIST", "Content", "DataSet", "Images", "Splits"]
+__all__ = ["MNIST", "Cache", "Content", "DataSet", "Images", "Scaling", "Splits", "UnsplitDataSet"]

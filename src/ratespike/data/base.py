@@ -1,54 +1,20 @@
-"""What a data set is: images in memory, split into training, validation and test images.
-
-A data set keeps its pixels as whole numbers from 0 to 255, a quarter of the memory of float32, and says itself what a network
-gets to see of them: `Images.as_inputs`.
-"""
+"""What a data set is: images split into training, validation and test images, and the names of their classes."""
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import torch
-from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from ratespike.data.cache import Cache
+from ratespike.data.images import Images, Scaling
+from ratespike.data.splitting import split_off
 from ratespike.parameters import ParameterError, check_parameters, parameter
 
-
-@dataclass(frozen=True)
-class Images:
-    """Images and labels in memory; `images[:5]` or `images[index]` is a choice of them, without a copy where slices allow it.
-
-    Attributes:
-        pixels: 0 to 255, shape (images, channels, height, width).
-        labels: class numbers, shape (images,).
-
-    Example:
-        >>> images = Images(torch.zeros(8, 1, 28, 28, dtype=torch.uint8), torch.arange(8))
-        >>> len(images), images[:5].labels
-        (8, tensor([0, 1, 2, 3, 4]))
-    """
-
-    pixels: UInt8[Tensor, "images channels height width"]
-    labels: Int[Tensor, " images"]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, chosen: slice | Tensor) -> "Images":
-        return Images(self.pixels[chosen], self.labels[chosen])
-
-    def as_inputs(self) -> Float[Tensor, "images channels height width"]:
-        """The pixels as a network sees them: float32 from 0 (pixel 0) to 1 (pixel 255).
-
-        Example:
-            >>> images = Images(torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8), torch.tensor([7]))
-            >>> images.as_inputs()
-            tensor([[[[0.0000, 0.2000, 1.0000]]]])
-        """
-        return self.pixels.float() / 255
+CACHE = "outputs/data_cache"  # below the repository root
 
 
 @dataclass(frozen=True)
@@ -59,6 +25,7 @@ class Content:
         train: training images, in the order of the files.
         test: test images, in the order of the files, of the same shape.
         class_names: the name of each class, by its number.
+        left_out: files that could not be read, and why.
 
     Raises:
         ParameterError: no images, images of two shapes, or a label that is no class.
@@ -67,19 +34,20 @@ class Content:
     train: Images
     test: Images
     class_names: tuple[str, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for split, images in (("training", self.train), ("test", self.test)):
             if not len(images):
                 raise ParameterError(f"there are no {split} images")
-            if not 0 <= int(images.labels.min()) <= int(images.labels.max()) < len(self.class_names):
-                found = f"from {int(images.labels.min())} to {int(images.labels.max())}"
+            lowest, highest = int(images.labels.min()), int(images.labels.max())
+            if not 0 <= lowest <= highest < len(self.class_names):
                 raise ParameterError(
-                    f"the labels of the {split} images are {found}; with {len(self.class_names)} classes they must be "
-                    f"from 0 to {len(self.class_names) - 1}"
+                    f"the labels of the {split} images are from {lowest} to {highest}; with {len(self.class_names)} classes "
+                    f"they must be from 0 to {len(self.class_names) - 1}"
                 )
-        if self.train.pixels.shape[1:] != self.test.pixels.shape[1:]:
-            shapes = f"{tuple(self.train.pixels.shape[1:])} and {tuple(self.test.pixels.shape[1:])}"
+        if self.train.shape != self.test.shape:
+            shapes = f"{self.train.shape} and {self.test.shape}"
             raise ParameterError(f"training and test images differ in shape (channels, height, width): {shapes}")
 
 
@@ -92,18 +60,19 @@ class Splits:
         validation: set aside from the training images, for choices.
         test: for the result alone.
         class_names: the name of each class, by its number.
+        left_out: files that could not be read, and why.
     """
 
     train: Images
     validation: Images
     test: Images
     class_names: tuple[str, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
-        channels, height, width = self.train.pixels.shape[1:]
-        return channels, height, width
+        return self.train.shape
 
     @property
     def classes(self) -> int:
@@ -115,12 +84,16 @@ class Splits:
 class DataSet(ABC):
     """A data set on disk and how its training images are split.
 
-    A subclass gives `read`; docs/adding_a_data_set.md shows one.
+    A subclass gives `read`, and `files` if their content may change; docs/adding_a_data_set.md shows one.
 
     Attributes:
         dir: the folder with the files; a relative path starts at the repository root.
-        validation_images: how many training images are set aside for choices.
+        validation_images: how many training images are set aside for choices; null for a tenth.
         split_seed: draws the validation images; null takes the last ones in the file's order.
+        stratify: whether each class has the same share of the validation images as of the training images.
+        mean: what is subtracted of the pixels, which are from 0 to 1, before a network sees them: a number or one for each
+            channel; null for 0.
+        std: what they are divided by then, likewise; null for 1.
         train_images: a slice of the training images for debugging; null means all.
         test_images: a slice of the test images for debugging; null means all.
         report_first: report the accuracies of this many first test images beside those of all; null does not.
@@ -128,8 +101,11 @@ class DataSet(ABC):
     """
 
     dir: str = parameter()
-    validation_images: int = parameter(at_least=1)
+    validation_images: int | None = parameter(None, at_least=1)
     split_seed: int | None = parameter(0, at_least=0)
+    stratify: bool = parameter(False)
+    mean: Any = None
+    std: Any = None
     train_images: int | None = parameter(None, at_least=1)
     test_images: int | None = parameter(None, at_least=1, training=False)
     report_first: int | None = parameter(None, at_least=1, training=False)
@@ -137,17 +113,34 @@ class DataSet(ABC):
 
     def __post_init__(self) -> None:
         check_parameters(self)
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, _numbers(name, getattr(self, name)))
 
     @abstractmethod
-    def read(self, folder: Path) -> Content:
+    def read(self, folder: Path, cache: Cache) -> Content:
         """Training and test images and the names of their classes.
 
         Args:
-            folder: that of `dir`; it exists.
+            folder: `dir`; it exists.
+            cache: keeps what is decoded from the files.
 
         Raises:
             ParameterError: a file is missing or damaged.
         """
+
+    def files(self, folder: Path) -> Sequence[Path]:
+        """The files that `read` reads and whose content may change: a training on other content is another training."""
+        return []
+
+    def content(self, root: Path) -> str:
+        """A hash of the content of `files`; empty where there are none, or no such folder.
+
+        Args:
+            root: the folder from which a relative `dir` starts.
+        """
+        folder = root / self.dir
+        files = self.files(folder) if folder.exists() else []
+        return Cache(root / CACHE).content(folder, files) if files else ""
 
     def load(self, root: Path) -> Splits:
         """Read, check and split.
@@ -159,31 +152,90 @@ class DataSet(ABC):
             ParameterError: files missing or damaged, or more validation images than there are.
         """
         folder = root / self.dir
-        if not folder.is_dir():
+        if not folder.exists():
             raise ParameterError(f"data.dir={self.dir}: no such folder; give data.dir=<folder>")
         try:
-            content = self.read(folder)
+            content = self.read(folder, Cache(root / CACHE))
         except ParameterError as error:
             raise ParameterError(f"data.dir={self.dir}: {error}") from None
-        train = content.train
-        if self.validation_images >= len(train):
-            raise ParameterError(f"data.validation_images={self.validation_images}: must be below {len(train)} training images")
-        order = torch.arange(len(train))
-        if self.split_seed is not None:
-            order = torch.randperm(len(train), generator=torch.Generator().manual_seed(self.split_seed))
-        kept = order[: -self.validation_images]
-        held_out = order[-self.validation_images :]
+        for name in ("mean", "std"):
+            given, channels = getattr(self, name), content.train.shape[0]
+            if given is not None and len(given) not in (1, channels):
+                raise ParameterError(f"data.{name}={list(given)}: must be one number, or {channels} for as many channels")
+        validation_images = self._validation_images(len(content.train))
+        kept, held_out = split_off(content.train.labels, validation_images, self.split_seed, self.stratify)
         return Splits(
-            train=train[kept[: self.train_images]],
-            validation=train[held_out[: self.train_images]],
-            test=content.test[: self.test_images],
+            train=self._scaled(content.train)[kept[: self.train_images].clone()],
+            validation=self._scaled(content.train)[held_out[: self.train_images].clone()],
+            test=self._scaled(content.test)[: self.test_images],
             class_names=content.class_names,
+            left_out=content.left_out,
         )
+
+    def _validation_images(self, training_images: int) -> int:
+        validation_images = self.validation_images or max(1, training_images // 10)
+        if validation_images >= training_images:
+            raise ParameterError(f"data.validation_images={validation_images}: must be below {training_images} training images")
+        return validation_images
+
+    def _scaled(self, images: Images) -> Images:
+        """Images with the normalisation that the user asked for."""
+        return images.scaled(Scaling(images.scaling.white, self.mean or (), self.std or ()))
 
     @property
     def is_slice(self) -> bool:
         """Whether accuracies come from a part of the data and must not be compared with those of all."""
         return self.train_images is not None or self.test_images is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnsplitDataSet(DataSet, ABC):
+    """A data set whose files may not say which images are for tests; then some of each class are drawn, always the same.
+
+    Attributes:
+        test_fraction: of the images, drawn for tests where the files have none set aside.
+        test_seed: draws them.
+    """
+
+    test_fraction: float = parameter(0.2, above=0, below=1)
+    test_seed: int = parameter(0, at_least=0)
+
+    def with_test_images(self, images: Images) -> tuple[Images, Images]:
+        """Images divided into training and test images, the same fraction of each class."""
+        n_test = round(self.test_fraction * len(images))
+        if not 0 < n_test < len(images):
+            raise ParameterError(f"{len(images)} images are too few to set {self.test_fraction:g} of them aside for tests")
+        train, test = split_off(images.labels, n_test, self.test_seed, stratify=True)
+        return images[train.sort().values], images[test.sort().values]
+
+
+def check_finite(values: Tensor, what: str) -> None:
+    """Raise `ParameterError` if pixels are NaN or infinite; whole numbers never are.
+
+    Args:
+        values: of any shape, looked at piece by piece.
+        what: names them in the error line.
+    """
+    if not values.is_floating_point():
+        return
+    rows = max(1, 2**24 // max(1, values[:1].numel()))
+    for first in range(0, len(values), rows):
+        wrong = (~values[first : first + rows].isfinite()).flatten(1).any(1)
+        if wrong.any():
+            raise ParameterError(f"{what}: image {first + int(wrong.nonzero()[0])} has pixels that are NaN or infinite")
+
+
+def _numbers(name: str, given: Any) -> tuple[float, ...] | None:
+    """A number or a list of numbers as a tuple; none of `std` is 0 or less."""
+    if given is None:
+        return None
+    values = list(given) if isinstance(given, list | tuple) else [given]
+    for value in values:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+        if not is_number or (name == "std" and value <= 0):
+            above = " above 0" if name == "std" else ""
+            raise ParameterError(f"{name}={given}: must be a number{above}, a list of such, one for each channel, or null")
+    return tuple(float(value) for value in values)
 
 
 def read_checked(folder: Path, hashes: Mapping[str, str]) -> dict[str, bytes]:

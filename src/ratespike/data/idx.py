@@ -1,8 +1,11 @@
 """A folder of IDX files, the format of MNIST and of many data sets that follow it: Fashion-MNIST, KMNIST, EMNIST."""
 
+import gzip
+import logging
 import math
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ratespike.data.base import Content, DataSet, Images
+from ratespike.data.base import Content, DataSet
+from ratespike.data.cache import Cache
+from ratespike.data.images import Images
+from ratespike.data.known_idx import find_known
+from ratespike.data.mapped import Mapped
 from ratespike.parameters import ParameterError
 
+_logger = logging.getLogger(__name__)
+_TRAIN = ("train",)
+_PIECE = 2**20  # bytes that are unpacked at a time
+_LONGEST_HEADER = 4 + 4 * 255  # bytes
 _TEST = ("t10k", "test")  # one of these words is in the names of test files
 _MOST_DEFLATED = 1100  # times: no file of gzip holds more than 1032 times its size
 
@@ -23,7 +34,9 @@ class IDX(DataSet):
 
     The files are found by their names: `train` or `t10k` or `test`, and `images` or `labels`, as in
     `train-images-idx3-ubyte.gz`. Images are grey (count, height, width) or (count, height, width, channels); labels are whole
-    numbers from 0, as many classes as the largest training label says.
+    numbers from 0, as many classes as the largest training label says. Files of MNIST, Fashion-MNIST and KMNIST are known by
+    their checksums, which are checked, and their classes have names. A gzipped file is unpacked once, into the cache; from
+    there, or from a file that is not gzipped, images are read when they are used.
 
     Source: the format is that of Y. LeCun's MNIST, http://yann.lecun.com/exdb/mnist.
 
@@ -36,24 +49,31 @@ class IDX(DataSet):
         ((1, 28, 28), 10, 10000)
     """
 
-    def read(self, folder: Path) -> Content:
-        train = _images(folder, ("train",))
-        test = _images(folder, _TEST)
+    def read(self, folder: Path, cache: Cache) -> Content:
+        train = _images(folder, _TRAIN, cache)
+        test = _images(folder, _TEST, cache)
+        known = find_known(self.files(folder))
+        if known is not None:
+            _logger.info("%s: the checksums are those of %s", self.dir, known.name)
+            return Content(train, test, known.class_names)
+        _logger.info("%s: no checksums of these files are known; they are taken as they are", self.dir)
         classes = int(train.labels.max()) + 1 if len(train) else 0
         return Content(train, test, tuple(str(number) for number in range(classes)))
 
+    def files(self, folder: Path) -> Sequence[Path]:
+        return [_file(folder, split, what) for split in (_TRAIN, _TEST) for what in ("images", "labels")]
 
-def _images(folder: Path, split: tuple[str, ...]) -> Images:
+
+def _images(folder: Path, split: tuple[str, ...], cache: Cache) -> Images:
     """The images of the files in whose names one of the words of `split` is."""
     images_file, labels_file = _file(folder, split, "images"), _file(folder, split, "labels")
-    pixels, labels = read_idx(images_file), read_idx(labels_file)
-    if pixels.dim() not in (3, 4):
-        raise ParameterError(
-            f"{images_file.name}: holds numbers of the shape {tuple(pixels.shape)}; must be (count, height, width)"
-        )
-    if labels.dim() != 1 or len(labels) != len(pixels):
-        raise ParameterError(f"{labels_file.name}: holds {tuple(labels.shape)} labels for {len(pixels)} images")
-    return Images(pixels.unsqueeze(1) if pixels.dim() == 3 else pixels.movedim(-1, 1), labels.long())
+    pixels, labels = read_idx(images_file, cache), read_idx(labels_file, cache).tensor
+    shape = tuple(pixels.tensor.shape)
+    if len(shape) not in (3, 4):
+        raise ParameterError(f"{images_file.name}: holds numbers of the shape {shape}; must be (count, height, width)")
+    if labels.dim() != 1 or len(labels) != shape[0]:
+        raise ParameterError(f"{labels_file.name}: holds {tuple(labels.shape)} labels for {shape[0]} images")
+    return Images(pixels.with_axis(1) if len(shape) == 3 else pixels.permuted(0, 3, 1, 2), labels)
 
 
 def _file(folder: Path, split: tuple[str, ...], what: str) -> Path:
@@ -68,40 +88,64 @@ def _file(folder: Path, split: tuple[str, ...], what: str) -> Path:
     return found[0]
 
 
-def read_idx(path: Path) -> Tensor:
-    """The tensor in an IDX file of unsigned bytes, gzipped or not.
+def read_idx(path: Path, cache: Cache) -> Mapped:
+    """The numbers in an IDX file of unsigned bytes, gzipped or not; neither is read into memory.
 
-    No more memory is taken than the file can fill, whatever its header says.
+    Args:
+        path: of the file.
+        cache: where a gzipped file is unpacked.
 
     Raises:
         ParameterError: a damaged file, or one of another format.
     """
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        content = _unzipped(content, path)
-    size = _size(content, path)
-    if len(content) != size:
-        raise ParameterError(f"{path.name}: is damaged: it holds {len(content)} bytes or more, but its header says {size}")
-    return parse_idx(content)
+    with path.open("rb") as file:
+        is_zipped = file.read(2) == b"\x1f\x8b"
+    if is_zipped:
+        content = cache.content(path.parent, [path])
+        unpacked = cache.made(f"idx {content}", lambda place: _unzip(path, place / "unpacked", cache)) / "unpacked"
+    else:
+        unpacked = path
+    with unpacked.open("rb") as file:
+        shape = _shape_in(file.read(_LONGEST_HEADER), path)
+    if not is_zipped:
+        _check_size(unpacked.stat().st_size, shape, path)
+    return Mapped(unpacked, np.dtype(np.uint8), shape, offset=4 + 4 * len(shape))
 
 
-def _unzipped(content: bytes, path: Path) -> bytes:
-    """The content of a gzipped file, at most one byte more than its header says."""
+def _unzip(path: Path, unpacked: Path, cache: Cache) -> None:
+    """Unpack a gzipped file, unless its header claims more than it can hold or the disk has room for."""
     try:
-        size = _size(zlib.decompressobj(wbits=31).decompress(content, 4 + 4 * 255), path)
-        if size > _MOST_DEFLATED * len(content):
-            raise ParameterError(f"{path.name}: is damaged: its header says {size} bytes, which {len(content)} cannot hold")
-        return zlib.decompressobj(wbits=31).decompress(content, size + 1)
-    except zlib.error as error:
+        with gzip.open(path) as file, unpacked.open("wb") as target:
+            header = file.read(_LONGEST_HEADER)
+            shape = _shape_in(header, path)
+            size = _size(shape)
+            if size > _MOST_DEFLATED * path.stat().st_size:
+                raise ParameterError(
+                    f"{path.name}: is damaged: its header says {size} bytes, which {path.stat().st_size} cannot hold"
+                )
+            cache.check_room(size, path.name)
+            target.write(header)
+            while target.tell() <= size and (piece := file.read(_PIECE)):
+                target.write(piece)
+            _check_size(target.tell(), shape, path)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ParameterError(f"{path.name}: is damaged ({error})") from None
 
 
-def _size(content: bytes, path: Path) -> int:
-    """How many bytes a file has by its header."""
+def _shape_in(header: bytes, path: Path) -> tuple[int, ...]:
     try:
-        shape = _shape(content)
+        return _shape(header)
     except ValueError as error:
         raise ParameterError(f"{path.name}: {error}") from None
+
+
+def _check_size(found: int, shape: tuple[int, ...], path: Path) -> None:
+    if found != _size(shape):
+        raise ParameterError(f"{path.name}: is damaged: it holds {found} bytes, but its header says {_size(shape)}")
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    """How many bytes a file of numbers of this shape has."""
     return 4 + 4 * len(shape) + math.prod(shape)
 
 

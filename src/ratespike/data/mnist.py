@@ -4,8 +4,10 @@ import gzip
 from dataclasses import dataclass
 from pathlib import Path
 
-from ratespike.data.base import Content, DataSet, Images, read_checked
+from ratespike.data.base import Content, DataSet, read_checked
+from ratespike.data.cache import Cache
 from ratespike.data.idx import parse_idx
+from ratespike.data.images import Images
 
 _SHA256 = {
     "train-images-idx3-ubyte.gz": "0b367032e93c5d0cea0925647cfdb18614af8ee15f83e6f2fc2ad904a6835971",
@@ -31,7 +33,7 @@ class MNIST(DataSet):
         ((1, 28, 28), 10, 10000)
     """
 
-    def read(self, folder: Path) -> Content:
+    def read(self, folder: Path, cache: Cache) -> Content:
         files = read_checked(folder, _SHA256)
 
         def images(part: str) -> Images:

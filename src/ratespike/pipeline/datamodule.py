@@ -54,7 +54,7 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         for index in self._indices():
             batch = self.images[index]
-            yield batch.as_inputs(), batch.labels, index
+            yield batch.as_inputs(), batch.labels.long(), index
 
     def _indices(self) -> Iterator[Tensor]:
         """For each batch, which images of the split this process has in it."""

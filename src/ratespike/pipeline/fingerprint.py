@@ -10,7 +10,7 @@ from ratespike.config.relevance import affects_result
 from ratespike.conversion.plain_model import sources_of
 from ratespike.data import DataSet
 from ratespike.network import layers_training_values
-from ratespike.parameters import build, training_values
+from ratespike.parameters import ParameterError, build, training_values
 from ratespike.pipeline.optimizers import Optimizer
 
 _PACKAGE = Path(__file__).parent.parent
@@ -22,30 +22,54 @@ _TRAINING_SOURCES = (
 _SIMULATION_SOURCES = (*_TRAINING_SOURCES, "metrics", "pipeline/simulator.py", "pipeline/test_stage.py", "simulation")
 
 
-def config_hash(plain: Mapping[str, Any]) -> str:
-    """A hash that is equal for two configurations that must give the same result."""
-    return _hash({key: value for key, value in plain.items() if affects_result(key) and not _is_unused(key, value)})
+def data_content(plain: Mapping[str, Any], root: Path) -> str:
+    """A hash of the data set's files, for the functions below; empty for files that are always the same, or missing.
+
+    Args:
+        plain: a configuration.
+        root: the repository root.
+    """
+    try:
+        return build(DataSet, plain["data"], "data").content(root)  # type: ignore[type-abstract]
+    except ParameterError:  # loading the data reports it
+        return ""
 
 
-def simulation_hash(plain: Mapping[str, Any]) -> str:
+def config_hash(plain: Mapping[str, Any], content: str) -> str:
+    """A hash that is equal for two configurations that must give the same result.
+
+    Args:
+        plain: the configuration.
+        content: of its data (see `data_content`).
+    """
+    affecting = {key: value for key, value in plain.items() if affects_result(key) and not _is_unused(key, value)}
+    return _hash(_with_content(affecting, content))
+
+
+def simulation_hash(plain: Mapping[str, Any], content: str) -> str:
     """A hash that is equal for two runs that differ in `n_steps` alone: the longer simulation holds the shorter one."""
-    return _hash({"config": config_hash({**plain, "n_steps": None}), "sources": _sources(_SIMULATION_SOURCES)})
+    return _hash({"config": config_hash({**plain, "n_steps": None}, content), "sources": _sources(_SIMULATION_SOURCES)})
 
 
-def training_hash(plain: Mapping[str, Any]) -> str:
+def training_hash(plain: Mapping[str, Any], content: str) -> str:
     """A hash that is equal for two runs whose trainings give the same network.
 
     Each parameter says whether a training depends on it. The sources that a training runs through belong to the hash: a neuron
     whose formula was edited trains anew.
     """
-    parts = {"training": training_parts(plain), "sources": _sources(_TRAINING_SOURCES)}
+    parts: dict[str, Any] = {"training": training_parts(plain), "sources": _sources(_TRAINING_SOURCES)}
     if plain.get("model") is not None:
         parts["neuron"] = plain["neuron"]
         parts["conversion"] = _sources(("conversion",))
         file = Path(str(plain["model"]).rpartition(":")[0])
         parts["model"] = [str(plain["model"]), *[_content(path) for path in sources_of(file)]]
         parts["weights"] = _content(Path(str(plain.get("checkpoint"))))
-    return _hash(parts)
+    return _hash(_with_content(parts, content))
+
+
+def _with_content(parts: Mapping[str, Any], content: str) -> dict[str, Any]:
+    """What is hashed, with the content of the data where that may change."""
+    return {**parts, "content": content} if content else dict(parts)
 
 
 def training_parts(plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from ratespike.execution.job_process import INTERRUPTED
 from ratespike.execution.locks import locks_below
 from ratespike.parameters import ParameterError
 from ratespike.pipeline.checkpoint import Checkpoint
-from ratespike.pipeline.fingerprint import config_hash, simulation_hash, training_hash
+from ratespike.pipeline.fingerprint import config_hash, data_content, simulation_hash, training_hash
 from ratespike.tracking import shared, store
 from ratespike.tracking.runs import Client, Entity, Run
 from ratespike.tracking.status import is_alive, signs_of_life, track
@@ -70,10 +70,11 @@ def open_run(job: Job[RunConfig], client: Client, trained: Checkpoint | None) ->
 
 def identity_tags(job: Job[RunConfig], trained: Checkpoint | None = None) -> dict[str, str]:
     """The tags that a run begins with: what makes it equal to others, its parent, and that it is alive."""
+    content = data_content(job.plain, job.root)
     tags = {
-        CONFIG_HASH: config_hash(job.plain),
-        shared.TRAINING_HASH: training_hash(job.plain),
-        shared.SIMULATION_HASH: simulation_hash(job.plain),
+        CONFIG_HASH: config_hash(job.plain, content),
+        shared.TRAINING_HASH: training_hash(job.plain, content),
+        shared.SIMULATION_HASH: simulation_hash(job.plain, content),
         **signs_of_life(job.root),
     }
     parent = job.config.tracking.parent
@@ -106,7 +107,8 @@ def _only_process_of(job: Job[RunConfig], sweep: SweepContext | None) -> Abstrac
     """No other process does the same job of the same sweep inside."""
     if sweep is None:
         return nullcontext()
-    return locks_below(job.root).hold(f"job {job.config.tracking.parent} {config_hash(job.plain)}")
+    same = config_hash(job.plain, data_content(job.plain, job.root))
+    return locks_below(job.root).hold(f"job {job.config.tracking.parent} {same}")
 
 
 def _find_or_create(job: Job[RunConfig], client: Client, sweep: SweepContext | None, trained: Checkpoint | None) -> Run | None:

@@ -97,8 +97,7 @@ def _report(job: Job[RunConfig], run: Run, components: Components, results: Resu
 
 def _keep_figures(run: Run, components: Components, results: Results) -> None:
     shown = components.splits.test[:_IMAGES_SHOWN]
-    images = shown.as_inputs()  # (images, channels, height, width) in [0, 1]
     image_index = torch.arange(len(shown))
-    outputs = components.simulator(components.network.cpu(), images, image_index, results.n_steps).outputs
-    for name, figure in run_figures(images, shown.labels, outputs, results).items():
+    outputs = components.simulator(components.network.cpu(), shown.as_inputs(), image_index, results.n_steps).outputs
+    for name, figure in run_figures(shown.as_pictures(), shown.labels, outputs, results).items():
         run.figure(name, figure)

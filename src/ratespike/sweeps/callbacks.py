@@ -159,14 +159,14 @@ def _open_sweep(config: DictConfig, root: Path) -> OpenSweep:
     configurations = check_multirun(config, planned, measures_goals, root)
 
     from ratespike.pipeline import summary
-    from ratespike.pipeline.fingerprint import config_hash
+    from ratespike.pipeline.fingerprint import config_hash, data_content
     from ratespike.tracking import store
     from ratespike.tracking.status import track
     from ratespike.tracking.sweeps import SweepContext, open_parent
 
     summary.quiet()
     remember_gpus()
-    hashes = tuple(config_hash(configuration) for configuration in configurations)
+    hashes = tuple(config_hash(plain, data_content(plain, root)) for plain in configurations)
     context = SweepContext(
         sweep=_sweep_hash(planned, hashes),
         swept=planned.swept,

@@ -166,12 +166,13 @@ def _keep_comparison(parent: Run) -> None:
 
 def mark_failed(job: Job[Any], reason: str) -> None:
     """Mark the run of a job whose process was killed as FAILED."""
-    from ratespike.pipeline.fingerprint import config_hash
+    from ratespike.pipeline.fingerprint import config_hash, data_content
 
     if not isinstance(job.config, RunConfig):
         return
     client = store.connect(address.resolve(job.config.tracking.uri, job.root))
-    same = f"tags.`{CONFIG_HASH}` = '{config_hash(job.plain)}' and attributes.status = 'RUNNING'"
+    own = config_hash(job.plain, data_content(job.plain, job.root))
+    same = f"tags.`{CONFIG_HASH}` = '{own}' and attributes.status = 'RUNNING'"
     for run in client.search_runs(store.experiment_ids(client), same, max_results=100):
         if not is_alive(run, job.root):
             client.set_tag(run.info.run_id, ERROR, reason)

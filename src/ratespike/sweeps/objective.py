@@ -157,12 +157,13 @@ def reached(job: Job[Any]) -> list[float] | float | None:
 
 def _finished(job: Job[Any]) -> "Entity | None":
     """The run of a job of a sweep, if it has finished."""
-    from ratespike.pipeline.fingerprint import config_hash
+    from ratespike.pipeline.fingerprint import config_hash, data_content
     from ratespike.tracking.store import connect
     from ratespike.tracking.sweeps import finished_child
 
     try:
-        return finished_child(connect(_uri(job)), job.config.tracking.parent, config_hash(job.plain))
+        same = config_hash(job.plain, data_content(job.plain, job.root))
+        return finished_child(connect(_uri(job)), job.config.tracking.parent, same)
     except ParameterError:  # the job itself reports it better
         return None
 

@@ -6,6 +6,7 @@ is then not logged again: a metric has one value at each step.
 
 import csv
 import io
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,8 +28,10 @@ if TYPE_CHECKING:  # an unknown run is reported before torch is imported
     from ratespike.data import Splits
 
 BEST = "checkpoints/best.ckpt"  # artifact: the epoch with the highest accuracy on validation images
+FILES_LEFT_OUT = "ratespike.files_left_out"  # tag: how many files of the data could not be read
 LAST = "checkpoints/last.ckpt"  # artifact: the last epoch
 MODEL_PACKAGES = ("ratespike", "torch", "numpy")  # what the MLflow model needs where it is loaded
+_IMAGES_HASHED = 1000  # at least, where there are so many, for the digest of a split
 _METRICS_PER_CALL = 1000  # MLflow accepts no more
 
 Client: TypeAlias = MlflowClient  # for modules that handle runs without importing MLflow
@@ -137,12 +140,20 @@ class Run:
         return Path(self.client.download_artifacts(self.id, path, str(folder)))
 
     def data(self, splits: "Splits", name: str) -> None:
-        """Log the three splits of the data set `name` as MLflow datasets: their sizes and a digest, not the images."""
+        """Log the three splits of the data set `name` as MLflow datasets: their sizes and a digest, not the images.
+
+        Files that were left out are counted in a tag, and listed with the reasons.
+        """
+        if splits.left_out:
+            self.tags({FILES_LEFT_OUT: str(len(splits.left_out))})
+            self.table("files_left_out", file=splits.left_out, reason=splits.left_out.values())
         for split, images in (("train", splits.train), ("validation", splits.validation), ("test", splits.test)):
+            some = images[:: max(1, len(images) // _IMAGES_HASHED)]  # all may be more than fit in memory
             described = mlflow.data.numpy_dataset.from_numpy(
-                images.pixels.numpy(), targets=images.labels.numpy(), name=f"{name}_{split}"
+                some.pixels.numpy(), targets=some.labels.numpy(), name=f"{name}_{split}"
             )
-            dataset: Dataset = Dataset.from_dictionary(described.to_dict())  # type: ignore[assignment]  # annotated as its base
+            profile = json.dumps({"features_shape": [len(images), *images.shape], "targets_shape": [len(images)]})
+            dataset: Dataset = Dataset.from_dictionary(described.to_dict() | {"profile": profile})  # type: ignore[assignment]
             self.client.log_inputs(self.id, [DatasetInput(dataset, tags=[InputTag("mlflow.data.context", split)])])
 
     def model(self, network: "nn.Module", example: "Tensor") -> None:

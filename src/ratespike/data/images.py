@@ -1,0 +1,113 @@
+"""Images and their labels, in memory or in a file larger than that."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ratespike.data.mapped import Mapped
+
+Rows = slice | Tensor
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How pixels become what a network sees: (pixel / white - mean) / std.
+
+    Attributes:
+        white: the pixel that becomes 1.
+        mean: by channel, or one for all; none for 0.
+        std: by channel, or one for all; none for 1.
+    """
+
+    white: float = 255.0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+class Images:
+    """Images and labels; `images[:5]` or `images[index]` is a choice of them, whose pixels are read when they are used.
+
+    Args:
+        pixels: 0 to 255, or floating-point numbers that are used as they are, shape (images, channels, height, width).
+        labels: class numbers, shape (images,).
+        scaling: of the pixels; by default from 0 (pixel 0) to 1 (pixel 255).
+        rows: which of `pixels` the images are, shape (images,); None for all.
+
+    Attributes:
+        labels: class numbers, shape (images,).
+
+    Example:
+        >>> images = Images(torch.zeros(8, 1, 28, 28, dtype=torch.uint8), torch.arange(8))
+        >>> len(images), images.shape, images[:5].labels
+        (8, (1, 28, 28), tensor([0, 1, 2, 3, 4]))
+    """
+
+    def __init__(
+        self,
+        pixels: Tensor | Mapped,
+        labels: Int[Tensor, " images"],
+        scaling: Scaling | None = None,
+        rows: Int[Tensor, " images"] | None = None,
+    ):
+        if scaling is None:
+            scaling = Scaling() if _stored(pixels).dtype == torch.uint8 else Scaling(white=1)
+        self.labels = labels
+        self.scaling = scaling
+        self._pixels = pixels
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, chosen: Rows) -> "Images":
+        if self._rows is not None:
+            return Images(self._pixels, self.labels[chosen], self.scaling, self._rows[chosen])
+        if isinstance(chosen, slice) and isinstance(self._pixels, Tensor):
+            return Images(self._pixels[chosen], self.labels[chosen], self.scaling)
+        rows = torch.arange(len(self), dtype=torch.int32)[chosen] if isinstance(chosen, slice) else chosen
+        return Images(self._pixels, self.labels[chosen], self.scaling, rows)
+
+    def scaled(self, scaling: Scaling) -> "Images":
+        """The same images, which a network sees in another scaling."""
+        return Images(self._pixels, self.labels, scaling, self._rows)
+
+    @property
+    def pixels(self) -> Tensor:
+        """The pixels, shape (images, channels, height, width); of a choice of images a copy."""
+        stored = _stored(self._pixels)
+        return stored if self._rows is None else stored[self._rows]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        _, channels, height, width = _stored(self._pixels).shape
+        return channels, height, width
+
+    def as_inputs(self) -> Float[Tensor, "images channels height width"]:
+        """The pixels as a network sees them, in float32: from 0 to 1, normalised if the data set says so.
+
+        Example:
+            >>> images = Images(torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8), torch.tensor([7]))
+            >>> images.as_inputs()
+            tensor([[[[0.0000, 0.2000, 1.0000]]]])
+        """
+        inputs = self.as_pictures()
+        if self.scaling.mean:
+            inputs = inputs - _by_channel(self.scaling.mean)
+        if self.scaling.std:
+            inputs = inputs / _by_channel(self.scaling.std)
+        return inputs
+
+    def as_pictures(self) -> Float[Tensor, "images channels height width"]:
+        """The pixels as a person sees them, in float32 from 0 to 1: without the normalisation."""
+        return self.pixels.float() / self.scaling.white
+
+
+def _stored(pixels: Tensor | Mapped) -> Tensor:
+    return pixels.tensor if isinstance(pixels, Mapped) else pixels
+
+
+def _by_channel(values: tuple[float, ...]) -> Tensor:
+    return torch.tensor(values).reshape(-1, 1, 1)

@@ -1,0 +1,163 @@
+"""Picture files of any format that Pillow reads, as arrays of one shape."""
+
+import functools
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ratespike.parameters import ParameterError
+
+FITS = ("stretch", "crop", "pad")
+_MOST_PIXELS = 50_000_000  # of a picture; what claims more is taken for a decompression bomb
+_NO_PICTURES = ("EPS", "MPEG", "WMF")  # Pillow starts another program for them, or only identifies them
+_GREYS = ("1", "L", "LA", "La", "F", "I")
+_DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # 16 bits; Pillow's conversion to 8 would cut all that is not nearly black
+_REDUCIBLE = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr")
+_ORIENTATION = 0x0112  # EXIF's tag; from 5 on the picture lies on its side
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What pictures are brought to.
+
+    Attributes:
+        channels: 1 for grey, 3 for red, green and blue.
+        height: in pixels.
+        width: in pixels.
+        fit: how a picture of other proportions is fitted: `stretch` changes its proportions, `crop` cuts off what is too
+            much on both sides, `pad` adds black on both sides.
+    """
+
+    channels: int
+    height: int
+    width: int
+    fit: str = "stretch"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the beginning of a picture file says.
+
+    Attributes:
+        height: in pixels, as the picture is looked at.
+        width: in pixels, likewise.
+        is_colour: whether it may have more than greys.
+    """
+
+    height: int
+    width: int
+    is_colour: bool
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file name has the ending of a format that Pillow reads, and is not hidden.
+
+    Example:
+        >>> is_picture("cat.JPG"), is_picture("notes.txt"), is_picture(".hidden.png")
+        (True, False, False)
+    """
+    ending = name.lower().rpartition(".")[2]
+    return f".{ending}" in _endings() and not name.startswith(".")
+
+
+def read_header(path: Path) -> Header:
+    """Read the beginning of a picture file.
+
+    Raises:
+        ParameterError: no picture, or one with more pixels than 50 million.
+    """
+    with _opened(path) as picture:
+        width, height = picture.size
+        if picture.getexif().get(_ORIENTATION, 1) >= 5:
+            width, height = height, width
+        is_grey = picture.mode in _GREYS or picture.mode.startswith("I;16")
+        return Header(height, width, not is_grey)
+
+
+def read_picture(path: Path, shape: Shape) -> NDArray[np.uint8]:
+    """Decode a picture file.
+
+    Turned as the camera says; of an animation the first picture; what is transparent is white.
+
+    Args:
+        path: of the file.
+        shape: what the picture is brought to.
+
+    Returns:
+        Pixels from 0 to 255, shape (channels, height, width).
+
+    Raises:
+        ParameterError: no picture, a damaged one, or one with more pixels than 50 million.
+    """
+    with _opened(path) as picture:
+        # a JPEG is decoded at an eighth, a quarter or half of its size where that is enough
+        picture.draft(None, (2 * shape.width, 2 * shape.height))
+        mode = "L" if shape.channels == 1 else "RGB"
+        turned = ImageOps.exif_transpose(_reduced(picture, shape))
+        assert turned is not None
+        fitted = _fitted(_in_mode(turned, mode), shape)
+        pixels = np.asarray(fitted).reshape(shape.height, shape.width, shape.channels)
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _reduced(picture: Image.Image, shape: Shape) -> Image.Image:
+    """A large picture made smaller by a whole factor, to no less than twice of what is needed: saves memory and time."""
+    needed = 2 * max(shape.height, shape.width)
+    factor = min(picture.size) // needed
+    if factor < 2 or picture.mode not in _REDUCIBLE:
+        return picture
+    smaller = picture.reduce(factor)
+    smaller.info = picture.info  # with the camera's orientation
+    return smaller
+
+
+def _in_mode(picture: Image.Image, mode: str) -> Image.Image:
+    """A picture as grey (`L`) or colour (`RGB`) on white."""
+    if picture.mode in _DEEP:
+        deep = np.asarray(picture).astype(np.int64)
+        picture = Image.fromarray((deep.clip(0, 65535) // 257).astype(np.uint8))
+    if picture.has_transparency_data:
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+    return picture.convert(mode)
+
+
+def _fitted(picture: Image.Image, shape: Shape) -> Image.Image:
+    size = (shape.width, shape.height)
+    if picture.size == size:
+        return picture
+    if shape.fit == "crop":
+        return ImageOps.fit(picture, size, Image.Resampling.BILINEAR)
+    if shape.fit == "pad":
+        return ImageOps.pad(picture, size, Image.Resampling.BILINEAR)
+    return picture.resize(size, Image.Resampling.BILINEAR)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A picture whose pixels have not been read; what Pillow raises inside becomes one line."""
+    try:
+        with warnings.catch_warnings(), path.open("rb") as file:
+            warnings.simplefilter("ignore")  # about metadata, and about sizes that are checked here
+            picture = Image.open(file)
+            width, height = picture.size
+            if width * height > _MOST_PIXELS:
+                raise ParameterError(f"claims {width} x {height} pixels; at most {_MOST_PIXELS:,} are read")
+            yield picture
+    except ParameterError:
+        raise
+    except Exception as error:  # Pillow's plugins raise all kinds of errors on damaged files
+        reason = "not a picture, or damaged" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise ParameterError(" ".join(reason.split())[:120] or type(error).__name__) from None
+
+
+@functools.cache
+def _endings() -> frozenset[str]:
+    """The endings, such as `.png`, of the files that can be read."""
+    kinds = Image.registered_extensions()
+    return frozenset(ending for ending, kind in kinds.items() if kind in Image.OPEN and kind not in _NO_PICTURES)

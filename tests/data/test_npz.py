@@ -1,0 +1,137 @@
+"""An `.npz` file: mapped or unpacked, any order of axes, and what is refused in one line."""
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ratespike.data import Images
+from ratespike.data.npz import NPZ
+from ratespike.parameters import ParameterError
+
+GENERATOR = np.random.default_rng(0)
+IMAGES = GENERATOR.integers(0, 256, (40, 6, 5, 3), dtype=np.uint8)
+LABELS = np.arange(40) % 4
+SPLIT = np.array(["train", "test", "train", "train", "train"] * 8)
+
+
+def load(path: Path, **given: object):
+    return NPZ(dir=str(path), **given).load(path.parent)  # type: ignore[arg-type]
+
+
+def save(folder: Path, compressed: bool = False, **changed: np.ndarray) -> Path:
+    arrays = {"images": IMAGES, "labels": LABELS, "split": SPLIT} | changed
+    path = folder / "some.npz"
+    path.unlink(missing_ok=True)  # what is mapped stays what it was
+    (np.savez_compressed if compressed else np.savez)(path, **arrays)  # type: ignore[arg-type]
+    return path
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize(
+    "images",
+    [
+        pytest.param(IMAGES, id="channels last"),
+        pytest.param(IMAGES.transpose(0, 3, 1, 2).copy(), id="channels first"),
+        pytest.param(np.asfortranarray(IMAGES), id="first index fastest"),
+    ],
+)
+def test_images_are_those_of_the_file(tmp_path: Path, compressed: bool, images: np.ndarray) -> None:
+    splits = load(save(tmp_path, compressed, images=images))
+    assert (splits.image_shape, splits.classes) == ((3, 6, 5), 4)
+    expected = torch.from_numpy(IMAGES[SPLIT == "test"].transpose(0, 3, 1, 2).copy())
+    assert torch.equal(splits.test.pixels, expected)
+    assert splits.test.labels.tolist() == LABELS[SPLIT == "test"].tolist()
+    assert torch.equal(pickle.loads(pickle.dumps(splits.test)).pixels, expected), "in another process"
+
+
+def test_grey_numbers_words_and_names(tmp_path: Path) -> None:
+    greys = GENERATOR.random((40, 6, 5))
+    names = np.array(["wolf", "dog", "fox", "cat"])
+    splits = load(save(tmp_path, images=greys, labels=names[LABELS]))
+    assert splits.class_names == ("cat", "dog", "fox", "wolf")
+    assert torch.equal(splits.test.as_inputs()[:, 0], torch.from_numpy(greys[SPLIT == "test"]).float())
+    assert [splits.class_names[label] for label in splits.test.labels] == names[LABELS[SPLIT == "test"]].tolist()
+    assert load(save(tmp_path, class_names=names)).class_names == tuple(names)
+    fortran = load(save(tmp_path, images=np.asfortranarray(greys), labels=LABELS[:, None]))
+    assert torch.equal(fortran.test.as_inputs(), splits.test.as_inputs())
+
+
+def test_without_a_split_a_share_of_each_class_is_drawn_once_for_all(tmp_path: Path) -> None:
+    path = tmp_path / "some.npz"
+    np.savez(path, images=IMAGES, labels=np.repeat([0, 1], (30, 10)))
+    splits, other = load(path), load(path, split_seed=3)
+    assert splits.test.labels.bincount().tolist() == [6, 2]
+    assert torch.equal(splits.test.pixels, other.test.pixels), "test images do not depend on the seed of the validation images"
+    assert not torch.equal(splits.test.pixels, load(path, test_seed=3).test.pixels)
+
+
+def huge(path: Path, compression: int) -> None:
+    """A file whose header claims 10^9 images."""
+    content = io.BytesIO()
+    np.lib.format.write_array_header_1_0(content, {"shape": (10**9, 28, 28), "fortran_order": False, "descr": "|u1"})
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("images.npy", content.getvalue() + bytes(100))
+        archive.writestr("labels.npy", content.getvalue())
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_header_that_claims_more_than_there_is(tmp_path: Path, compression: int) -> None:
+    huge(tmp_path / "huge.npz", compression)
+    with pytest.raises(ParameterError, match=r"images.npy is damaged: it holds 228 bytes, but its header says 784000000128"):
+        load(tmp_path / "huge.npz")
+
+
+NAN = GENERATOR.random((40, 6, 5))
+NAN[17, 2, 2] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"images": NAN}, "image 17 has pixels that are NaN or infinite"),
+        ({"images": IMAGES.astype(np.int64)}, "images are torch.int64; save them as uint8 from 0 to 255, or as floating-point"),
+        ({"images": IMAGES[:30]}, "holds 40 labels for 30 images"),
+        ({"images": IMAGES[..., :2]}, r"images have the shape \(40, 6, 5, 2\); must be"),
+        ({"labels": LABELS + 0.5}, "labels must be one whole number or word for each image"),
+        ({"labels": LABELS - 1}, "the labels of the training images are from -1 to 2; with 3 classes"),
+        (
+            {"labels": LABELS, "class_names": np.array(["a", "b"])},
+            "labels of the training images are from 0 to 3; with 2 classes",
+        ),
+        ({"labels": np.array([None] * 40)}, "labels.npy holds Python objects"),
+        ({"split": SPLIT[:3]}, "split must hold the word train or test for each of the 40 images"),
+        ({"split": np.array(["train"] * 40)}, "there are no test images"),
+    ],
+)
+def test_wrong_content_is_refused_in_one_line(tmp_path: Path, changed: dict[str, np.ndarray], message: str) -> None:
+    with pytest.raises(ParameterError, match=f"^data.dir=.*: .*{message}"):
+        load(save(tmp_path, **changed))
+
+
+def test_damaged_and_missing_files(tmp_path: Path) -> None:
+    path = save(tmp_path, compressed=True)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    with pytest.raises(ParameterError, match=r"some.npz: is damaged, or no .npz file"):
+        load(path)
+    path.write_bytes(whole[:300] + bytes(200) + whole[500:])
+    with pytest.raises(ParameterError, match=r"some.npz: is damaged, or no .npz file \(.*\)$"):
+        load(path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ParameterError, match=r"0 files end in \.npz; give data.dir=<file.npz>"):
+        load(tmp_path / "empty")
+    np.savez(path, pictures=IMAGES)
+    with pytest.raises(ParameterError, match="has no array images; it has pictures"):
+        load(path)
+
+
+def test_images_that_are_mapped_take_no_memory_when_they_are_chosen(tmp_path: Path) -> None:
+    splits = load(save(tmp_path))
+    chosen: Images = splits.train[torch.tensor([3, 1])][:1]
+    assert torch.equal(chosen.pixels[0], splits.train.pixels[3])
+    assert not any(value.numel() > 40 for value in vars(chosen).values() if isinstance(value, torch.Tensor))
