@@ -30,6 +30,20 @@ class Results:
         first_rate_accuracy: of the first images alone.
         first_spiking_accuracy: of the first images alone, after each step.
         image_means: by metric that defines `of_each_image`, the mean over images after each step.
+        rate_confusion: images by true class (rows) and by class predicted from rates; without rows in results that were kept
+            before it was measured.
+
+    Example:
+        >>> from ratespike import simulate
+        >>> from ratespike.metrics import RateVsSpike
+        >>> from ratespike.neurons import LIF
+        >>> network, images = torch.nn.Sequential(LIF()), torch.eye(2)[[0, 1, 1]]
+        >>> spikes = simulate(network, images, n_steps=20)
+        >>> measured = RateVsSpike(n_steps=20, dt=0.001, classes=2, neurons=spikes.neurons)
+        >>> measured.update(network(images), spikes, labels=torch.tensor([0, 1, 0]), image_index=torch.arange(3))
+        >>> results = measured.compute()
+        >>> results.class_images, results.rate_class_accuracy
+        (tensor([2, 1]), tensor([0.5000, 1.0000], dtype=torch.float64))
     """
 
     rate_accuracy: float
@@ -44,6 +58,7 @@ class Results:
     first_rate_accuracy: float
     first_spiking_accuracy: Float[Tensor, " time"]
     image_means: dict[str, Float[Tensor, " time"]] = field(default_factory=dict)
+    rate_confusion: Int[Tensor, "classes classes"] = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.long))
 
     @property
     def n_steps(self) -> int:
@@ -54,6 +69,26 @@ class Results:
     def n_images(self) -> int:
         """How many images were tested."""
         return int(self.confusion[-1].sum())
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return self.confusion.shape[-1]
+
+    @property
+    def class_images(self) -> Int[Tensor, " classes"]:
+        """How many images of each class were tested."""
+        return self.confusion[-1].sum(dim=1)
+
+    @property
+    def rate_class_accuracy(self) -> Float[Tensor, " classes"]:
+        """Fraction of each class's images that are predicted right from rates; NaN for a class without images."""
+        return _class_accuracy(self.rate_confusion)
+
+    @property
+    def spiking_class_accuracy(self) -> Float[Tensor, " classes"]:
+        """The same from spikes, after the last step."""
+        return _class_accuracy(self.confusion[-1])
 
     @property
     def mean_steps(self) -> float:
@@ -69,7 +104,7 @@ class Results:
         """The results of a simulation of only the first `n_steps` steps."""
         shorter: dict[str, Any] = {}
         for name, value in vars(self).items():
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor) and name != "rate_confusion":  # which has no steps
                 shorter[name] = value[:n_steps]
             elif isinstance(value, dict):
                 shorter[name] = {key: values[:n_steps] for key, values in value.items()}
@@ -99,3 +134,8 @@ class Results:
             elif attribute in known:
                 values[attribute] = value
         return cls(**values)
+
+
+def _class_accuracy(confusion: Int[Tensor, "classes classes"]) -> Float[Tensor, " classes"]:
+    """Fraction of each class's images that are predicted right, known as its recall; NaN for a class without images."""
+    return confusion.diagonal().double() / confusion.sum(dim=1)
