@@ -73,13 +73,13 @@ def results() -> Results:
         spikes_per_neuron={"neuron1": torch.tensor([0.1, 0.3])},
         synaptic_operations=torch.tensor([1e6, 2e6]),
         confusion=torch.tensor([[[5, 0], [4, 1]], [[5, 0], [2, 3]]]),
+        rate_confusion=torch.tensor([[5, 0], [1, 4]]),
         running=torch.ones(2),
         dt=0.001,
         first=0,
         first_rate_accuracy=0.0,
         first_spiking_accuracy=torch.zeros(0),
         image_means={"spiking_loss": torch.tensor([2.0, 0.5])},
-        rate_confusion=torch.tensor([[5, 0], [1, 4]]),
     )
 
 

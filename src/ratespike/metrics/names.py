@@ -105,12 +105,12 @@ LOSS = Metric(name="loss", label="loss", unit=Unit("", decimals=4), more_is_bett
 
 
 def _mean_over_classes(accuracies: "Tensor") -> float | None:
-    """The mean over the classes that have images; None if no accuracies were measured.
+    """The mean over the classes that have images; None if no class has an accuracy.
 
     Source: K. H. Brodersen, C. S. Ong, K. E. Stephan and J. M. Buhmann 2010, "The balanced accuracy and its posterior
     distribution", doi:10.1109/ICPR.2010.764.
     """
-    return float(accuracies.nanmean()) if len(accuracies) else None
+    return None if accuracies.isnan().all() else float(accuracies.nanmean())
 
 
 def _are_unequal(class_images: "Tensor") -> bool:

@@ -110,13 +110,13 @@ class RateVsSpike(nn.Module):
             spikes_per_neuron=spikes_per_neuron,
             synaptic_operations=_values(self.operations),
             confusion=self.confusion.compute().cpu(),
+            rate_confusion=self.rate_confusion.compute()[0].cpu(),
             running=_values(self.running),
             dt=self.dt,
             first=self.first,
             first_rate_accuracy=first_rate_accuracy,
             first_spiking_accuracy=first_spiking_accuracy,
             image_means=image_means,
-            rate_confusion=self.rate_confusion.compute()[0].cpu(),
         )
 
     def _metrics_of_each_image(self) -> list[Metric]:

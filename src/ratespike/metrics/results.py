@@ -24,14 +24,13 @@ class Results:
         spikes_per_neuron: by neuron layer, mean number of spikes a neuron fires in each step.
         synaptic_operations: per image, in each step.
         confusion: images by true class (rows) and by class predicted from spikes, after each step.
+        rate_confusion: images by true class (rows) and by class predicted from rates; zeros if that was not measured.
         running: fraction of images that are still simulated in each step.
         dt: the step, seconds.
         first: of how many first images the accuracies are reported too; 0 for none.
         first_rate_accuracy: of the first images alone.
         first_spiking_accuracy: of the first images alone, after each step.
         image_means: by metric that defines `of_each_image`, the mean over images after each step.
-        rate_confusion: images by true class (rows) and by class predicted from rates; without rows in results that were kept
-            before it was measured.
 
     Example:
         >>> from ratespike import simulate
@@ -52,13 +51,13 @@ class Results:
     spikes_per_neuron: dict[str, Float[Tensor, " time"]]
     synaptic_operations: Float[Tensor, " time"]
     confusion: Int[Tensor, "time classes classes"]
+    rate_confusion: Int[Tensor, "classes classes"]
     running: Float[Tensor, " time"]
     dt: float
     first: int
     first_rate_accuracy: float
     first_spiking_accuracy: Float[Tensor, " time"]
     image_means: dict[str, Float[Tensor, " time"]] = field(default_factory=dict)
-    rate_confusion: Int[Tensor, "classes classes"] = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.long))
 
     @property
     def n_steps(self) -> int:
@@ -133,6 +132,8 @@ class Results:
                 values.setdefault(attribute, {})[key] = value
             elif attribute in known:
                 values[attribute] = value
+        if "rate_confusion" not in values:  # kept by an earlier version
+            values["rate_confusion"] = torch.zeros_like(values["confusion"][-1])
         return cls(**values)
 
 

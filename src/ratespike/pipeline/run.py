@@ -100,5 +100,6 @@ def _keep_figures(run: Run, components: Components, results: Results) -> None:
     images = shown.as_inputs()  # (images, channels, height, width) in [0, 1]
     image_index = torch.arange(len(shown))
     outputs = components.simulator(components.network.cpu(), images, image_index, results.n_steps).outputs
-    for name, figure in run_figures(images, shown.labels, outputs, results).items():
+    figures = run_figures(images, shown.labels, outputs, results, components.splits.class_names)
+    for name, figure in figures.items():
         run.figure(name, figure)
