@@ -1,11 +1,15 @@
 """`python train.py data=idx data.dir=…`: somebody's own images, from training to evaluation."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from idx_files import idx
 from program import SMALL, metrics, query, run_here, run_ids, status
+
+import ratespike
 
 pytestmark = [
     pytest.mark.program,
@@ -43,6 +47,28 @@ def test_own_images_train_and_are_evaluated(checkout: Path, squares: Path) -> No
     code, out, error = run_here(checkout, f"run={run_id}", "n_steps=25", program="evaluate.py")
     assert code == 0, error
     assert "spiking accuracy, 25 steps" in out
+
+
+def test_classes_of_different_sizes(checkout: Path, squares: Path) -> None:
+    """They count the same in the training; what the network does on each of them is kept by the class's name."""
+    given = ("data=idx", f"data.dir={squares}", "data.test_images=null", "data.class_weights=balanced", "n_steps=20")
+    code, _, error = run_here(checkout, *SMALL, *given)
+    assert code == 0, error
+    run_id = run_ids(checkout)[-1]
+    (kept,) = checkout.glob(f"mlruns/*/{run_id}/artifacts")
+    with (kept / "results/per_class.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class_name"] for row in rows] == ["0", "1", "2"]
+    sizes = [int(row["test_images"]) for row in rows]
+    assert sum(sizes) == 60
+    measured = metrics(checkout, run_id)
+    for mode in ("rate", "spiking"):
+        accuracies = [float(row[f"{mode}_accuracy"]) for row in rows]
+        assert measured[f"test/{mode}_balanced_accuracy", 0] == pytest.approx(np.mean(accuracies))
+        assert measured[f"test/{mode}_accuracy", 0] == pytest.approx(np.average(accuracies, weights=sizes))
+    checkpoint = torch.load(kept / "checkpoints/best.ckpt", weights_only=True)
+    assert checkpoint["ratespike"]["class_names"] == ["0", "1", "2"]
+    assert ratespike.load(kept / "checkpoints/best.ckpt")
 
 
 def test_a_network_that_does_not_fit_the_images_is_refused(checkout: Path, squares: Path) -> None:

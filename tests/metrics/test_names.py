@@ -73,6 +73,7 @@ def results() -> Results:
         spikes_per_neuron={"neuron1": torch.tensor([0.1, 0.3])},
         synaptic_operations=torch.tensor([1e6, 2e6]),
         confusion=torch.tensor([[[5, 0], [4, 1]], [[5, 0], [2, 3]]]),
+        rate_confusion=torch.tensor([[5, 0], [1, 4]]),
         running=torch.ones(2),
         dt=0.001,
         first=0,
@@ -116,6 +117,26 @@ def test_the_table_of_a_run_with_an_early_exit_and_first_images(results: Results
     assert rows["first 1000 images: spiking accuracy"] == "70.00 %"
 
 
+def test_the_table_of_a_run_has_balanced_accuracies_if_classes_are_unequal(
+    results: Results, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unequal = replace(
+        results, rate_confusion=torch.tensor([[8, 0], [1, 1]]), confusion=torch.tensor([[[8, 0], [2, 0]], [[6, 2], [2, 0]]])
+    )
+    rows = table_of_a_run(unequal, capsys)
+    assert rows["balanced accuracy, rates"] == "75.00 %"
+    assert rows["balanced accuracy, spikes"] == "37.50 %"
+
+
+def test_results_that_were_kept_before_rates_had_a_confusion_matrix(results: Results) -> None:
+    arrays = results.arrays()
+    del arrays["rate_confusion"]
+    older = names.final(Results.from_arrays(arrays))
+    now = names.final(results)
+    assert now.pop("rate_balanced_accuracy") == pytest.approx(0.9)
+    assert older == now
+
+
 def test_two_metrics_of_one_name_are_refused(added_metrics: None) -> None:
     (path,) = added.__path__
     (Path(path) / "worst_class.py").write_text(WORST_CLASS.replace("worst_class_accuracy", "agreement"))
@@ -124,8 +145,8 @@ def test_two_metrics_of_one_name_are_refused(added_metrics: None) -> None:
 
 
 def test_an_added_metric_is_logged(added_metrics: None, results: Results) -> None:
-    built_in = ["rate_accuracy", "spiking_accuracy", "accuracy_gap", "agreement", "mean_steps"]
-    built_in += ["firing_rate_hz/neuron1", "synaptic_operations"]
+    built_in = ["rate_accuracy", "spiking_accuracy", "accuracy_gap", "rate_balanced_accuracy", "spiking_balanced_accuracy"]
+    built_in += ["agreement", "mean_steps", "firing_rate_hz/neuron1", "synaptic_operations"]
     final = names.final(results)
     assert list(final) == [*built_in, "spiking_loss", "worst_class_accuracy"]
     assert final["worst_class_accuracy"] == pytest.approx(0.6)

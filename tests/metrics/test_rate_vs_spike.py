@@ -1,6 +1,9 @@
 import pickle
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import sklearn.metrics
 import torch
 from torch import nn
 
@@ -44,6 +47,7 @@ class TestThreeImagesInTwoBatches:
         assert results.agreement.tolist() == pytest.approx([2 / 3, 1])
         assert results.spikes_per_neuron["a.b"].tolist() == pytest.approx([1 / 3, 1])
         assert results.confusion.tolist() == [[[1, 0, 0], [0, 0, 1], [0, 1, 0]], [[1, 0, 0], [0, 0, 1], [0, 0, 1]]]
+        assert results.rate_confusion.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
 
     def test_final_metrics(self, measured: RateVsSpike) -> None:
         steps = (1 + 2 + 1) / 3  # of an image; in the second batch there is one image, which stops after one step
@@ -53,6 +57,8 @@ class TestThreeImagesInTwoBatches:
                 "rate_accuracy": 2 / 3,
                 "spiking_accuracy": 2 / 3,
                 "accuracy_gap": 0,
+                "rate_balanced_accuracy": 2 / 3,
+                "spiking_balanced_accuracy": 2 / 3,
                 "agreement": 1,
                 "mean_steps": steps,
                 "synaptic_operations": 11,
@@ -104,6 +110,57 @@ def test_a_longer_simulation_gives_the_results_of_a_shorter_one(conv_network: nn
         assert names.final(results) == pytest.approx(names.final(shorter), abs=1e-12)
         assert names.of_first_images(results) == names.of_first_images(shorter)
         assert torch.equal(results.confusion, shorter.confusion)
+        assert torch.equal(results.rate_confusion, shorter.rate_confusion)
         assert torch.equal(results.spiking_accuracy, shorter.spiking_accuracy)
     assert names.final(longer) != names.final(shorter), "the test compares a simulation with itself"
     assert longer.n_images == 12
+
+
+@pytest.fixture
+def many_classes() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Labels of classes of different sizes, one of them empty, and outputs on rates and on spikes for these images."""
+    torch.manual_seed(0)
+    labels = torch.cat([torch.randint(0, 3, (200,)), torch.randint(3, 36, (200,))])  # class 36 has no images
+    towards_label = 2 * torch.eye(37)[labels]
+    return labels, torch.randn(400, 37) + towards_label, torch.randn(9, 400, 37) + 0.5 * towards_label
+
+
+def measured_of(labels: torch.Tensor, rates: torch.Tensor, outputs: torch.Tensor) -> Results:
+    counts = torch.ones(outputs.shape[:2])
+    spikes = Simulation(outputs, {"a": counts}, counts, {"a": 1}, {}, dt=0.001)
+    measured = RateVsSpike(len(outputs), 0.001, outputs.shape[2], {"a": 1})
+    measured.update(rates, spikes, labels, torch.arange(len(labels)))
+    return measured.compute()
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+def test_metrics_of_many_unequal_classes_are_those_of_scikit_learn(
+    many_classes: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+) -> None:
+    labels, rates, outputs = many_classes
+    results = measured_of(labels, rates, outputs)
+    classes = np.arange(37)
+    for steps in (9, 4):
+        final = names.final(results.until(steps))
+        for mode, answers in (("rate", rates), ("spiking", outputs[steps - 1])):
+            predictions = answers.argmax(dim=1)
+            balanced = sklearn.metrics.balanced_accuracy_score(labels, predictions)
+            assert final[f"{mode}_balanced_accuracy"] == pytest.approx(balanced)
+            top5 = sklearn.metrics.top_k_accuracy_score(labels, answers, k=5, labels=classes)
+            assert final[f"{mode}_top5_accuracy"] == pytest.approx(top5)
+            assert final[f"{mode}_accuracy"] < final[f"{mode}_top5_accuracy"]
+    of_rates = sklearn.metrics.confusion_matrix(labels, rates.argmax(dim=1), labels=classes)
+    assert np.array_equal(results.rate_confusion, of_rates)
+    recall = sklearn.metrics.recall_score(labels, outputs[-1].argmax(dim=1), labels=classes[:36], average=None)
+    assert results.spiking_class_accuracy[:36].tolist() == pytest.approx(recall)
+    assert results.spiking_class_accuracy[36].isnan()
+    assert np.array_equal(results.class_images, np.bincount(labels, minlength=37))
+
+
+def test_top_5_is_measured_of_more_than_ten_classes_alone() -> None:
+    for classes, is_measured in ((10, False), (11, True)):
+        outputs = torch.eye(classes)
+        results = measured_of(torch.arange(classes), outputs, outputs[None])
+        assert ("rate_top5_accuracy" in names.final(results)) == is_measured
+        assert ("rate_top5_accuracy" in results.image_means) == is_measured
+    assert "spiking_top5_accuracy" not in names.final(replace(results, image_means={})), "kept before it was measured"

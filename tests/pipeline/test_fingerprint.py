@@ -51,7 +51,13 @@ def test_what_does_not_change_a_training(override: str) -> None:
             "neuron=relu",
         ),
         *("seed=1", "optimizer.lr=0.01", "optimizer=sgd", "trainer.max_epochs=2", "network=conv3_glorot"),
-        *("data.batch_size=100", "data.split_seed=1", "data.train_images=100", "network.layers.conv1.filters=16"),
+        *(
+            "data.batch_size=100",
+            "data.split_seed=1",
+            "data.train_images=100",
+            "data.class_weights=balanced",
+            "network.layers.conv1.filters=16",
+        ),
         "+network.layers.neuron1.neuron={type: SpikingRectifiedLinear}",
     ],
 )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from ratespike.metrics import Results
 from ratespike.pipeline import plots
@@ -19,6 +20,7 @@ RESULTS = Results(
     spikes_per_neuron={"neuron1": torch.full((N_STEPS,), 0.005), "neuron2": torch.full((N_STEPS,), 0.02)},
     synaptic_operations=torch.ones(N_STEPS),
     confusion=torch.tensor([[8, 2], [0, 9]]).repeat(N_STEPS, 1, 1),
+    rate_confusion=torch.tensor([[9, 1], [0, 9]]),
     running=torch.ones(N_STEPS),
     dt=0.001,
     first=0,
@@ -27,12 +29,27 @@ RESULTS = Results(
 )
 
 
-def figures(results: Results = RESULTS) -> dict[str, Figure]:
-    return plots.run_figures(torch.zeros(5, 1, 8, 8), torch.arange(5), OUTPUTS, results)
+def figures(results: Results = RESULTS, names: tuple[str, ...] = tuple("0123456789")) -> dict[str, Figure]:
+    return plots.run_figures(torch.zeros(5, 1, 8, 8), torch.arange(5), OUTPUTS, results, names)
+
+
+def many_classes(names: tuple[str, ...]) -> dict[str, Figure]:
+    """Five images, the n-th of class n; the network answers n + 1 to three of ten images of class n."""
+    classes = len(names)
+    confusion = 7 * torch.eye(classes, dtype=torch.long) + 3 * torch.eye(classes, dtype=torch.long).roll(1, dims=1)
+    results = replace(
+        RESULTS, confusion=confusion.repeat(N_STEPS, 1, 1), rate_confusion=10 * torch.eye(classes, dtype=torch.long)
+    )
+    outputs = torch.eye(classes)[torch.arange(5) % classes].repeat(N_STEPS, 1, 1)
+    return plots.run_figures(torch.zeros(5, 3, 8, 8), torch.arange(5) % classes, outputs, results, names)
+
+
+def labels(texts: list[Text]) -> list[str]:
+    return [text.get_text() for text in texts]
 
 
 def test_the_figures_of_a_run() -> None:
-    assert set(figures()) == {"outputs_over_time", "accuracy_over_steps", "firing_rates", "confusion_matrix"}
+    assert set(figures()) == {"outputs_over_time", "accuracy_over_steps", "firing_rates", "confusion_matrix", "class_accuracy"}
 
 
 def test_outputs_over_time_shows_each_image_beside_each_output() -> None:
@@ -58,7 +75,7 @@ def test_accuracy_over_steps_draws_the_rate_accuracy_as_a_line() -> None:
 def test_firing_rates_have_a_bar_for_each_layer() -> None:
     axes = figures()["firing_rates"].axes[0]
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([5, 20])
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["neuron1", "neuron2"]
+    assert labels(axes.get_yticklabels()) == ["neuron1", "neuron2"]
 
 
 def test_confusion_matrix_writes_each_count_but_zeros() -> None:
@@ -67,8 +84,59 @@ def test_confusion_matrix_writes_each_count_but_zeros() -> None:
     assert places == {"8": (0, 0), "2": (1, 0), "9": (1, 1)}
 
 
+def test_class_accuracy_has_a_row_for_each_class_the_lowest_on_top() -> None:
+    axes = figures()["class_accuracy"].axes[0]
+    rates, spikes = axes.lines
+    assert labels(axes.get_yticklabels()) == ["0, 10 images", "1, 9 images"]
+    assert np.allclose(spikes.get_xdata(), [80, 100])
+    assert np.allclose(rates.get_xdata(), [90, 100])
+
+
+def test_class_accuracy_leaves_out_classes_without_images() -> None:
+    axes = figures(replace(RESULTS, confusion=torch.tensor([[0, 0], [1, 9]]).repeat(N_STEPS, 1, 1)))["class_accuracy"].axes[0]
+    assert labels(axes.get_yticklabels()) == ["1, 10 images"]
+
+
+LONG = "a long name in the words of a data set, "
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("classes", [2, 10, 37, 100])
+@pytest.mark.parametrize("name", ["{}", LONG + "{}", "_$x_{}$ {}", "{}\n"])
+def test_any_number_of_classes_with_any_names_is_drawn(classes: int, name: str) -> None:
+    for figure in many_classes(tuple(name.format(number, number) for number in range(classes))).values():
+        figure.draw_without_rendering()
+
+
+def test_classes_are_named() -> None:
+    found = many_classes(("cat", "dog"))
+    matrix = found["confusion_matrix"].axes[0]
+    assert labels(matrix.get_xticklabels()) == labels(matrix.get_yticklabels()) == ["cat", "dog"]
+    outputs = found["outputs_over_time"]
+    assert outputs.axes[3].get_title() == "label dog, predicted dog"
+    assert labels(outputs.legends[0].get_texts()) == ["cat", "dog"]
+
+
+def test_long_names_are_cut_in_the_middle() -> None:
+    matrix = many_classes((f"{LONG} A", f"{LONG} B"))["confusion_matrix"].axes[0]
+    assert labels(matrix.get_yticklabels()) == ["a long name …data set, A", "a long name …data set, B"]
+
+
+def test_of_many_classes_the_most_frequent_mistakes_are_listed() -> None:
+    (listed,) = many_classes(tuple(f"class {number}" for number in range(100)))["confusion_matrix"].axes[0].texts
+    _, first, *others = listed.get_text().splitlines()
+    assert first == "3   class 0 → class 1"
+    assert len(others) == 19
+
+
+def test_of_many_classes_the_label_and_the_largest_outputs_have_a_colour() -> None:
+    curves = many_classes(tuple(f"class {number}" for number in range(37)))["outputs_over_time"].axes[1::2]
+    assert [len(axes.lines) for axes in curves] == [37 + 4] * 5
+    assert labels(curves[2].get_legend().get_texts()) == ["class 2", "class 0", "class 1", "class 3"]
+
+
 def test_a_network_without_neurons_has_figures_too() -> None:
-    assert len(figures(replace(RESULTS, spikes_per_neuron={}))) == 4
+    assert len(figures(replace(RESULTS, spikes_per_neuron={}))) == 5
 
 
 def test_a_file_in_the_folder_is_a_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,13 @@ def test_what_cannot_be_an_objective_is_refused(names: Any, sweeper: Any, messag
 
 
 def test_a_firing_rate_is_that_of_a_layer_of_the_network() -> None:
-    Objective("val/firing_rate_hz/neuron1", False).check({"neuron1", "neuron2"})
-    Objective("val/loss", False).check({"neuron1"})
+    Objective("val/firing_rate_hz/neuron1", False).check({"neuron1", "neuron2"}, 10)
+    Objective("val/loss", False).check({"neuron1"}, 10)
     with pytest.raises(ParameterError, match="neuron7: the network has no neurons of this name; did you mean neuron1"):
-        Objective("val/firing_rate_hz/neuron7", False).check({"neuron1"})
+        Objective("val/firing_rate_hz/neuron7", False).check({"neuron1"}, 10)
+
+
+def test_a_metric_of_many_classes_is_no_objective_of_few() -> None:
+    Objective("val/spiking_top5_accuracy", True).check({"neuron1"}, 11)
+    with pytest.raises(ParameterError, match=r"val/spiking_top5_accuracy: is measured of 11 classes or more, but .* have 10"):
+        Objective("val/spiking_top5_accuracy", True).check({"neuron1"}, 10)

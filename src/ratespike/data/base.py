@@ -79,6 +79,24 @@ class Splits:
         """How many classes there are."""
         return len(self.class_names)
 
+    @property
+    def balanced_weights(self) -> Float[Tensor, " classes"]:
+        """For each class, the number of training images divided by that of its own and by that of the classes that have some.
+
+        A class without training images has the weight 0. The mean over the training images is 1.
+
+        Source: scikit-learn's `compute_class_weight("balanced", ...)`, after G. King and L. Zeng 2001, "Logistic regression in
+        rare events data", doi:10.1093/oxfordjournals.pan.a004868.
+
+        Example:
+            >>> images = Images(torch.zeros(4, 1, 1, 1, dtype=torch.uint8), torch.tensor([0, 0, 0, 1]))
+            >>> Splits(images, images, images, ("cat", "dog", "bird")).balanced_weights
+            tensor([0.6667, 2.0000, 0.0000])
+        """
+        images = self.train.labels.bincount(minlength=self.classes)
+        weights = len(self.train) / (images * images.count_nonzero())
+        return weights.where(images > 0, 0.0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet(ABC):
@@ -97,6 +115,8 @@ class DataSet(ABC):
         train_images: a slice of the training images for debugging; null means all.
         test_images: a slice of the test images for debugging; null means all.
         report_first: report the accuracies of this many first test images beside those of all; null does not.
+        class_weights: what an image counts in the training loss: `none` for 1, `balanced` for the less the more images its
+            class has, so that all classes count the same (`Splits.balanced_weights`).
         batch_size: images a batch, in training and in testing.
     """
 
@@ -109,6 +129,7 @@ class DataSet(ABC):
     train_images: int | None = parameter(None, at_least=1)
     test_images: int | None = parameter(None, at_least=1, training=False)
     report_first: int | None = parameter(None, at_least=1, training=False)
+    class_weights: str = parameter("none", choices=("none", "balanced"))
     batch_size: int = parameter(200, at_least=1)
 
     def __post_init__(self) -> None:

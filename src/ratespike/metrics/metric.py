@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ratespike.metrics.results import Results
     from ratespike.simulation import Simulation
 
-    Compute = Callable[[Results], float | Mapping[str, float]]
+    Compute = Callable[[Results], float | Mapping[str, float] | None]
     OfEachImage = Callable[[Tensor, Simulation, Tensor], Tensor]
 
 
@@ -59,12 +59,15 @@ class Metric:
         label: names it in the table of a run.
         unit: how its values are shown.
         more_is_better: None if neither direction is; a search may then go in both.
-        compute: the value, of a metric per layer the values by layer; None if each epoch of the training logs it instead.
+        compute: the value, of a metric per layer the values by layer; None if each epoch of the training logs it instead. The
+            function returns None where the results do not hold what it needs.
         column: names it in the groups' table of a comparison; None for `label`.
         in_groups: whether it has a column there. In a narrow terminal only those that are there "always" stay.
         per_layer: whether each neuron layer has a value.
         over_steps: whether tables show it after fewer steps too, as `test/<name>_after/<steps>_steps`.
         shown_if: given the value and the number of steps, whether the value is worth a line; None for always.
+        row_if: given the results of a run, whether its table has a row of it; None for always.
+        least_classes: of data with fewer classes it says nothing, and is neither logged nor shown.
         of_each_image: for what `Results` do not hold otherwise. Given the outputs on rates (batch, classes), the simulation
             and the labels (batch,), the quantity of each image after each step (time, batch). Its mean over the images
             is `Results.image_means[name]`.
@@ -87,6 +90,8 @@ class Metric:
     per_layer: bool = False
     over_steps: bool = False
     shown_if: Callable[[float, int], bool] | None = None
+    row_if: "Callable[[Results], bool] | None" = None
+    least_classes: int = 1
     of_each_image: "OfEachImage | None" = None
 
     @property
@@ -120,11 +125,17 @@ class Metric:
             return None
         return name.removeprefix(prefix)
 
+    def suits(self, classes: int) -> bool:
+        """Whether it says something of data with so many classes."""
+        return classes >= self.least_classes
+
     def values(self, results: "Results") -> dict[str, float]:
-        """The value by name, of a metric per layer one for each layer; nothing for a metric that a training logs."""
-        if self.compute is None:
+        """The value by name, of a metric per layer one for each layer; nothing if it has none, or if a training logs it."""
+        if self.compute is None or not self.suits(results.classes):
             return {}
         value = self.compute(results)
+        if value is None:
+            return {}
         if isinstance(value, Mapping):
             return {f"{self.name}/{layer}": own for layer, own in value.items()}
         return {self.name: value}

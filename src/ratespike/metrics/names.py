@@ -15,6 +15,8 @@ from ratespike.metrics import added
 from ratespike.metrics.metric import HERTZ, MILLION, PERCENT, POINTS, STEPS, Metric, Unit
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ratespike.metrics.results import Results
 
 STEPS_SHOWN = (1, 2, 5, 10, 20, 30, 60, 120, 300)  # at which people look at accuracies
@@ -46,6 +48,24 @@ ACCURACY_GAP = Metric(
     more_is_better=False,
     compute=lambda results: results.rate_accuracy - float(results.spiking_accuracy[-1]),
     in_groups="always",
+)
+RATE_BALANCED_ACCURACY = Metric(
+    name="rate_balanced_accuracy",
+    label="balanced accuracy, rates",
+    unit=PERCENT,
+    more_is_better=True,
+    compute=lambda results: _mean_over_classes(results.rate_class_accuracy),
+    in_groups="never",
+    row_if=lambda results: _are_unequal(results.class_images),
+)
+SPIKING_BALANCED_ACCURACY = Metric(
+    name="spiking_balanced_accuracy",
+    label="balanced accuracy, spikes",
+    unit=PERCENT,
+    more_is_better=True,
+    compute=lambda results: _mean_over_classes(results.spiking_class_accuracy),
+    in_groups="never",
+    row_if=lambda results: _are_unequal(results.class_images),
 )
 AGREEMENT = Metric(
     name="agreement",
@@ -82,6 +102,20 @@ SYNAPTIC_OPERATIONS = Metric(
     in_groups="always",
 )
 LOSS = Metric(name="loss", label="loss", unit=Unit("", decimals=4), more_is_better=False, compute=None)
+
+
+def _mean_over_classes(accuracies: "Tensor") -> float | None:
+    """The mean over the classes that have images; None if no class has an accuracy.
+
+    Source: K. H. Brodersen, C. S. Ong, K. E. Stephan and J. M. Buhmann 2010, "The balanced accuracy and its posterior
+    distribution", doi:10.1109/ICPR.2010.764.
+    """
+    return None if accuracies.isnan().all() else float(accuracies.nanmean())
+
+
+def _are_unequal(class_images: "Tensor") -> bool:
+    """Whether the largest class has more than 1.5 times the images of the smallest; in MNIST's test set it has 1.27 times."""
+    return bool(class_images.max() > 1.5 * class_images.min())
 
 
 @functools.cache
@@ -137,7 +171,7 @@ def after_fewer_steps(results: "Results") -> dict[str, float]:
         shorter = results.until(steps)
         for metric in metrics():
             if metric.over_steps:
-                values[metric.after(steps)] = metric.values(shorter)[metric.name]
+                values.update({metric.after(steps): value for value in metric.values(shorter).values()})
     return values
 
 

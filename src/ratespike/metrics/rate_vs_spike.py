@@ -47,7 +47,9 @@ class RateVsSpike(nn.Module):
         self.operations = MeanAtEveryStep(n_steps)
         self.running = MeanAtEveryStep(n_steps)
         self.confusion = ConfusionAtEveryStep(n_steps, classes)
-        self.image_means = nn.ModuleList(MeanAtEveryStep(n_steps) for _ in _metrics_of_each_image())
+        self.rate_confusion = ConfusionAtEveryStep(1, classes)
+        self.classes = classes
+        self.image_means = nn.ModuleList(MeanAtEveryStep(n_steps) for _ in self._metrics_of_each_image())
 
     def update(
         self,
@@ -76,9 +78,10 @@ class RateVsSpike(nn.Module):
         self.operations.update(spikes.synaptic_operations)
         self.running.update(torch.arange(spikes.n_steps, device=labels.device).unsqueeze(1) < spikes.steps)
         self.confusion.update(predictions, labels)
+        self.rate_confusion.update(rate_predictions, labels)
         for mean, counts in zip(self.spikes, spikes.spike_counts.values(), strict=True):
             mean.update(counts)  # type: ignore[operator]
-        for mean, metric in zip(self.image_means, _metrics_of_each_image(), strict=True):
+        for mean, metric in zip(self.image_means, self._metrics_of_each_image(), strict=True):
             mean.update(metric.of_each_image(rates, spikes, labels))  # type: ignore[misc, operator]
 
     def reset(self) -> None:
@@ -98,7 +101,7 @@ class RateVsSpike(nn.Module):
         for (layer, n_neurons), mean in zip(self.neurons.items(), self.spikes, strict=True):
             spikes_per_neuron[layer] = _values(mean) / n_neurons
         image_means = {}
-        for metric, mean in zip(_metrics_of_each_image(), self.image_means, strict=True):
+        for metric, mean in zip(self._metrics_of_each_image(), self.image_means, strict=True):
             image_means[metric.name] = _values(mean)
         return Results(
             rate_accuracy=float(_values(self.rate_accuracy)[0]),
@@ -107,6 +110,7 @@ class RateVsSpike(nn.Module):
             spikes_per_neuron=spikes_per_neuron,
             synaptic_operations=_values(self.operations),
             confusion=self.confusion.compute().cpu(),
+            rate_confusion=self.rate_confusion.compute()[0].cpu(),
             running=_values(self.running),
             dt=self.dt,
             first=self.first,
@@ -115,10 +119,9 @@ class RateVsSpike(nn.Module):
             image_means=image_means,
         )
 
-
-def _metrics_of_each_image() -> list[Metric]:
-    """The metrics that need a mean over images of their own; asked for anew, as a pickled module cannot hold functions."""
-    return [metric for metric in names.metrics() if metric.of_each_image is not None]
+    def _metrics_of_each_image(self) -> list[Metric]:
+        """The metrics that need a mean over images of their own; asked for anew, as a pickled module cannot hold functions."""
+        return [metric for metric in names.metrics() if metric.of_each_image is not None and metric.suits(self.classes)]
 
 
 def _values(metric: nn.Module) -> Float[Tensor, " time"]:

@@ -24,12 +24,25 @@ class Results:
         spikes_per_neuron: by neuron layer, mean number of spikes a neuron fires in each step.
         synaptic_operations: per image, in each step.
         confusion: images by true class (rows) and by class predicted from spikes, after each step.
+        rate_confusion: images by true class (rows) and by class predicted from rates; zeros if that was not measured.
         running: fraction of images that are still simulated in each step.
         dt: the step, seconds.
         first: of how many first images the accuracies are reported too; 0 for none.
         first_rate_accuracy: of the first images alone.
         first_spiking_accuracy: of the first images alone, after each step.
         image_means: by metric that defines `of_each_image`, the mean over images after each step.
+
+    Example:
+        >>> from ratespike import simulate
+        >>> from ratespike.metrics import RateVsSpike
+        >>> from ratespike.neurons import LIF
+        >>> network, images = torch.nn.Sequential(LIF()), torch.eye(2)[[0, 1, 1]]
+        >>> spikes = simulate(network, images, n_steps=20)
+        >>> measured = RateVsSpike(n_steps=20, dt=0.001, classes=2, neurons=spikes.neurons)
+        >>> measured.update(network(images), spikes, labels=torch.tensor([0, 1, 0]), image_index=torch.arange(3))
+        >>> results = measured.compute()
+        >>> results.class_images, results.rate_class_accuracy
+        (tensor([2, 1]), tensor([0.5000, 1.0000], dtype=torch.float64))
     """
 
     rate_accuracy: float
@@ -38,6 +51,7 @@ class Results:
     spikes_per_neuron: dict[str, Float[Tensor, " time"]]
     synaptic_operations: Float[Tensor, " time"]
     confusion: Int[Tensor, "time classes classes"]
+    rate_confusion: Int[Tensor, "classes classes"]
     running: Float[Tensor, " time"]
     dt: float
     first: int
@@ -56,6 +70,26 @@ class Results:
         return int(self.confusion[-1].sum())
 
     @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return self.confusion.shape[-1]
+
+    @property
+    def class_images(self) -> Int[Tensor, " classes"]:
+        """How many images of each class were tested."""
+        return self.confusion[-1].sum(dim=1)
+
+    @property
+    def rate_class_accuracy(self) -> Float[Tensor, " classes"]:
+        """Fraction of each class's images that are predicted right from rates; NaN for a class without images."""
+        return _class_accuracy(self.rate_confusion)
+
+    @property
+    def spiking_class_accuracy(self) -> Float[Tensor, " classes"]:
+        """The same from spikes, after the last step."""
+        return _class_accuracy(self.confusion[-1])
+
+    @property
     def mean_steps(self) -> float:
         """For how many steps an image was simulated, the mean."""
         return float(self.running.sum())
@@ -69,7 +103,7 @@ class Results:
         """The results of a simulation of only the first `n_steps` steps."""
         shorter: dict[str, Any] = {}
         for name, value in vars(self).items():
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor) and name != "rate_confusion":  # which has no steps
                 shorter[name] = value[:n_steps]
             elif isinstance(value, dict):
                 shorter[name] = {key: values[:n_steps] for key, values in value.items()}
@@ -98,4 +132,11 @@ class Results:
                 values.setdefault(attribute, {})[key] = value
             elif attribute in known:
                 values[attribute] = value
+        if "rate_confusion" not in values:  # kept by an earlier version
+            values["rate_confusion"] = torch.zeros_like(values["confusion"][-1])
         return cls(**values)
+
+
+def _class_accuracy(confusion: Int[Tensor, "classes classes"]) -> Float[Tensor, " classes"]:
+    """Fraction of each class's images that are predicted right, known as its recall; NaN for a class without images."""
+    return confusion.diagonal().double() / confusion.sum(dim=1)

@@ -137,7 +137,12 @@ def build_classifier(components: Components, job: Job[RunConfig], n_steps: int) 
     from ratespike.pipeline.classifier import Classifier
 
     data, splits = components.data, components.splits
-    description: dict[str, Any] = {"config": job.plain, "image_shape": list(splits.image_shape), "classes": splits.classes}
+    description: dict[str, Any] = {
+        "config": job.plain,
+        "image_shape": list(splits.image_shape),
+        "classes": splits.classes,
+        "class_names": list(splits.class_names),
+    }
     return Classifier(
         network=components.network,
         optimizer=components.optimizer,
@@ -146,6 +151,7 @@ def build_classifier(components: Components, job: Job[RunConfig], n_steps: int) 
         comparison=RateVsSpike(n_steps, job.config.dt, splits.classes, components.neurons, data.report_first),
         seed=job.config.seed,
         description=description,
+        class_weights=splits.balanced_weights if data.class_weights == "balanced" else None,
     )
 
 

@@ -1,7 +1,8 @@
 """A checkpoint file: its content, read without running any code in it, and the trained network that it holds.
 
 Lightning writes the file during training. It holds the network's weights and, under `ratespike`, what it takes to build that
-network again: the configuration, the shape of an image, the number of classes.
+network again: the configuration, the shape of an image, the number of classes;
+beside them the classes' names, for readers of the file.
 """
 
 from collections.abc import Mapping

@@ -30,6 +30,7 @@ class Classifier(LightningModule):
         comparison: an empty one, filled by each test.
         seed: with the epoch's number, the seed of what is random in training (dropout).
         description: plain values kept in each checkpoint, from which `ratespike.load` builds the network again.
+        class_weights: what an image of each class counts in the training loss, shape (classes,); None for 1.
 
     Attributes:
         results: of the last test in this process; None before one.
@@ -46,6 +47,7 @@ class Classifier(LightningModule):
         comparison: RateVsSpike,
         seed: int,
         description: Mapping[str, Any],
+        class_weights: Tensor | None = None,
     ):
         super().__init__()
         self.network = network
@@ -55,6 +57,8 @@ class Classifier(LightningModule):
         self.comparison = comparison
         self.seed = seed
         self.description = description
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", class_weights, persistent=False)
         classes = int(description["classes"])
         self.train_accuracy = MulticlassAccuracy(classes, average="micro")
         self.val_accuracy = MulticlassAccuracy(classes, average="micro")
@@ -78,7 +82,8 @@ class Classifier(LightningModule):
         assert isinstance(batches, Batches)
         whole = batches.size(number)  # images of this batch in all processes
         # Lightning averages the gradients of the processes, whose parts of a batch may differ in size.
-        loss: Tensor = F.cross_entropy(outputs, labels, reduction="sum") / (whole / self.trainer.world_size)
+        summed = F.cross_entropy(outputs, labels, self.class_weights, reduction="sum")
+        loss: Tensor = summed / (whole / self.trainer.world_size)
         self.trained_images += whole
         if len(images):  # of the last batch of an epoch a process may have none
             self.train_accuracy.update(outputs, labels)

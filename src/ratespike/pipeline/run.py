@@ -99,5 +99,6 @@ def _keep_figures(run: Run, components: Components, results: Results) -> None:
     shown = components.splits.test[:_IMAGES_SHOWN]
     image_index = torch.arange(len(shown))
     outputs = components.simulator(components.network.cpu(), shown.as_inputs(), image_index, results.n_steps).outputs
-    for name, figure in run_figures(shown.as_pictures(), shown.labels, outputs, results).items():
+    figures = run_figures(shown.as_pictures(), shown.labels, outputs, results, components.splits.class_names)
+    for name, figure in figures.items():
         run.figure(name, figure)

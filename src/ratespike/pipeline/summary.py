@@ -69,10 +69,12 @@ def _rows(results: Results, run: Run) -> Iterator[tuple[str, str]]:
 
 def _rows_of(metric: Metric, results: Results) -> Iterator[tuple[str, str]]:
     """Usually one row; one for each layer or number of steps; none if the metric says nothing of these results."""
+    if metric.row_if is not None and not metric.row_if(results):
+        return
     if metric.over_steps:
         for steps in [*names.steps_shown(results.n_steps), results.n_steps]:
-            (value,) = metric.values(results.until(steps)).values()
-            yield f"{metric.label}, {in_steps(steps)}", metric.unit.show(value)
+            for value in metric.values(results.until(steps)).values():
+                yield f"{metric.label}, {in_steps(steps)}", metric.unit.show(value)
         return
     for name, value in metric.values(results).items():
         layer = metric.of_layer(name)

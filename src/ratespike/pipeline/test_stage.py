@@ -1,5 +1,6 @@
 """The test stage of a run: rates against spikes, before and after training, on validation and on test images."""
 
+import math
 import os
 import tempfile
 import time
@@ -93,7 +94,7 @@ def test(
             if classifier.n_steps == n_steps:  # else the time is not that of this job's simulation
                 _log_speed(run, classifier, measured.test, time.perf_counter() - began)
     measured = measured.until(n_steps)
-    _log(run, measured)
+    _log(run, measured, datamodule.splits.class_names)
     return measured.test
 
 
@@ -154,8 +155,8 @@ def _log_speed(run: Run, classifier: Classifier, results: Results, seconds: floa
     )
 
 
-def _log(run: Run, measured: StageResults) -> None:
-    """Log the final metrics of both sets, the curve over the steps, and the table `results/spiking_accuracy.csv`."""
+def _log(run: Run, measured: StageResults, class_names: tuple[str, ...]) -> None:
+    """Log the final metrics of both sets, the curve over the steps, and the tables in `results/`."""
     results = measured.test
     run.metrics(_final_metrics(measured))
     run.curve("test/spiking_accuracy_at", results.spiking_accuracy)
@@ -167,6 +168,18 @@ def _log(run: Run, measured: StageResults) -> None:
         agreement=results.agreement.tolist(),
         synaptic_operations=results.synaptic_operations.cumsum(0).tolist(),
     )
+    run.table(
+        "per_class",
+        class_name=class_names,
+        test_images=results.class_images.tolist(),
+        rate_accuracy=_cells(results.rate_class_accuracy),
+        spiking_accuracy=_cells(results.spiking_class_accuracy),
+    )
+
+
+def _cells(accuracies: Tensor) -> list[float | str]:
+    """The accuracies of classes, empty where a class has no images."""
+    return ["" if math.isnan(accuracy) else accuracy for accuracy in accuracies.tolist()]
 
 
 def _final_metrics(measured: StageResults) -> dict[str, float]:

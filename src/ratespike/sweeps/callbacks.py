@@ -154,7 +154,7 @@ def _open_sweep(config: DictConfig, root: Path) -> OpenSweep:
 
     def measures_goals(components: "Components", _: Mapping[str, Any]) -> None:
         for goal in goals:
-            goal.check(components.neurons)
+            goal.check(components.neurons, components.splits.classes)
 
     configurations = check_multirun(config, planned, measures_goals, root)
 

@@ -31,12 +31,21 @@ class Objective:
     metric: str
     maximize: bool
 
-    def check(self, layers: Collection[str]) -> None:
-        """Raise `ParameterError` if it is the value of a layer, such as a firing rate, and the network has no such layer."""
+    def check(self, layers: Collection[str], classes: int) -> None:
+        """Raise `ParameterError` if a run does not measure it.
+
+        Args:
+            layers: the network's neuron layers, of one of which a firing rate is.
+            classes: how many the data have.
+        """
         name = self.metric.removeprefix(VALIDATION)
         metric = names.find(name)
         if metric is None:
             return
+        if not metric.suits(classes):
+            raise ParameterError(
+                f"objective={self.metric}: is measured of {metric.least_classes} classes or more, but the data have {classes}"
+            )
         layer = metric.of_layer(name)
         if layer is not None and layer not in layers:
             raise ParameterError(f"objective={self.metric}: the network has no neurons of this name; {nearest(layer, layers)}")

@@ -24,12 +24,22 @@ class PlotData:
         labels: their classes.
         outputs: what the network reads out of its spikes for them, after each step.
         results: of all test images.
+        class_names: the name of each class, by its number.
     """
 
     images: Float[Tensor, "images channels height width"]
     labels: Int[Tensor, " images"]
     outputs: Float[Tensor, "time images classes"]
     results: Results
+    class_names: tuple[str, ...]
+
+    def short_names(self, length: int) -> list[str]:
+        """The classes' names as Matplotlib takes them, long ones with an ellipsis in the middle.
+
+        Args:
+            length: characters of a name at most.
+        """
+        return [_literal(_shortened(name, length)) for name in self.class_names]
 
 
 def run_figures(
@@ -37,6 +47,7 @@ def run_figures(
     labels: Int[Tensor, " images"],
     outputs: Float[Tensor, "time images classes"],
     results: Results,
+    class_names: tuple[str, ...],
 ) -> dict[str, Figure]:
     """Draw all figures of a run.
 
@@ -45,13 +56,29 @@ def run_figures(
         labels: their classes.
         outputs: of the simulation of these images.
         results: of all test images.
+        class_names: the name of each class, by its number.
 
     Returns:
         The figures by name.
     """
-    data = PlotData(images, labels, outputs, results)
+    data = PlotData(images, labels, outputs, results, class_names)
     figures = {}
     for file in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{file.name}")
         figures[file.name] = module.draw(data)
     return figures
+
+
+def _shortened(name: str, length: int) -> str:
+    """A name in one line of at most `length` characters: names that are alike often differ at their ends."""
+    words = " ".join(name.split())
+    if len(words) <= length:
+        return words
+    end = (length - 1) // 2
+    return f"{words[: length - 1 - end]}…{words[-end:]}"
+
+
+def _literal(name: str) -> str:
+    """A name that Matplotlib neither reads as a formula nor, for its underscore, leaves out of a legend."""
+    escaped = name.replace("$", r"\$")
+    return f" {escaped}" if escaped.startswith("_") else escaped
