@@ -91,7 +91,7 @@ def test_the_cache_serves_until_a_file_changes(photos: Path, tmp_path: Path, mon
     data = ImageFolder(dir=str(photos), test_fraction=0.5)
     before, content = data.load(tmp_path), data.content(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("ratespike.data.image_folder.read_picture", None)
+        patch.setattr("ratespike.data.image_folder.read_pictures", None)
         patch.setattr("ratespike.data.cache._content_of_file", None)
         again = data.load(tmp_path)
     assert torch.equal(again.test.pixels, before.test.pixels)

@@ -97,6 +97,14 @@ class EvaluateConfig(RunConfig):
 
 
 @dataclass
+class PredictConfig(EvaluateConfig):
+    """Answers of a trained network to picture files, which may be given as a list, as a folder or as one file."""
+
+    images: Any = None
+    folder: str = parameter("outputs/predictions")
+
+
+@dataclass
 class StoreConfig:
     """Where finished runs are looked for; without `uri` where `train.py` keeps them."""
 
@@ -120,6 +128,7 @@ class CompareConfig:
 
 ConfigStore.instance().store(name="schema", node=Config)
 ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
+ConfigStore.instance().store(name="predict_schema", node=PredictConfig)
 _compare = OmegaConf.structured(CompareConfig)
 for _free in (_compare.where, _compare.tags):
     OmegaConf.set_struct(_free, False)

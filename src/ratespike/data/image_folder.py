@@ -3,33 +3,26 @@
 import hashlib
 import json
 import logging
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import PIL
 import torch
-from rich.console import Console
-from rich.progress import track
 
 from ratespike.data.base import Content, UnsplitDataSet
 from ratespike.data.cache import Cache
 from ratespike.data.images import Images
 from ratespike.data.mapped import Mapped
-from ratespike.data.pictures import Header, Shape, is_picture, read_header, read_picture
+from ratespike.data.pictures import Header, Shape, pictures_below, read_headers, read_pictures
 from ratespike.parameters import ParameterError, parameter
 
 _PIXELS, _DAMAGED = "pixels.npy", "damaged.json"  # in the cache
 _LARGEST_UNASKED = 256  # pixels; of larger pictures the user is asked for a size
 _NAMED = 3  # damaged files that an error line names
-_AT_ONCE = 256  # pictures that are in memory while they are decoded
 _logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +80,7 @@ class ImageFolder(UnsplitDataSet):
         """What the user asked for; else the size that most pictures have, and colours if any picture has them."""
         if self.colour is not None and self.height is not None and self.width is not None:
             return Shape(3 if self.colour else 1, self.height, self.width, self.fit)
-        headers = [header for header in _in_threads(_header, files, "reading headers") if isinstance(header, Header)]
+        headers = [header for header in read_headers(files, "reading headers") if header is not None]
         if not headers:
             raise ParameterError(f"none of its {len(files)} pictures can be read")
         is_colour = self.colour
@@ -150,19 +143,9 @@ def _find(folder: Path) -> list[_Picture]:
     found = []
     for split, parent in _splits(folder):
         for class_folder in _folders(parent):
-            for path in sorted(_files_below(str(class_folder))):
-                found.append(_Picture(Path(path), split, class_folder.name))
+            for path in pictures_below(class_folder):
+                found.append(_Picture(path, split, class_folder.name))
     return found
-
-
-def _files_below(folder: str) -> Iterator[str]:
-    """The picture files in a folder and in the folders in it; `Path.rglob` takes five times as long."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir():
-                yield from _files_below(entry.path)
-            elif is_picture(entry.name):
-                yield entry.path
 
 
 def _splits(folder: Path) -> list[tuple[str | None, Path]]:
@@ -197,45 +180,13 @@ def _decode(files: Sequence[Path], shape: Shape, place: Path, cache: Cache) -> N
     cache.check_room(int(np.prod(whole, dtype=float)), f"{len(files)} pictures of {shape.height} x {shape.width} pixels")
     pixels = np.lib.format.open_memmap(place / _PIXELS, "w+", np.uint8, whole)
     damaged = {}
-    decoded = _in_threads(lambda path: _pixels(path, shape), files, "decoding pictures, once")
-    for row, picture in enumerate(decoded):
+    for row, picture in enumerate(read_pictures(files, shape, "decoding pictures, once")):
         if isinstance(picture, str):
             damaged[row] = picture
         else:
             pixels[row] = picture
     pixels.flush()
     (place / _DAMAGED).write_text(json.dumps(damaged), encoding="utf-8")
-
-
-def _pixels(path: Path, shape: Shape) -> np.ndarray | str:
-    """The pixels of a file, or why it cannot be read."""
-    try:
-        return read_picture(path, shape)
-    except ParameterError as error:
-        return str(error)
-
-
-def _header(path: Path) -> Header | None:
-    """The header of a file; None of a damaged one, which is reported when its pixels are read."""
-    try:
-        return read_header(path)
-    except ParameterError:
-        return None
-
-
-def _in_threads(function: Callable[[Path], T], files: Sequence[Path], what: str) -> Iterator[T]:
-    """The values of a function for each file, in their order; a terminal shows a progress bar."""
-    console = Console(stderr=True)
-    with ThreadPoolExecutor() as threads:
-        values = _a_few_at_once(threads, function, files)
-        yield from track(values, what, len(files), console=console, transient=True, disable=not console.is_terminal)
-
-
-def _a_few_at_once(threads: ThreadPoolExecutor, function: Callable[[Path], T], files: Iterable[Path]) -> Iterator[T]:
-    """The same, of no more files at a time than memory holds."""
-    files = list(files)
-    for first in range(0, len(files), _AT_ONCE):
-        yield from threads.map(function, files[first : first + _AT_ONCE])
 
 
 def _code() -> str:

@@ -57,14 +57,19 @@ class Checkpoint:
     Attributes:
         config: the configuration of the run that wrote it.
         image_shape: channels, height, width.
-        classes: how many.
+        class_names: the name of each class, by its number; in files of earlier versions the numbers.
         state: the network's parameters by name.
     """
 
     config: dict[str, Any]
-    image_shape: tuple[int, ...]
-    classes: int
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
     state: dict[str, Tensor]
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -88,7 +93,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     sizes = (*image_shape, classes)
     if len(image_shape) != 3 or any(type(size) is not int or size < 1 for size in sizes):
         raise ParameterError(f"checkpoint {path}: image_shape={image_shape} classes={classes}: must be whole numbers above 0")
-    return Checkpoint(plain_settings(config, f"checkpoint {path}"), image_shape, classes, weights)
+    names = description.get("class_names", [str(number) for number in range(classes)])
+    if not isinstance(names, list) or len(names) != classes or not all(isinstance(name, str) for name in names):
+        raise ParameterError(f"checkpoint {path}: its class_names are not one word for each of {classes} classes")
+    return Checkpoint(plain_settings(config, f"checkpoint {path}"), image_shape, tuple(names), weights)
 
 
 def write_checkpoint(path: Path, network: nn.Module, description: Mapping[str, Any]) -> None:
@@ -107,8 +115,19 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, where: str) -> None
 
 
 def _from_file(path: Path) -> nn.Sequential:
-    checkpoint = read_checkpoint(path)
-    where = f"checkpoint {path}"
+    return build_trained(read_checkpoint(path), f"checkpoint {path}")
+
+
+def build_trained(checkpoint: Checkpoint, where: str) -> nn.Sequential:
+    """The trained network of a checkpoint, in eval mode.
+
+    Args:
+        checkpoint: what the file holds.
+        where: names it in an error line.
+
+    Raises:
+        ParameterError: a network that cannot be built, or one that was converted, whose code a checkpoint does not hold.
+    """
     if checkpoint.config["model"] is not None:
         raise ParameterError(f"{where}: is of a plain network that was converted; python evaluate.py simulates it")
     layers = checkpoint.config["network"]["layers"]

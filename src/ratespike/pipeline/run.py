@@ -6,7 +6,6 @@ A training goes through all of it. An evaluation has the weights of a trained ne
 """
 
 import shlex
-from pathlib import Path
 
 import torch
 
@@ -16,16 +15,16 @@ from ratespike.config.schemas import EvaluateConfig, RunConfig
 from ratespike.metrics import Results
 from ratespike.pipeline import summary
 from ratespike.pipeline.assembly import Components, build_classifier
-from ratespike.pipeline.checkpoint import Checkpoint, load_weights, read_checkpoint
+from ratespike.pipeline.checkpoint import load_weights
 from ratespike.pipeline.datamodule import DataModule
 from ratespike.pipeline.fit_stage import fit
 from ratespike.pipeline.open_run import open_run
 from ratespike.pipeline.plots import run_figures
-from ratespike.pipeline.saved_settings import refuse_another_training
+from ratespike.pipeline.saved_settings import trained_network
 from ratespike.pipeline.test_stage import test
 from ratespike.tracking import address, store
 from ratespike.tracking.description import describe, note
-from ratespike.tracking.runs import BEST, Client, Run
+from ratespike.tracking.runs import Run
 
 _IMAGES_SHOWN = 5
 
@@ -43,9 +42,10 @@ def run_experiment(job: Job[RunConfig], components: Components) -> None:
     summary.quiet()
     client = store.connect(address.resolve(job.config.tracking.uri, job.root))
     untrained = {name: weights.clone() for name, weights in components.network.state_dict().items()}
-    trained = _trained_network(job, client)  # None: this job trains
-    if trained is not None:
-        load_weights(components.network, trained, f"checkpoint of {_name_of_trained(job)}")
+    trained = None  # this job trains, unless it is an evaluation
+    if isinstance(job.config, EvaluateConfig):
+        trained = trained_network(job.config, job.plain, job.root)
+        load_weights(components.network, trained, f"checkpoint of {job.config.run or job.config.checkpoint}")
 
     with open_run(job, client, trained) as opened:
         if opened is None:  # this job of a sweep has been done before
@@ -62,26 +62,6 @@ def run_experiment(job: Job[RunConfig], components: Components) -> None:
         results = test(job, run, classifier, datamodule, untrained)
         _report(job, run, components, results)
     summary.summary(results, run, job.number, is_slice=components.data.is_slice)
-
-
-def _trained_network(job: Job[RunConfig], client: Client) -> Checkpoint | None:
-    """The network that an evaluation is of; None for a training."""
-    if not isinstance(job.config, EvaluateConfig):
-        return None
-    if job.config.checkpoint is not None:
-        trained = read_checkpoint(Path(job.config.checkpoint))
-    else:
-        run = store.find_run(client, str(job.config.run))
-        with run.artifact(BEST) as path:
-            assert path is not None  # of a run whose settings were offered
-            trained = read_checkpoint(path)
-    refuse_another_training(job.plain, trained.config)
-    return trained
-
-
-def _name_of_trained(job: Job[RunConfig]) -> str:
-    assert isinstance(job.config, EvaluateConfig)
-    return str(job.config.run or job.config.checkpoint)
 
 
 def _report(job: Job[RunConfig], run: Run, components: Components, results: Results) -> None:

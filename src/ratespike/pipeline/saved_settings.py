@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from hydra.core.config_store import ConfigStore
 
 from ratespike.config.plain_settings import plain_settings
 from ratespike.config.relevance import FREE_IN_EVALUATION, TRAINING_GROUPS
-from ratespike.config.schemas import TrackingConfig
+from ratespike.config.schemas import EvaluateConfig, TrackingConfig
 from ratespike.parameters import ParameterError, flat
 from ratespike.tracking import address
+
+if TYPE_CHECKING:
+    from ratespike.pipeline.checkpoint import Checkpoint
 
 OPTION = "of_run"
 _GROUPS = ("data", "network", "neuron", "synapse", "simulation", "optimizer", "trainer", "tracking")
@@ -41,6 +44,32 @@ def offer_settings(arguments: Sequence[str], root: Path) -> dict[str, Any]:
     scalars = {key: settings[key] for key in ("seed", "n_steps", "dt") if key in settings}
     store.store(name=OPTION, node=scalars)
     return settings
+
+
+def trained_network(config: EvaluateConfig, plain: Mapping[str, Any], root: Path) -> "Checkpoint":
+    """The trained network that `run=` or `checkpoint=` names.
+
+    Args:
+        config: names the network.
+        plain: the same as nested dictionaries.
+        root: the repository root.
+
+    Raises:
+        ParameterError: the settings would have changed its training.
+    """
+    from ratespike.pipeline.checkpoint import read_checkpoint
+
+    if config.checkpoint is not None:
+        trained = read_checkpoint(Path(config.checkpoint))
+    else:
+        from ratespike.tracking import runs, store
+
+        run = store.find_run(store.connect(address.resolve(config.tracking.uri, root)), str(config.run))
+        with run.artifact(runs.BEST) as path:
+            assert path is not None  # of a run whose settings were offered
+            trained = read_checkpoint(path)
+    refuse_another_training(plain, trained.config)
+    return trained
 
 
 def refuse_another_training(plain: Mapping[str, Any], trained: Mapping[str, Any]) -> None:

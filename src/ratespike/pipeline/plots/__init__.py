@@ -6,6 +6,7 @@ here. How to add one: docs/adding_a_figure.md.
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Float, Int
@@ -39,7 +40,7 @@ class PlotData:
         Args:
             length: characters of a name at most.
         """
-        return [_literal(_shortened(name, length)) for name in self.class_names]
+        return short_names(self.class_names, length)
 
 
 def run_figures(
@@ -67,6 +68,20 @@ def run_figures(
         module = importlib.import_module(f"{__name__}.{file.name}")
         figures[file.name] = module.draw(data)
     return figures
+
+
+def short_names(class_names: Sequence[str], length: int) -> list[str]:
+    """Names as Matplotlib takes them, long ones with an ellipsis in the middle.
+
+    Args:
+        class_names: any names.
+        length: characters of a name at most.
+
+    Example:
+        >>> short_names(["cat", "a very long name of a class"], 11)
+        ['cat', 'a ver…class']
+    """
+    return [_literal(_shortened(name, length)) for name in class_names]
 
 
 def _shortened(name: str, length: int) -> str:

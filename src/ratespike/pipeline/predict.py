@@ -1,0 +1,228 @@
+"""The answers of a trained network to picture files: read from top to bottom, it is all of `predict.py`.
+
+find -> decode -> rates and spikes -> table, CSV file, figure
+"""
+
+import csv
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from ratespike.config.job import Job
+from ratespike.config.schemas import PredictConfig
+from ratespike.data import DataSet, Images, Scaling
+from ratespike.data.pictures import Shape, pictures_below, read_pictures
+from ratespike.metrics.names import in_steps
+from ratespike.parameters import ParameterError, build
+from ratespike.pipeline.checkpoint import Checkpoint, build_trained
+from ratespike.pipeline.saved_settings import trained_network
+from ratespike.pipeline.simulator import Simulator
+from ratespike.synapses import Synapse
+
+_IN_TABLE = 20  # answers
+_IN_FIGURE = 5  # pictures
+_NAME = 28  # characters of a file's name in the table, its last ones
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The network's answer to one picture file, a line of the CSV file.
+
+    Attributes:
+        file: its path as it was given, or below the folder that was given.
+        rate_class: the class with the largest output on rates.
+        rate_confidence: the softmax of that output.
+        spike_class: the class with the largest output after the last step on spikes.
+        spike_confidence: the softmax of that output.
+        decision_step: the first step from which on the spikes' answer stayed what it was after the last one.
+        error: why the file cannot be read; then all others are empty.
+    """
+
+    file: str
+    rate_class: str = ""
+    rate_confidence: float | None = None
+    spike_class: str = ""
+    spike_confidence: float | None = None
+    decision_step: int | None = None
+    error: str = ""
+
+
+def predict_pictures(job: Job[PredictConfig]) -> None:
+    """Show pictures to a trained network, print its answers, and keep them with a figure.
+
+    Raises:
+        ParameterError: no pictures, a network that cannot be used; or files that cannot be read, when all others are done.
+    """
+    config = job.config
+    if job.number is not None:
+        raise ParameterError("-m: predict.py does not sweep; give several files as images=[a.png,b.png]")
+    files = _files(config.images)
+    trained = trained_network(config, job.plain, job.root)
+    network = build_trained(trained, str(config.run or config.checkpoint))
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
+    synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
+    simulator = Simulator(config.simulation, config.dt, synapse)
+
+    began = time.perf_counter()
+    answers = {name: Prediction(name, error="not read") for name in files}
+    first: list[Answered] = []
+    for images, rows, names in _batches(files, trained, config, answers):
+        answered = _answer(network, simulator, images, rows, config.n_steps)
+        for place, name in enumerate(names):
+            answers[name] = answered.prediction(place, name, trained.class_names)
+        if not first:
+            first = [answered]
+    seconds = time.perf_counter() - began
+
+    folder = Path(config.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_csv(folder / "predictions.csv", answers.values())
+    if first:
+        _draw(folder / "outputs_over_time.png", first[0], config.dt, trained.class_names)
+    _print(answers.values(), seconds, folder)
+    unread = [answer for answer in answers.values() if answer.error]
+    if unread:
+        first_unread = f"{unread[0].file}: {unread[0].error}"
+        raise ParameterError(f"{len(unread)} of {len(files)} pictures cannot be read; the first, {first_unread}")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A batch of pictures and the network's answers.
+
+    Attributes:
+        images: as they are looked at, in [0, 1].
+        rates: outputs on rates.
+        spikes: outputs on spikes, after each step.
+    """
+
+    images: Float[Tensor, "batch channels height width"]
+    rates: Float[Tensor, "batch classes"]
+    spikes: Float[Tensor, "time batch classes"]
+
+    def prediction(self, place: int, name: str, class_names: Sequence[str]) -> Prediction:
+        """The answer to the picture at a place of the batch."""
+        on_rates = int(self.rates[place].argmax())
+        predicted = self.spikes[:, place].argmax(dim=-1)  # (time,)
+        on_spikes = int(predicted[-1])
+        return Prediction(
+            file=name,
+            rate_class=class_names[on_rates],
+            rate_confidence=float(self.rates[place].softmax(dim=-1)[on_rates]),
+            spike_class=class_names[on_spikes],
+            spike_confidence=float(self.spikes[-1, place].softmax(dim=-1)[on_spikes]),
+            decision_step=decision_step(predicted),
+        )
+
+
+def decision_step(predicted: Int[Tensor, " time"]) -> int:
+    """The first step from which on a prediction stays what it is after the last one, from 1.
+
+    Example:
+        >>> decision_step(torch.tensor([3, 7, 3, 7, 7])), decision_step(torch.tensor([7, 7]))
+        (4, 1)
+    """
+    others = (predicted != predicted[-1]).nonzero()
+    return int(others[-1]) + 2 if len(others) else 1
+
+
+def _files(given: object) -> dict[str, Path]:
+    """The picture files that a folder, a file or a list of them stands for, by the names that they have in the answers."""
+    places = given if isinstance(given, list) else [given]
+    files: dict[str, Path] = {}
+    for place in places:
+        path = Path(str(place))
+        if place is None or not path.exists():
+            raise ParameterError(f"images={place}: no such file or folder; give images=<folder>, <file> or [<file>,<file>]")
+        found = pictures_below(path) if path.is_dir() else [path]
+        files.update((str(file), file) for file in found)
+    if not files:
+        raise ParameterError(f"images={given}: holds no pictures")
+    return files
+
+
+def _batches(
+    files: dict[str, Path], trained: Checkpoint, config: PredictConfig, answers: dict[str, Prediction]
+) -> Iterator[tuple[Images, Tensor, list[str]]]:
+    """Batches of pictures as the network's images, which ones of all they are, and their names.
+
+    Why others cannot be read is written into `answers`.
+    """
+    data = build(DataSet, config.data, "data")  # type: ignore[type-abstract]
+    channels, height, width = trained.image_shape
+    shape = Shape(channels, height, width, config.data.get("fit", "stretch"))
+    scaling = Scaling(mean=data.mean or (), std=data.std or ())
+    batch: list[tuple[int, str, NDArray[np.uint8]]] = []
+    pictures = read_pictures(list(files.values()), shape, "looking at pictures")
+    for row, (name, pixels) in enumerate(zip(files, pictures, strict=True)):
+        if isinstance(pixels, str):
+            answers[name] = Prediction(name, error=pixels)
+        else:
+            batch.append((row, name, pixels))
+        is_last = row == len(files) - 1
+        if batch and (len(batch) == data.batch_size or is_last):
+            rows, names, of_batch = zip(*batch, strict=True)
+            stacked = torch.from_numpy(np.stack(of_batch))
+            yield Images(stacked, torch.zeros(len(rows), dtype=torch.long), scaling), torch.tensor(rows), list(names)
+            batch = []
+
+
+@torch.no_grad()
+def _answer(network: nn.Module, simulator: Simulator, images: Images, rows: Tensor, n_steps: int) -> Answered:
+    inputs = images.as_inputs()
+    return Answered(images.as_pictures(), network(inputs), simulator(network, inputs, rows, n_steps).outputs)
+
+
+def _write_csv(path: Path, answers: Iterable[Prediction]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([field.name for field in fields(Prediction)])
+        writer.writerows(astuple(answer) for answer in answers)
+
+
+def _draw(path: Path, answered: Answered, dt: float, class_names: Sequence[str]) -> None:
+    """The first pictures beside the outputs over time."""
+    from ratespike.pipeline.plots.outputs_over_time import ShownImages, draw_outputs
+
+    outputs = answered.spikes[:, :_IN_FIGURE]
+    predicted = outputs.argmax(dim=-1)  # (time, images)
+    marked = predicted[-1].tolist()
+    steps = [decision_step(own) for own in predicted.T]
+    titles = [f"{class_names[own]}, decided after {in_steps(step)}" for own, step in zip(marked, steps, strict=True)]
+    shown = ShownImages(answered.images[:_IN_FIGURE], outputs.numpy(), dt, marked, titles, class_names)
+    draw_outputs(shown).savefig(path)
+
+
+def _print(answers: Iterable[Prediction], seconds: float, folder: Path) -> None:
+    """The first answers, and where all of them are."""
+    answers = list(answers)
+    table = Table("picture", "rates", "", "spikes", "", "decided after", box=None)
+    for answer in answers[:_IN_TABLE]:
+        name = f"…{answer.file[-_NAME:]}" if len(answer.file) > _NAME else answer.file
+        if answer.error:
+            table.add_row(name, "cannot be read")
+            continue
+        table.add_row(
+            name,
+            answer.rate_class,
+            f"{answer.rate_confidence:.0%}",
+            answer.spike_class,
+            f"{answer.spike_confidence:.0%}",
+            in_steps(answer.decision_step or 0),
+        )
+    console = Console()
+    console.print(table)
+    if len(answers) > _IN_TABLE:
+        console.print(f"and {len(answers) - _IN_TABLE} more")
+    same = sum(answer.rate_class == answer.spike_class for answer in answers if not answer.error)
+    console.print(f"{len(answers)} pictures in {seconds:.1f} s; rates and spikes agree on {same}", highlight=False)
+    console.print(f"{folder}/predictions.csv, {folder}/outputs_over_time.png", highlight=False, soft_wrap=True)
