@@ -64,6 +64,8 @@ def test_folders_for_training_and_test_are_kept_apart(tmp_path: Path) -> None:
     splits = ImageFolder(dir="set", validation_images=4).load(tmp_path)
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (12, 4, 6)
     assert splits.image_shape == (1, 12, 10), "no picture has colours"
+    slices = [ImageFolder(dir="set", test_images=3, test_seed=seed).load(tmp_path).test.labels.tolist() for seed in range(5)]
+    assert any(len(set(labels)) == 2 for labels in slices), "a slice is not of the first class alone"
     picture(tmp_path / "set" / "test" / "c" / "0.png")
     with pytest.raises(ParameterError, match="test/c has pictures, but train/c has none"):
         ImageFolder(dir="set").load(tmp_path)

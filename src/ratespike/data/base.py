@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -90,6 +91,7 @@ class Splits:
         rare events data", doi:10.1093/oxfordjournals.pan.a004868.
 
         Example:
+            >>> import torch
             >>> images = Images(torch.zeros(4, 1, 1, 1, dtype=torch.uint8), torch.tensor([0, 0, 0, 1]))
             >>> Splits(images, images, images, ("cat", "dog", "bird")).balanced_weights
             tensor([0.6667, 2.0000, 0.0000])
@@ -216,19 +218,23 @@ class UnsplitDataSet(DataSet, ABC):
 
     Attributes:
         test_fraction: of the images, drawn for tests where the files have none set aside.
-        test_seed: draws them.
+        test_seed: draws them, and the order of all images.
     """
 
     test_fraction: float = parameter(0.2, above=0, below=1)
     test_seed: int = parameter(0, at_least=0)
 
+    def in_random_order(self, images: Images) -> Images:
+        """Images in an order drawn from `test_seed`: files in the order of their classes would make slices of one class."""
+        return images[torch.randperm(len(images), dtype=torch.int32, generator=torch.Generator().manual_seed(self.test_seed))]
+
     def with_test_images(self, images: Images) -> tuple[Images, Images]:
-        """Images divided into training and test images, the same fraction of each class."""
+        """Images divided into training and test images, the same fraction of each class, in a random order."""
         n_test = round(self.test_fraction * len(images))
         if not 0 < n_test < len(images):
             raise ParameterError(f"{len(images)} images are too few to set {self.test_fraction:g} of them aside for tests")
         train, test = split_off(images.labels, n_test, self.test_seed, stratify=True)
-        return images[train.sort().values], images[test.sort().values]
+        return images[train], images[test]
 
 
 def check_finite(values: Tensor, what: str) -> None:

@@ -125,7 +125,10 @@ class ImageFolder(UnsplitDataSet):
             labels = torch.tensor([numbers[found[row].class_name] for row in own], dtype=torch.long)
             return Images(pixels, labels, rows=torch.tensor(own, dtype=torch.int32))
 
-        train, test = self.with_test_images(images(None)) if None in by_split else (images("train"), images("test"))
+        if None in by_split:
+            train, test = self.with_test_images(images(None))
+        else:
+            train, test = self.in_random_order(images("train")), self.in_random_order(images("test"))
         return Content(train, test, tuple(class_names), left_out)
 
 

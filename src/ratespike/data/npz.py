@@ -76,7 +76,8 @@ class NPZ(UnsplitDataSet):
         if words.shape != (len(images),) or not np.isin(words, ("train", "test")).all():
             raise ParameterError(f"{path.name}: split must hold the word train or test for each of the {len(images)} images")
         is_test = torch.from_numpy(words == "test")
-        return Content(images[_places(~is_test)], images[_places(is_test)], class_names)
+        train, test = images[_places(~is_test)], images[_places(is_test)]
+        return Content(self.in_random_order(train), self.in_random_order(test), class_names)
 
 
 def read_arrays(path: Path, cache: Cache) -> Arrays:
