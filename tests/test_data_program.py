@@ -3,13 +3,18 @@
 import csv
 from pathlib import Path
 
+import hydra
 import numpy as np
 import pytest
 import torch
 from idx_files import idx
-from program import SMALL, metrics, query, run_here, run_ids, status
+from omegaconf import OmegaConf
+from PIL import Image
+from program import CONF, SMALL, metrics, query, run_here, run_ids, status, tags
 
 import ratespike
+from ratespike.data.idx import parse_idx
+from ratespike.pipeline.fingerprint import config_hash, data_content, training_hash
 
 pytestmark = [
     pytest.mark.program,
@@ -69,6 +74,93 @@ def test_classes_of_different_sizes(checkout: Path, squares: Path) -> None:
     checkpoint = torch.load(kept / "checkpoints/best.ckpt", weights_only=True)
     assert checkpoint["ratespike"]["class_names"] == ["0", "1", "2"]
     assert ratespike.load(kept / "checkpoints/best.ckpt")
+
+
+@pytest.fixture(scope="module")
+def pictures(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same images as picture files: PNG and JPEG, grey and colour, two sizes; two are damaged, and a class is empty."""
+    folder = tmp_path_factory.mktemp("pictures")
+    images = parse_idx((squares / "train-images").read_bytes()).numpy()
+    labels = parse_idx((squares / "train-labels").read_bytes()).tolist()
+    for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+        place = folder / ("left", "middle", "right")[label]
+        place.mkdir(exist_ok=True)
+        picture = Image.fromarray(pixels)
+        if number % 3 == 0:
+            picture = picture.convert("RGB")
+        if number % 5 == 0:
+            picture = picture.resize((40, 36))
+        picture.save(place / f"{number}.{'jpg' if number % 2 else 'png'}")
+    (folder / "left" / "cut.png").write_bytes(min((folder / "left").iterdir()).read_bytes()[:50])
+    (folder / "right" / "none.jpg").write_bytes(b"no picture")
+    (folder / "empty").mkdir()
+    return folder
+
+
+def test_pictures_train_and_new_ones_are_predicted(checkout: Path, pictures: Path, tmp_path: Path) -> None:
+    given = (
+        "data=image_folder",
+        f"data.dir={pictures}",
+        "data.test_images=null",
+        "data.train_images=null",
+        "optimizer.lr=0.01",
+    )
+    code, _, error = run_here(checkout, *SMALL, *given)
+    assert code == 1
+    assert "2 of 242 pictures cannot be read: left/cut.png" in error
+    code, out, error = run_here(checkout, *SMALL, *given, "data.on_error=skip", "n_steps=20", "data.batch_size=10")
+    assert code == 0, error
+    run_id = run_ids(checkout)[-1]
+    assert tags(checkout, run_id)["ratespike.files_left_out"] == "2"
+    measured = metrics(checkout, run_id)
+    assert measured["test/rate_accuracy", 0] == 1, "three squares were not told apart"  # type: ignore[comparison-overlap]
+
+    new = tmp_path / "new"
+    new.mkdir()
+    for name, left in (("a.png", 1), ("b.bmp", 7), ("c.png", 13)):
+        pixels = np.full((18, 20), 30, np.uint8)
+        pixels[6:12, left : left + 6] = 220
+        Image.fromarray(pixels).save(new / name)
+    (new / "d.png").write_bytes(b"no picture")
+    folder = tmp_path / "answers"
+    asked = (f"run={run_id}", f"images={new}", f"folder={folder}", "simulation=half")
+    code, out, error = run_here(checkout, *asked, program="predict.py")
+    assert code == 1
+    assert f"1 of 4 pictures cannot be read; the first, {new}/d.png: not a picture, or damaged" in error
+    assert "3 of 4 pictures in" in out
+    with (folder / "predictions.csv").open() as file:
+        answers = list(csv.DictReader(file))
+    assert [answer["rate_class"] for answer in answers] == ["left", "middle", "right", ""]
+    assert [answer["spike_class"] for answer in answers] == ["left", "middle", "right", ""]
+    assert all(1 <= int(answer["decision_step"]) <= 20 for answer in answers[:3])
+    assert (folder / "outputs_over_time.png").stat().st_size > 10_000
+
+
+def test_bad_input_of_predict_is_one_line(checkout: Path, squares: Path) -> None:
+    run_id = run_ids(checkout)[-1]
+    for arguments, message in (
+        (("images=nowhere",), "images=nowhere: no such file or folder; give images=<folder>, <file> or [<file>,<file>]"),
+        ((), "images=None: no such file or folder"),
+        ((f"images={squares}",), "holds no pictures"),
+        (("images=nowhere", "neuron.tau_rc=0.5"), "images=nowhere"),
+    ):
+        code, _, error = run_here(checkout, f"run={run_id}", *arguments, program="predict.py")
+        assert code == 1
+        assert message in error
+        assert error.count("\n") == 1
+
+
+def test_a_changed_picture_is_another_training(checkout: Path, pictures: Path) -> None:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", ["+experiment=mnist", "data=image_folder", f"data.dir={pictures}"])
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    before = [own(plain, data_content(plain, checkout)) for own in (config_hash, training_hash)]
+    assert before == [own(plain, data_content(plain, checkout)) for own in (config_hash, training_hash)]
+    Image.new("L", (20, 18), 9).save(pictures / "left" / "new.png")
+    after = [own(plain, data_content(plain, checkout)) for own in (config_hash, training_hash)]
+    assert before[0] != after[0]
+    assert before[1] != after[1]
 
 
 def test_a_network_that_does_not_fit_the_images_is_refused(checkout: Path, squares: Path) -> None:

@@ -88,8 +88,11 @@ def predict_pictures(job: Job[PredictConfig]) -> None:
     _write_csv(folder / "predictions.csv", answers.values())
     if first:
         _draw(folder / "outputs_over_time.png", first[0], config.dt, trained.class_names)
-    _print(answers.values(), seconds, folder)
+    _print(list(answers.values()))
     unread = [answer for answer in answers.values() if answer.error]
+    print(
+        f"{len(answers) - len(unread)} of {len(answers)} pictures in {seconds:.1f} s; {folder}/predictions.csv has all answers"
+    )
     if unread:
         first_unread = f"{unread[0].file}: {unread[0].error}"
         raise ParameterError(f"{len(unread)} of {len(files)} pictures cannot be read; the first, {first_unread}")
@@ -202,9 +205,8 @@ def _draw(path: Path, answered: Answered, dt: float, class_names: Sequence[str])
     draw_outputs(shown).savefig(path)
 
 
-def _print(answers: Iterable[Prediction], seconds: float, folder: Path) -> None:
-    """The first answers, and where all of them are."""
-    answers = list(answers)
+def _print(answers: Sequence[Prediction]) -> None:
+    """The first answers."""
     table = Table("picture", "rates", "", "spikes", "", "decided after", box=None)
     for answer in answers[:_IN_TABLE]:
         name = f"…{answer.file[-_NAME:]}" if len(answer.file) > _NAME else answer.file
@@ -222,7 +224,4 @@ def _print(answers: Iterable[Prediction], seconds: float, folder: Path) -> None:
     console = Console()
     console.print(table)
     if len(answers) > _IN_TABLE:
-        console.print(f"and {len(answers) - _IN_TABLE} more")
-    same = sum(answer.rate_class == answer.spike_class for answer in answers if not answer.error)
-    console.print(f"{len(answers)} pictures in {seconds:.1f} s; rates and spikes agree on {same}", highlight=False)
-    console.print(f"{folder}/predictions.csv, {folder}/outputs_over_time.png", highlight=False, soft_wrap=True)
+        console.print(f"and {len(answers) - _IN_TABLE} more", highlight=False)
