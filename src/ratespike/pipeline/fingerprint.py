@@ -15,7 +15,7 @@ from ratespike.pipeline.optimizers import Optimizer
 
 _PACKAGE = Path(__file__).parent.parent
 _TRAINING_SOURCES = (
-    *("compiled", "data", "neurons", "network.py", "parameters.py", "stateful.py", "synapses.py"),
+    *("compiled", "data", "neurons", "network.py", "parameters.py", "random.py", "stateful.py", "synapses.py"),
     *("pipeline/assembly.py", "pipeline/classifier.py", "pipeline/datamodule.py", "pipeline/optimizers.py"),
     *("pipeline/checkpoint.py", "pipeline/epoch_callbacks.py", "pipeline/fit_stage.py", "pipeline/trainer.py"),
 )
