@@ -6,10 +6,11 @@ A new file in this folder is found by itself: `build` knows every class below `D
 import importlib
 import pkgutil
 
+from ratespike.data.augmentation import Augmentation
 from ratespike.data.base import Content, DataSet, Images, Splits
 from ratespike.data.mnist import MNIST
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["MNIST", "Content", "DataSet", "Images", "Splits"]
+__all__ = ["MNIST", "Augmentation", "Content", "DataSet", "Images", "Splits"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from ratespike.config.relevance import affects_result
 from ratespike.conversion.plain_model import sources_of
-from ratespike.data import DataSet
+from ratespike.data import Augmentation, DataSet
 from ratespike.network import layers_training_values
 from ratespike.parameters import build, training_values
 from ratespike.pipeline.optimizers import Optimizer
@@ -52,6 +52,7 @@ def training_parts(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a configuration that changes what a training gives; raises `ParameterError` for a wrong one."""
     return {
         "data": training_values(build(DataSet, plain["data"], "data")),  # type: ignore[type-abstract]
+        "augmentation": training_values(build(Augmentation, plain["augmentation"], "augmentation")),
         "layers": layers_training_values(plain["network"]["layers"], plain["neuron"], "network.layers"),
         "initialisation": plain["network"]["initialisation"],
         "optimizer": training_values(build(Optimizer, plain["optimizer"], "optimizer")),  # type: ignore[type-abstract]
@@ -66,6 +67,8 @@ def _hash(parts: Mapping[str, Any]) -> str:
 
 def _is_unused(key: str, value: object) -> bool:
     """Whether a key says nothing: earlier versions did not have it, and their hashes stay."""
+    if key == "augmentation" and isinstance(value, Mapping):
+        return build(Augmentation, value, key).is_off
     return key in ("model", "checkpoint") and value is None
 
 

@@ -14,7 +14,7 @@ from ratespike.parameters import ParameterError, flat
 from ratespike.tracking import address
 
 OPTION = "of_run"
-_GROUPS = ("data", "network", "neuron", "synapse", "simulation", "optimizer", "trainer", "tracking")
+_GROUPS = ("data", "augmentation", "network", "neuron", "synapse", "simulation", "optimizer", "trainer", "tracking")
 _HELP = ("--help", "-h", "--hydra-help", "--version")
 
 

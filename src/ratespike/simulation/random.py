@@ -1,4 +1,4 @@
-"""The random numbers of a simulation: each is a pure function of (seed, image, layer, neuron, purpose) (see `ratespike.random`)."""
+"""The random numbers of a simulation: each is a function of seed, image, layer, neuron and purpose (see `ratespike.random`)."""
 
 from jaxtyping import Float, Int
 from torch import Tensor
