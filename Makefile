@@ -8,7 +8,7 @@ mnist: .venv/.ok
 	$(RUN) train.py +experiment=mnist
 
 # An hour: 30 steps against a ReLU pass and five libraries, what the cost grows with, the kernels, a converted network, ways
-# around layers, a training step, the comparison of 10 000 runs.
+# around layers, a training step, augmentation, the comparison of 10 000 runs.
 bench: .venv/.ok
 	$(RUN) benchmarks/simulation.py
 	$(RUN) benchmarks/scaling.py
@@ -16,6 +16,7 @@ bench: .venv/.ok
 	$(RUN) benchmarks/conversion.py
 	$(RUN) benchmarks/residual.py
 	$(RUN) benchmarks/training.py
+	$(RUN) benchmarks/augmentation.py
 	$(RUN) benchmarks/comparison.py
 	$(RUN) benchmarks/launchers.py basic joblib submitit_local
 

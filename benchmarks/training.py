@@ -17,13 +17,15 @@ from pytorch_lightning import Trainer
 from torch import nn
 from torch.nn import functional as F
 
-from ratespike.data import MNIST, Splits
+from ratespike.config.schemas import SimulationConfig
+from ratespike.data import MNIST, Augmentation, Splits
 from ratespike.metrics import RateVsSpike
 from ratespike.neurons import LIF
 from ratespike.pipeline.classifier import Classifier
 from ratespike.pipeline.datamodule import DataModule
 from ratespike.pipeline.optimizers import Adam
-from ratespike.simulation import simulate
+from ratespike.pipeline.simulator import Simulator
+from ratespike.synapses import NoFilter
 
 ROOT = Path(__file__).parents[1]
 BATCHES = 100  # of 200 images, in each turn
@@ -52,10 +54,12 @@ def plain_loop(model: nn.Module, splits: Splits) -> None:
         optimizer.step()
 
 
-def lightning(model: nn.Module, splits: Splits) -> None:
+def lightning(model: nn.Module, splits: Splits, augmentation: Augmentation) -> None:
     """One epoch of the program's training."""
     comparison = RateVsSpike(1, 0.001, 10, {}, None)
-    classifier = Classifier(model, Adam(lr=LEARNING_RATE), partial(simulate, n_steps=1), comparison, 10, 0, {})
+    simulator = Simulator(SimulationConfig(), 0.001, NoFilter())
+    description = {"classes": 10}
+    classifier = Classifier(model, Adam(lr=LEARNING_RATE), simulator, 1, comparison, 0, description)
     trainer = Trainer(
         max_epochs=1,
         accelerator="cpu",
@@ -66,7 +70,7 @@ def lightning(model: nn.Module, splits: Splits) -> None:
         limit_val_batches=0,
         use_distributed_sampler=False,
     )
-    trainer.fit(classifier, DataModule(splits, 200, 0))
+    trainer.fit(classifier, DataModule(splits, 200, 0, augmentation))
 
 
 def main() -> None:
@@ -79,7 +83,7 @@ def main() -> None:
     ways = {
         "ReLU, plain loop": partial(plain_loop, network(nn.ReLU, False)),
         OURS: partial(plain_loop, network(soft, True)),
-        "soft LIF, Lightning": partial(lightning, network(soft, True)),
+        "soft LIF, Lightning": partial(lightning, network(soft, True), augmentation=Augmentation()),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for round_number in range(rounds + 1):

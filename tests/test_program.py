@@ -128,6 +128,11 @@ IN_A_PROCESS = ("n_step=3", "neuron.tau_rc=-1")  # the others in that of the tes
         ("n_steps=0", "error: n_steps=0: must be a whole number at least 1"),
         ("data.dir=/nowhere", "error: data.dir=/nowhere: no such folder"),
         ("data.batch_size=0", "error: data.batch_size=0: must be"),
+        ("augmentation=digit", "did you mean digits"),
+        (
+            "augmentation.rotation=200",
+            "error: augmentation.rotation=200: must be a number at least 0 and at most 180 (degrees)",
+        ),
         ("network.layers.conv1.kernel=50", "error: network.layers.conv1.kernel=50: must be at most the image"),
         (
             "tracking.uri=sqlite:////nowhere/mlflow.db",

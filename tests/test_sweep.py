@@ -150,6 +150,10 @@ def test_an_evaluation_changes_the_simulation_and_nothing_else(swept: Path) -> N
     ("arguments", "message"),
     [
         (("run={trained}", "neuron.tau_rc=0.03"), "neuron.tau_rc=0.03 (trained with 0.02): would change the training"),
+        (
+            ("run={trained}", "augmentation.rotation=10"),
+            "augmentation.rotation=10 (trained with 0): would change the training",
+        ),
         (("run=unknown",), "run unknown: not found in"),
         (("run=tau_rc=0.02 n_steps=6",), """give it as "run='tau_rc=0.02 n_steps=6'\""""),
         ((), "give run=<id or name> or checkpoint=<file>"),

@@ -8,7 +8,7 @@ from program import CONF
 from torch import nn
 
 from ratespike.config.schemas import Config, check
-from ratespike.data import DataSet
+from ratespike.data import Augmentation, DataSet
 from ratespike.network import build_network
 from ratespike.parameters import ParameterError, build
 from ratespike.pipeline.optimizers import Optimizer
@@ -31,6 +31,7 @@ def compose(*overrides: str) -> Config:
 def build_all(config: Config) -> None:
     """Everything that a configuration describes; its network computes an answer for each of 10 classes."""
     build(DataSet, config.data, "data")
+    build(Augmentation, config.augmentation, "augmentation")
     network: nn.Module = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))  # for a plain model, which is in a file of the user
     if config.network.layers:
         network = build_network(config.network.layers, config.neuron, (1, 28, 28), 10)

@@ -9,7 +9,7 @@ from program import run
 
 from ratespike.config.schemas import SimulationConfig
 from ratespike.config.source import _declared_fields, check_declared, constant
-from ratespike.data import DataSet
+from ratespike.data import Augmentation, DataSet
 from ratespike.network import Layer
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError, build, kinds
@@ -17,7 +17,14 @@ from ratespike.pipeline.optimizers import Optimizer
 from ratespike.simulation import ENGINES, READOUTS, STARTS
 from ratespike.synapses import Synapse
 
-BASES = {"data": DataSet, "neuron": Neuron, "synapse": Synapse, "optimizer": Optimizer, "layer": Layer}
+BASES = {
+    "data": DataSet,
+    "augmentation": Augmentation,
+    "neuron": Neuron,
+    "synapse": Synapse,
+    "optimizer": Optimizer,
+    "layer": Layer,
+}
 CLASSES = [
     (family, cls) for family, base in BASES.items() for cls in kinds(base).values() if cls.__module__.startswith("ratespike")
 ]
@@ -47,11 +54,13 @@ def test_words_are_those_of_the_modules_that_implement_them() -> None:
         ("neuron", "amplitude", "large"),
         ("optimizer", "lr", 0),
         ("data", "split_seed", True),
+        ("augmentation", "rotation", 200),
+        ("augmentation", "flip", 1.5),
         ("synapse", "tau", float("nan")),
     ],
 )
 def test_the_line_is_the_one_that_the_class_raises(group: str, key: str, value: object) -> None:
-    types = {"neuron": "LIF", "optimizer": "AdamW", "data": "MNIST", "synapse": "LowPass"}
+    types = {"neuron": "LIF", "optimizer": "AdamW", "data": "MNIST", "synapse": "LowPass", "augmentation": "Augmentation"}
     required = {"dir": "data", "validation_images": 1} if group == "data" else {}
     config = {"type": types[group], **required, key: value}
     with pytest.raises(ParameterError) as early:

@@ -58,6 +58,7 @@ def test_what_does_not_change_a_training(override: str) -> None:
             "data.class_weights=balanced",
             "network.layers.conv1.filters=16",
         ),
+        *("augmentation=digits", "augmentation.rotation=10"),
         "+network.layers.neuron1.neuron={type: SpikingRectifiedLinear}",
     ],
 )
@@ -86,6 +87,13 @@ def test_simulations_that_differ_in_length_alone_are_one() -> None:
 
 def test_where_a_run_is_kept_does_not_change_it() -> None:
     assert config_hash(plain("tracking.experiment=other", "resume=abc", "tracking.parent=p")) == config_hash(plain())
+
+
+def test_a_configuration_from_before_there_was_augmentation_has_the_same_hash() -> None:
+    before = {key: value for key, value in plain().items() if key != "augmentation"}
+    assert config_hash(before) == config_hash(plain())
+    assert config_hash(before) == config_hash({**before, "augmentation": {"type": "Augmentation"}})
+    assert config_hash(plain("augmentation=digits")) != config_hash(before)
 
 
 def test_two_integrate_and_fire_neurons_that_differ_in_their_reset_train_alike() -> None:

@@ -35,7 +35,7 @@ def train(job: Job[Config], run: Run) -> int:
     """How many images a training goes through."""
     components = build_components(job.config, job.root)
     classifier = build_classifier(components, job, job.config.n_steps)
-    datamodule = DataModule(components.splits, components.data.batch_size, job.config.seed)
+    datamodule = DataModule(components.splits, components.data.batch_size, job.config.seed, components.augmentation)
     fit_stage.fit(job, run, None, classifier, datamodule)
     return classifier.trained_images
 

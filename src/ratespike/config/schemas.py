@@ -63,6 +63,7 @@ class RunConfig:
     """
 
     data: dict[str, Any] = field(default_factory=dict)
+    augmentation: dict[str, Any] = field(default_factory=lambda: {"type": "Augmentation"})  # older runs had none
     network: NetworkConfig = field(default_factory=NetworkConfig)
     neuron: dict[str, Any] = field(default_factory=dict)
     synapse: dict[str, Any] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from ratespike.parameters import ParameterError, check_parameters, parameter
 _PACKAGE = Path(__file__).parents[1]
 _FAMILIES = {
     "data": "data",
+    "augmentation": "data/augmentation.py",
     "neuron": "neurons",
     "synapse": "synapses.py",
     "optimizer": "pipeline/optimizers.py",
@@ -60,7 +61,7 @@ def check_declared(config: Mapping[str, Any]) -> None:
             ...
         ratespike.parameters.ParameterError: neuron.tau_rc=-1: must be a number above 0 (s); the default is 0.02
     """
-    for family in ("data", "neuron", "synapse", "optimizer"):
+    for family in ("data", "augmentation", "neuron", "synapse", "optimizer"):
         _check_group(family, config.get(family), family)
     for name, layer in config.get("network", {}).get("layers", {}).items():
         _check_group("layer", layer, f"network.layers.{name}")
@@ -103,7 +104,7 @@ def _class_statement(place: Path, name: str) -> ast.ClassDef | None:
     """The class of this name in a module, or in any module of a folder."""
     modules = sorted(place.glob("*.py")) if place.is_dir() else [place]
     for path in modules:
-        if f"class {name}(" not in path.read_text(encoding="utf-8"):
+        if f"class {name}" not in path.read_text(encoding="utf-8"):
             continue  # parsing takes most of the time
         for node in _parsed(path).body:
             if isinstance(node, ast.ClassDef) and node.name == name:

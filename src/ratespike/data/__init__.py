@@ -6,6 +6,7 @@ A new file in this folder is found by itself: `build` knows every class below `D
 import importlib
 import pkgutil
 
+from ratespike.data.augmentation import Augmentation
 from ratespike.data.base import Content, DataSet, Splits, UnsplitDataSet
 from ratespike.data.cache import Cache
 from ratespike.data.images import Images, Scaling
@@ -14,4 +15,4 @@ from ratespike.data.mnist import MNIST
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["MNIST", "Cache", "Content", "DataSet", "Images", "Scaling", "Splits", "UnsplitDataSet"]
+__all__ = ["MNIST", "Augmentation", "Cache", "Content", "DataSet", "Images", "Scaling", "Splits", "UnsplitDataSet"]

@@ -25,6 +25,16 @@ class Scaling:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
+    def normalise(
+        self, pictures: Float[Tensor, "images channels height width"]
+    ) -> Float[Tensor, "images channels height width"]:
+        """What a network sees of pixels that have been divided by `white`."""
+        if self.mean:
+            pictures = pictures - _by_channel(self.mean)
+        if self.std:
+            pictures = pictures / _by_channel(self.std)
+        return pictures
+
 
 class Images:
     """Images and labels; `images[:5]` or `images[index]` is a choice of them, whose pixels are read when they are used.
@@ -93,12 +103,7 @@ class Images:
             >>> images.as_inputs()
             tensor([[[[0.0000, 0.2000, 1.0000]]]])
         """
-        inputs = self.as_pictures()
-        if self.scaling.mean:
-            inputs = inputs - _by_channel(self.scaling.mean)
-        if self.scaling.std:
-            inputs = inputs / _by_channel(self.scaling.std)
-        return inputs
+        return self.scaling.normalise(self.as_pictures())
 
     def as_pictures(self) -> Float[Tensor, "images channels height width"]:
         """The pixels as a person sees them, in float32 from 0 to 1: without the normalisation."""

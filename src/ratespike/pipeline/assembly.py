@@ -13,7 +13,7 @@ from ratespike.config.job import Job
 from ratespike.config.schemas import Config, RunConfig, TrainerConfig
 from ratespike.conversion.convert import convert
 from ratespike.conversion.plain_model import load_weights_of_plain_model, plain_model
-from ratespike.data import DataSet, Splits
+from ratespike.data import Augmentation, DataSet, Splits
 from ratespike.network import build_network
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError, build
@@ -37,6 +37,7 @@ class Components:
     Attributes:
         data: the data set's description.
         splits: its images.
+        augmentation: of the training images.
         network: as it is before training.
         converted: the trained plain network of a conversion, with neurons; None of a training.
         neurons: by neuron layer, how many.
@@ -46,6 +47,7 @@ class Components:
 
     data: DataSet
     splits: Splits
+    augmentation: Augmentation
     network: nn.Module
     converted: nn.Module | None
     neurons: dict[str, int]
@@ -73,6 +75,7 @@ def check_and_build(job: Job[RunConfig]) -> Components:
 def build_components(config: RunConfig, root: Path) -> Components:
     """Build and try everything that can be wrong, with one simulated step of an image of zeros; raises `ParameterError`."""
     data = build(DataSet, config.data, "data")  # type: ignore[type-abstract]
+    augmentation = build(Augmentation, config.augmentation, "augmentation")
     optimizer = build(Optimizer, config.optimizer, "optimizer")  # type: ignore[type-abstract]
     synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
     if isinstance(config, Config):
@@ -91,6 +94,7 @@ def build_components(config: RunConfig, root: Path) -> Components:
     return Components(
         data=data,
         splits=splits,
+        augmentation=augmentation,
         network=network,
         converted=converted,
         neurons=simulated.neurons,

@@ -6,9 +6,12 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor, distributed
 
-from ratespike.data import Images, Splits
+from ratespike.data import Augmentation, Images, Splits
 
 Batch = tuple[Tensor, Tensor, Tensor]  # images in [0, 1], labels, which image of the set each is
+
+
+_AS_IT_IS = Augmentation()
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -32,13 +35,22 @@ class Batches:
         batch_size: images a batch.
         seed: draws the order together with the epoch; None, to test, keeps the order of the files.
         epoch: returns the number of the current epoch.
+        augmentation: of images to train on; by default none.
     """
 
-    def __init__(self, images: Images, batch_size: int, seed: int | None = None, epoch: Callable[[], int] = int):
+    def __init__(
+        self,
+        images: Images,
+        batch_size: int,
+        seed: int | None = None,
+        epoch: Callable[[], int] = int,
+        augmentation: Augmentation = _AS_IT_IS,
+    ):
         self.images = images
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = epoch
+        self.augmentation = augmentation
 
     def __len__(self) -> int:
         rank, ranks = _rank_and_ranks()
@@ -54,7 +66,14 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         for index in self._indices():
             batch = self.images[index]
-            yield batch.as_inputs(), batch.labels.long(), index
+            yield self._inputs(batch, index), batch.labels.long(), index
+
+    def _inputs(self, batch: Images, index: Tensor) -> Tensor:
+        """What the network sees of a batch; to train, augmented."""
+        pictures = batch.as_pictures()
+        if self.seed is not None:
+            pictures = self.augmentation(pictures, index, self.seed, self.epoch())
+        return batch.scaling.normalise(pictures)
 
     def _indices(self) -> Iterator[Tensor]:
         """For each batch, which images of the split this process has in it."""
@@ -77,17 +96,18 @@ def _rank_and_ranks() -> tuple[int, int]:
 
 
 class DataModule(LightningDataModule):
-    """The three splits as batches; training images are shuffled anew in each epoch."""
+    """The three splits as batches; training images are shuffled and augmented anew in each epoch."""
 
-    def __init__(self, splits: Splits, batch_size: int, seed: int):
+    def __init__(self, splits: Splits, batch_size: int, seed: int, augmentation: Augmentation = _AS_IT_IS):
         super().__init__()
         self.splits = splits
         self.batch_size = batch_size
         self.seed = seed
+        self.augmentation = augmentation
 
     def train_dataloader(self) -> Batches:
-        """In an order drawn from seed and epoch."""
-        return Batches(self.splits.train, self.batch_size, self.seed, self._epoch)
+        """In an order drawn from seed and epoch, augmented."""
+        return Batches(self.splits.train, self.batch_size, self.seed, self._epoch, self.augmentation)
 
     def val_dataloader(self) -> Batches:
         """In the order of the split."""

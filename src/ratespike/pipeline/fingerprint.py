@@ -8,14 +8,14 @@ from typing import Any
 
 from ratespike.config.relevance import affects_result
 from ratespike.conversion.plain_model import sources_of
-from ratespike.data import DataSet
+from ratespike.data import Augmentation, DataSet
 from ratespike.network import layers_training_values
 from ratespike.parameters import ParameterError, build, training_values
 from ratespike.pipeline.optimizers import Optimizer
 
 _PACKAGE = Path(__file__).parent.parent
 _TRAINING_SOURCES = (
-    *("compiled", "data", "neurons", "network.py", "parameters.py", "stateful.py", "synapses.py"),
+    *("compiled", "data", "neurons", "network.py", "parameters.py", "random.py", "stateful.py", "synapses.py"),
     *("pipeline/assembly.py", "pipeline/classifier.py", "pipeline/datamodule.py", "pipeline/optimizers.py"),
     *("pipeline/checkpoint.py", "pipeline/epoch_callbacks.py", "pipeline/fit_stage.py", "pipeline/trainer.py"),
 )
@@ -76,6 +76,7 @@ def training_parts(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a configuration that changes what a training gives; raises `ParameterError` for a wrong one."""
     return {
         "data": training_values(build(DataSet, plain["data"], "data")),  # type: ignore[type-abstract]
+        "augmentation": training_values(build(Augmentation, plain["augmentation"], "augmentation")),
         "layers": layers_training_values(plain["network"]["layers"], plain["neuron"], "network.layers"),
         "initialisation": plain["network"]["initialisation"],
         "optimizer": training_values(build(Optimizer, plain["optimizer"], "optimizer")),  # type: ignore[type-abstract]
@@ -90,6 +91,8 @@ def _hash(parts: Mapping[str, Any]) -> str:
 
 def _is_unused(key: str, value: object) -> bool:
     """Whether a key says nothing: earlier versions did not have it, and their hashes stay."""
+    if key == "augmentation" and isinstance(value, Mapping):
+        return build(Augmentation, value, key).is_off
     return key in ("model", "checkpoint") and value is None
 
 

@@ -55,7 +55,7 @@ def run_experiment(job: Job[RunConfig], components: Components) -> None:
         run.data(components.splits, type(components.data).__name__)
 
         classifier = build_classifier(components, job, opened.simulated_steps)
-        datamodule = DataModule(components.splits, components.data.batch_size, job.config.seed)
+        datamodule = DataModule(components.splits, components.data.batch_size, job.config.seed, components.augmentation)
 
         if trained is None:
             fit(job, run, components.converted, classifier, datamodule)

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from ratespike.simulation.random import philox, uniform
+from ratespike.random import philox, uniform
 
 # Known answers of Philox4x32-10, from the file kat_vectors of Random123 (D. E. Shaw Research).
 KNOWN = [
@@ -28,7 +28,7 @@ def from_hexadecimal(words: str) -> list[int]:
 
 
 def test_uniform_numbers_are_uniform_and_independent() -> None:
-    numbers = uniform(3, torch.arange(100), 1, 1001).double()
+    numbers = uniform(3, torch.arange(100), 1001, (1, 0)).double()
     assert numbers.shape == (100, 1001)
     assert numbers.min() >= 0
     assert numbers.max() < 1
@@ -39,21 +39,21 @@ def test_uniform_numbers_are_uniform_and_independent() -> None:
     assert between_neurons.abs().max() < 7 / 100**0.5
 
 
-def test_uniform_numbers_depend_on_each_of_seed_image_layer_and_purpose() -> None:
+def test_uniform_numbers_depend_on_each_of_seed_image_and_purpose() -> None:
     image = torch.tensor([5])
     draws = {
-        "first": uniform(0, image, 0, 64),
-        "seed": uniform(1, image, 0, 64),
-        "seed of more than 32 bits": uniform(2**40, image, 0, 64),
-        "image": uniform(0, image + 1, 0, 64),
-        "layer": uniform(0, image, 1, 64),
-        "purpose": uniform(0, image, 0, 64, purpose=1),
+        "first": uniform(0, image, 64, (0, 0)),
+        "seed": uniform(1, image, 64, (0, 0)),
+        "seed of more than 32 bits": uniform(2**40, image, 64, (0, 0)),
+        "image": uniform(0, image + 1, 64, (0, 0)),
+        "first word of the purpose": uniform(0, image, 64, (1, 0)),
+        "second word of the purpose": uniform(0, image, 64, (0, 1)),
     }
     for (one, numbers), (other, others) in itertools.combinations(draws.items(), 2):
         assert not torch.equal(numbers, others), f"{one} and {other} are the same numbers"
 
 
 def test_uniform_numbers_do_not_depend_on_the_batch() -> None:
-    alone = uniform(0, torch.tensor([5]), 0, 64)
-    second_of_two = uniform(0, torch.tensor([7, 5]), 0, 64)[1:]
+    alone = uniform(0, torch.tensor([5]), 64, (0, 0))
+    second_of_two = uniform(0, torch.tensor([7, 5]), 64, (0, 0))[1:]
     assert torch.equal(second_of_two, alone)
