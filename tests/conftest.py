@@ -1,6 +1,8 @@
+import gc
 import os
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,10 +21,18 @@ from ratespike.network import build_network
 from ratespike.neurons import LIF
 
 
+def pytest_configure() -> None:
+    """Collect garbage rarely: most of what is there are imported modules, which stay."""
+    gc.set_threshold(100_000)
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Compile what most programs need, before the processes that share the tests would each compile it."""
-    if not session.config.getoption("numprocesses", None) or hasattr(session.config, "workerinput"):
-        return
+    """Compile what most programs need while the processes that share the tests start, of which each would compile it."""
+    if session.config.getoption("numprocesses", None) and not hasattr(session.config, "workerinput"):
+        threading.Thread(target=_compile).start()
+
+
+def _compile() -> None:
     neuron = LIF(sigma=0.02)
     network = nn.Sequential(nn.Conv2d(1, 8, 3), neuron, nn.Conv2d(8, 8, 3), neuron, nn.Flatten(), nn.Linear(4608, 10))
     images = torch.rand(2, 1, 28, 28)
@@ -35,6 +45,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for mark in ("slow", "program"):
         first = {item.path for item in items if item.get_closest_marker(mark)}
         items.sort(key=lambda item: item.path not in first)
+
+
+def pytest_collection_finish() -> None:
+    """Leave the modules out of later collections, of which each took half a second."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,14 @@ import csv
 import io
 import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.text import Text
 
 from ratespike.analysis import Record, Report, report, terminal
+from ratespike.analysis.tables import columns
 from ratespike.parameters import ParameterError
 
 MakeRun = Callable[..., Record]
@@ -111,16 +114,46 @@ def test_a_heat_map_of_something_that_does_not_vary(runs: list[Record]) -> None:
         report(runs, [], curve, ["seed", "lr"])
 
 
+@pytest.fixture
+def with_all_columns(make_run: MakeRun) -> Report:
+    """Runs that exited early, with long names, wide intervals and rates of three layers."""
+    records = []
+    for start, seed in itertools.product(("zero", "steady_phase"), (0, 1)):
+        run = make_run(0.9 - 0.3 * seed, 1e8 + 1e7 * seed, simulation__start=start, neuron__tau_rc=start == "zero", seed=seed)
+        more = {"test/mean_steps": 12.25 + seed, **{f"test/firing_rate_hz/neuron{number}": 10.25 for number in (1, 2, 3)}}
+        records.append(replace(run, metrics=run.metrics | more))
+    return report(records, [5, 10, 20, 30], curve)
+
+
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
-def test_no_number_is_cut_on_any_terminal(
-    compared: Report, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("made", ["compared", "with_all_columns"])
+def test_nothing_is_cut_on_any_terminal(
+    made: str, width: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    comparison = request.getfixturevalue(made).comparison
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    monkeypatch.setenv("NO_COLOR", "1")
-    terminal.show(compared.comparison, [5, 10, 30], rows=3)
-    printed = capsys.readouterr().out
+    terminal.show(comparison, [5, 10, 20, 30], rows=2)
+    printed = Text.from_ansi(capsys.readouterr().out).plain
+    assert max(map(len, printed.splitlines())) <= width
     assert "…" not in printed
-    assert printed.count("98.05") >= 2
-    assert "5 more groups are in the files" in printed
-    assert ("no room here" in printed) == (width < 120)
+    words = printed.split()
+    table, _, left_out = " ".join(words).partition(" mean ± ")[0].partition("no room here, but in the files: ")
+    assert bool(left_out) == (width < 120)
+    for column in columns(comparison, [5, 10, 20, 30]):
+        if column.title not in left_out:
+            cells = map(column.cell, comparison.foremost(2))
+            missing = set(" ".join([column.title, *cells]).split()) - set(table.split())
+            assert not missing, f"{column.title} is cut"
+
+
+def test_lines_are_broken_between_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    line = "one line of a sweep is longer than a narrow terminal " * 6
+    terminal.say(line)
+    assert capsys.readouterr().out.count("\n") == 1, "a line is broken where there is no terminal"
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    terminal.say(line)
+    lines = capsys.readouterr().out.splitlines()
+    assert " ".join(lines).split() == line.split()
+    assert max(map(len, lines)) <= 80

@@ -1,4 +1,5 @@
 import itertools
+from collections.abc import Iterator
 
 import hydra
 import pytest
@@ -64,7 +65,15 @@ def rows_with_all_pairs() -> list[list[str]]:
     return rows
 
 
-@pytest.mark.parametrize("row", rows_with_all_pairs(), ids=str)
+def rows_by_speed() -> Iterator[object]:
+    """The rows; slow, as they are many, are those without an option that no row before has."""
+    seen: set[str] = set()
+    for row in rows_with_all_pairs():
+        yield pytest.param(row, marks=[pytest.mark.slow] if seen.issuperset(row) else [])
+        seen.update(row)
+
+
+@pytest.mark.parametrize("row", list(rows_by_speed()), ids=str)
 def test_each_pair_of_options_composes(row: list[str]) -> None:
     config = compose(*row, "+debug=fast")
     build_all(config)

@@ -49,6 +49,7 @@ def test_every_spike_is_nengodls(loaded: tuple[nn.Sequential, Any], image: torch
     assert total == 34_734
 
 
+@pytest.mark.slow
 def test_outputs_are_nengodls_one_step_earlier(
     loaded: tuple[nn.Sequential, Any], image: torch.Tensor, reference: Mapping[str, Any]
 ) -> None:

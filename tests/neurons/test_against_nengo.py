@@ -43,7 +43,9 @@ def assert_same_spikes_and_states(neuron: Neuron, theirs: Any, currents: np.ndar
     assert total > 10_000, "the neurons hardly spike: nothing is compared"
 
 
-LIF_CONSTANTS = [(0.02, 0.002, 0.001), (0.02, 0.0005, 0.001), (0.005, 0.003, 0.0005), (0.1, 0.0, 0.001), (0.01, 0.0015, 0.005)]
+MORE_CONSTANTS = [(0.005, 0.003, 0.0005), (0.1, 0.0, 0.001), (0.01, 0.0015, 0.005)]
+LIF_CONSTANTS = [(0.02, 0.002, 0.001), (0.02, 0.0005, 0.001)]
+LIF_CONSTANTS += [pytest.param(*constants, marks=pytest.mark.slow) for constants in MORE_CONSTANTS]
 
 
 @pytest.mark.parametrize(("tau_rc", "tau_ref", "dt"), LIF_CONSTANTS)
@@ -124,6 +126,7 @@ def test_stochastic_spiking_steps(base: Neuron, theirs: Any, currents: np.ndarra
         assert np.array_equal(spikes.numpy(), output * 0.001), step
 
 
+@pytest.mark.slow
 def test_poisson_spiking_has_nengos_distribution() -> None:
     """Two samples of 200 000 counts each at every rate, ours by inversion; the distance of their distribution functions."""
     size = 200_000

@@ -61,6 +61,7 @@ def test_lif(start: str, tau_rc: float, tau_ref: float, intercept: float) -> Non
     assert_regular(neuron, current, start)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.filterwarnings("ignore:.*spikes will be fewer")
 @given(

@@ -443,6 +443,7 @@ def test_a_filter_leaves_the_bias_alone() -> None:
         assert torch.equal(outputs, torch.ones(5, 2, 1)), engine
 
 
+@pytest.mark.slow  # it compiles what no other test needs
 def test_many_spikes_in_a_step_are_recorded() -> None:
     network = nn.Sequential(nn.Linear(1, 1, bias=False), SpikingRectifiedLinear(max_rate=300_000), nn.Linear(1, 1))
     nn.init.ones_(network[0].weight)
@@ -729,6 +730,7 @@ def test_a_forked_process_simulates() -> None:
     assert answers.get() == here
 
 
+@pytest.mark.slow
 def test_a_process_forked_before_any_simulation_keeps_its_threads() -> None:
     """Such are the jobs of a sweep, which come from a fork server."""
     lines = (

@@ -50,8 +50,11 @@ def spikes_and_differences(event_driven: Simulation, torch_engine: Simulation) -
     return spikes, different
 
 
-@pytest.mark.parametrize("start", ["zero", "uniform", "half", "steady_phase"])
-@pytest.mark.parametrize("threads", [1, 2])
+STARTS_IN_THREADS = [("zero", 1), ("uniform", 1), ("half", 1), ("steady_phase", 1), ("steady_phase", 2)]
+STARTS_IN_THREADS += [pytest.param(start, 2, marks=pytest.mark.slow) for start in ("zero", "uniform", "half")]
+
+
+@pytest.mark.parametrize(("start", "threads"), STARTS_IN_THREADS)
 def test_every_start(conv_network: nn.Sequential, start: str, threads: int) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -175,6 +178,7 @@ def test_half_precision_outputs_are_summed_in_single_precision() -> None:
     assert torch.allclose(mean[-1].double(), raw.mean(0), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_single_precision_hardly_ever_differs() -> None:
     """The sums are exact, the steps the same: only the moment of waking is computed in two ways."""
     torch.manual_seed(0)
@@ -188,6 +192,7 @@ def test_single_precision_hardly_ever_differs() -> None:
     assert different <= 1e-5 * spikes
 
 
+@pytest.mark.slow
 def test_single_precision_with_a_hidden_filter_differs_by_next_to_nothing(conv_network: nn.Sequential) -> None:
     event_driven, torch_engine = both_engines(conv_network, pixels(100, 1, 13, 13, dtype=torch.float32))
     spikes, different = spikes_and_differences(event_driven, torch_engine)

@@ -1,7 +1,7 @@
-"""The groups' table in a terminal: as wide as that is, and no number is cut.
+"""Lines and the groups' table in a terminal: as wide as that is, and no number is cut.
 
-Columns that may be left out are, from the right, until the others fit; where even that is narrow, names of groups and intervals
-are broken into several lines.
+Names of groups and intervals are broken into several lines, then columns are left out from the right until the others fit;
+those that every comparison should show only where nothing else is left.
 """
 
 import re
@@ -17,9 +17,11 @@ from ratespike.analysis.groups import Comparison
 from ratespike.analysis.tables import Column, columns, heading, notes
 
 HEADER_WIDTH = 12  # about that of a cell
-GAP = 3  # between columns
-PIPE_WIDTH = 200  # where there is no terminal
-_UNBREAKABLE = re.compile(r"± \S+|\S+")  # a word, a number, or the half width of an interval with its sign
+GAP = 2  # between columns
+LONG_WORD = 24  # in the name of a group: a longer one may be broken
+PIPE_WIDTH = 200  # of the table where there is no terminal
+_UNBREAKABLE = re.compile(r"± \S+|\d+ steps?|\S+")  # the half width of an interval, a number of steps, a word
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,7 @@ class FilledColumn:
     @property
     def width(self) -> int:
         """The width at which no cell is wrapped."""
-        lines = [*textwrap.wrap(self.column.title, HEADER_WIDTH), *self.cells]
-        return max(map(len, lines))
+        return max(map(len, [*self.title_lines(HEADER_WIDTH), *self.cells]))
 
     @property
     def least_width(self) -> int:
@@ -41,11 +42,23 @@ class FilledColumn:
         words = _UNBREAKABLE.findall(" ".join([self.column.title, *self.cells]))
         return max(map(len, words))
 
+    def title_lines(self, width: int) -> list[str]:
+        """The title in lines of this width, broken between words."""
+        glued = _UNBREAKABLE.sub(lambda found: found[0].replace(" ", _NO_BREAK), self.column.title)
+        lines = textwrap.wrap(glued, width, break_long_words=False)
+        return [line.replace(_NO_BREAK, " ") for line in lines]
+
     def cells_at(self, width: int) -> list[str]:
         """The cells, with the interval in a line of its own if they are wider than `width`."""
         if self.width <= width:
             return list(self.cells)
         return [cell.replace(" ±", "\n±") for cell in self.cells]
+
+
+def say(line: str) -> None:
+    """Print a line, in a terminal that is narrower broken between words."""
+    console = Console(markup=False, highlight=False)
+    console.print(line, soft_wrap=not console.is_terminal)
 
 
 def show(comparison: Comparison, steps: Collection[int], rows: int) -> None:
@@ -65,10 +78,11 @@ def show(comparison: Comparison, steps: Collection[int], rows: int) -> None:
     left_out = [part.column.title for part in filled if part not in fitting]
 
     table = Table(title=heading(comparison), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.padding = (0, GAP - 1, 0, 0)  # on the right, beside the blank line of the box
     cells = []
     for part, width in zip(fitting, _widths(fitting, console.width), strict=True):
-        title = "\n".join(textwrap.wrap(part.column.title, max(width, HEADER_WIDTH)))
-        table.add_column(title, justify="left" if part is filled[0] else "right", width=width)
+        title = "\n".join(part.title_lines(width))
+        table.add_column(title, justify="left" if part is filled[0] else "right", width=width, overflow="fold")
         cells.append(part.cells_at(width))
     for group, *row in zip(groups, *cells, strict=True):
         table.add_row(*row, style="bold" if group.is_pareto_best else "")
@@ -76,29 +90,34 @@ def show(comparison: Comparison, steps: Collection[int], rows: int) -> None:
 
     n_more = len(comparison.groups) - len(groups)
     if n_more:
-        console.print(f"{n_more} more groups are in the files; Pareto-best ones are shown before others", highlight=False)
+        say(f"{n_more} more groups are in the files; Pareto-best ones are shown before others")
     if left_out:
-        console.print(f"no room here, but in the files: {'; '.join(left_out)}", highlight=False)
+        say(f"no room here, but in the files: {'; '.join(left_out)}")
     for note in notes(comparison):
-        console.print(note, highlight=False)
+        say(note)
 
 
 def _fitting(filled: Sequence[FilledColumn], width: int) -> list[FilledColumn]:
     """The columns without those that there is no room for."""
+    names, *numbers = filled
+    least_last = sorted(numbers, key=lambda part: part.column.may_be_left_out)
     fitting = list(filled)
-    for part in reversed(filled):
-        needed = sum(other.least_width + GAP for other in fitting) - GAP
-        if part.column.may_be_left_out and needed > width:
+    for part in reversed(least_last):
+        needed = min(names.least_width, LONG_WORD) + sum(GAP + other.least_width for other in fitting[1:])
+        if needed > width:
             fitting.remove(part)
     return fitting
 
 
 def _widths(fitting: Sequence[FilledColumn], width: int) -> list[int]:
-    """The columns' widths in a table of this width; names of groups are wrapped before numbers are."""
+    """The columns' widths in a table of this width; names of groups are wrapped before numbers, high titles after others."""
     names, *numbers = fitting
-    room = width - GAP * len(numbers)
-    widths = [part.width for part in numbers]
-    if names.least_width + sum(widths) > room:
-        widths = [part.least_width for part in numbers]
-    for_names = max(names.least_width, min(names.width, room - sum(widths)))
-    return [for_names, *widths]
+    widths = [part.least_width for part in numbers]
+    spare = width - GAP * len(numbers) - names.least_width - sum(widths)
+    heights = [len(part.title_lines(least)) for part, least in zip(numbers, widths, strict=True)]
+    for index in sorted(range(len(numbers)), key=heights.__getitem__, reverse=True):
+        more = numbers[index].width - widths[index]
+        if more <= spare:
+            widths[index] += more
+            spare -= more
+    return [min(names.width, names.least_width + spare), *widths]

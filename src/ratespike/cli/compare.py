@@ -42,7 +42,7 @@ def compare_runs(job: Job[CompareConfig]) -> None:
     except OSError as error:
         raise ParameterError(f"folder={config.folder}: cannot be written to ({error})") from None
     terminal.show(result.comparison, steps, config.rows)
-    print(f"all of it: {folder}/groups.md, runs.csv and {len(result.figures)} figures")
+    terminal.say(f"all of it: {folder}/groups.md, runs.csv and {len(result.figures)} figures")
 
 
 def _check(config: CompareConfig) -> None:

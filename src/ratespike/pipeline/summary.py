@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
+from ratespike.analysis.terminal import say
 from ratespike.metrics import Metric, Results, names
 from ratespike.metrics.metric import PERCENT
 from ratespike.metrics.names import in_steps
@@ -31,7 +32,7 @@ def summary(results: Results, run: Run, number: int | None, *, is_slice: bool) -
         is_slice: whether only some of the test images were used.
     """
     if number is not None:
-        print(f"#{number} {run.name}: {in_words(results)}; run {run.id}", flush=True)
+        say(f"#{number} {run.name}: {in_words(results)}; run {run.id}")
         return
     title = f"{results.n_images} test images"
     if is_slice:
@@ -39,10 +40,9 @@ def summary(results: Results, run: Run, number: int | None, *, is_slice: bool) -
     table = Table("", "", title=title, show_header=False, title_justify="left")
     for row in _rows(results, run):
         table.add_row(*row)
-    console = Console()
-    console.print(table)
-    console.print(f"run {run.id} in experiment {run.experiment}; figures and curves: [bold]mlflow ui[/bold]", highlight=False)
-    console.print(run.link, highlight=False, soft_wrap=True)
+    Console().print(table)
+    say(f"run {run.id} in experiment {run.experiment}; figures and curves: mlflow ui")
+    print(run.link)
 
 
 def in_words(results: Results) -> str:

@@ -13,13 +13,14 @@ from typing import Any
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from ratespike.config.job import Job
 from ratespike.config.schemas import RunConfig, TrainerConfig
 from ratespike.execution.distributed import in_all_ranks, leave_group, n_nodes, n_ranks
 from ratespike.execution.job_process import interrupt_on_termination
 from ratespike.pipeline import summary
+from ratespike.pipeline.progress_bar import ProgressBar
 
 
 def use_trainer(job: Job[RunConfig], callbacks: list[Callback], stage: Callable[[Trainer], object]) -> None:
@@ -46,7 +47,7 @@ def _trainer(config: TrainerConfig, callbacks: list[Callback], *, shows_progress
     """A new trainer for this process."""
     added: list[Callback] = [_EndLikeOneProcess()]
     if shows_progress:
-        added.append(RichProgressBar())
+        added.append(ProgressBar())
     return Trainer(
         max_epochs=config.max_epochs,
         accelerator=config.accelerator,

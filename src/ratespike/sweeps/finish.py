@@ -52,7 +52,7 @@ def finish(
         words = _keep_best(parent, finished, goals, len(jobs))
         note(parent, words)
         _keep_comparison(parent)
-        print(re.sub(r"\[(.+?)\]\(\S+\)", r"\1", words))  # without the links, which the terminal does not show
+        terminal.say(re.sub(r"\[(.+?)\]\(\S+\)", r"\1", words))  # without the links, which the terminal does not show
     n_finished, n_jobs = _count(jobs, finished, expected)
     parent.metrics({"sweep/jobs": n_jobs, "sweep/finished": n_finished})
     some_trial_finished = expected is None and bool(finished)  # of a search, whose trials may fail
@@ -159,9 +159,8 @@ def _keep_comparison(parent: Run) -> None:
     for name, figure in result.figures.items():
         parent.figure(name, figure)
     terminal.show(result.comparison, STEPS_COMPARED, ROWS)
-    print(
-        f"run {parent.id} in experiment {parent.experiment} holds the table and the figures; its jobs: mlflow ui\n{parent.link}"
-    )
+    terminal.say(f"run {parent.id} in experiment {parent.experiment} holds the table and the figures; its jobs: mlflow ui")
+    print(parent.link)
 
 
 def mark_failed(job: Job[Any], reason: str) -> None:
