@@ -1,6 +1,8 @@
 """`python train.py data=idx data.dir=…`: somebody's own images, from training to evaluation."""
 
 import csv
+import re
+import shutil
 from pathlib import Path
 
 import hydra
@@ -10,7 +12,7 @@ import torch
 from idx_files import idx
 from omegaconf import OmegaConf
 from PIL import Image
-from program import CONF, SMALL, metrics, query, run_here, run_ids, status, tags
+from program import CONF, ROOT, SMALL, metrics, query, run_here, run_ids, status, tags
 
 import ratespike
 from ratespike.data.idx import parse_idx
@@ -172,3 +174,25 @@ def test_a_network_that_does_not_fit_the_images_is_refused(checkout: Path, squar
     assert code == 1
     assert "kernel=17: must be at most the image, here 16x18" in error
     assert run_ids(checkout) == before
+
+
+def test_the_page_on_images_of_ones_own_is_true(checkout: Path, pictures: Path) -> None:
+    """Its commands, each on fewer steps of training and simulation."""
+    for name in ("left", "middle", "right"):
+        folder = checkout / "photos" / name
+        folder.mkdir(parents=True)
+        for path in sorted((pictures / name).iterdir())[5:25]:
+            if path.stat().st_size > 60:  # none of the damaged ones
+                shutil.copy(path, folder)
+    commands = re.findall(r"^python (\w+\.py) (.*)$", (ROOT / "docs/your_own_images.md").read_text(), re.MULTILINE)
+    assert [program for program, _ in commands] == ["train.py", "train.py", "compare.py", "predict.py"]
+    small = ("trainer.max_epochs=1", "n_steps=5", *(f"network.layers.conv{number}.filters=8" for number in (1, 2, 3)))
+    printed = []
+    for program, arguments in commands:
+        given = arguments.replace("<id or name>", run_ids(checkout)[-1]).replace("new_photos", "photos/left").split()
+        code, out, error = run_here(checkout, *given, *(small if program == "train.py" else ()), program=program)
+        assert code == 0, error
+        printed.append(out)
+    assert "spiking accuracy, 5 steps" in printed[0]
+    assert "2 runs in 2 groups" in printed[2], "the sweep's neurons are compared"
+    assert "20 of 20 pictures in" in printed[3]
