@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ratespike.config.schemas import SimulationConfig
-from ratespike.data import MNIST, Augmentation, Splits
+from ratespike.data import MNIST, Splits
 from ratespike.metrics import RateVsSpike
 from ratespike.neurons import LIF
 from ratespike.pipeline.classifier import Classifier
@@ -54,7 +54,7 @@ def plain_loop(model: nn.Module, splits: Splits) -> None:
         optimizer.step()
 
 
-def lightning(model: nn.Module, splits: Splits, augmentation: Augmentation) -> None:
+def lightning(model: nn.Module, splits: Splits) -> None:
     """One epoch of the program's training."""
     comparison = RateVsSpike(1, 0.001, 10, {}, None)
     simulator = Simulator(SimulationConfig(), 0.001, NoFilter())
@@ -70,7 +70,7 @@ def lightning(model: nn.Module, splits: Splits, augmentation: Augmentation) -> N
         limit_val_batches=0,
         use_distributed_sampler=False,
     )
-    trainer.fit(classifier, DataModule(splits, 200, 0, augmentation))
+    trainer.fit(classifier, DataModule(splits, 200, 0))
 
 
 def main() -> None:
@@ -83,7 +83,7 @@ def main() -> None:
     ways = {
         "ReLU, plain loop": partial(plain_loop, network(nn.ReLU, False)),
         OURS: partial(plain_loop, network(soft, True)),
-        "soft LIF, Lightning": partial(lightning, network(soft, True), augmentation=Augmentation()),
+        "soft LIF, Lightning": partial(lightning, network(soft, True)),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for round_number in range(rounds + 1):
