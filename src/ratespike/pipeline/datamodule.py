@@ -56,6 +56,10 @@ class Batches:
             batch = self.images[index]
             yield batch.as_inputs(), batch.labels.long(), index
 
+    def over_time(self, index: Tensor) -> Tensor | None:
+        """What a network sees of some images in each step, shape (time, batch, ...); None for images that stand still."""
+        return self.images[index].over_time()
+
     def _indices(self) -> Iterator[Tensor]:
         """For each batch, which images of the split this process has in it."""
         rank, ranks = _rank_and_ranks()
