@@ -126,7 +126,7 @@ class Recordings(Images):
         return 1 / (self._max_rate * self._dt)
 
     def over_time(self) -> Float[Tensor, "time recordings channels height width"]:
-        return self._counted(in_each_step=True) * self.event_height
+        return self._counted(in_each_step=True).mul_(self.event_height)
 
     def _like(self, labels: Tensor, rows: Tensor, n_steps: int, dt: float) -> "Recordings":
         return Recordings(self._events, labels, rows, self._max_rate, n_steps, dt)
