@@ -1,4 +1,4 @@
-"""`python train.py data=idx data.dir=…`: somebody's own images, from training to evaluation."""
+"""`python train.py data=idx data.dir=…`: somebody's own images or events, from training to evaluation."""
 
 import csv
 import re
@@ -9,6 +9,7 @@ import hydra
 import numpy as np
 import pytest
 import torch
+from event_files import regular, save
 from idx_files import idx
 from omegaconf import OmegaConf
 from PIL import Image
@@ -196,3 +197,42 @@ def test_the_page_on_images_of_ones_own_is_true(checkout: Path, pictures: Path) 
     assert "spiking accuracy, 5 steps" in printed[0]
     assert "2 runs in 2 groups" in printed[2], "the sweep's neurons are compared"
     assert "20 of 20 pictures in" in printed[3]
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of recordings, 18 x 20 pixels: 150 Hz on the left, in the middle, on the right, else up to 20 Hz."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 300)
+    rates = 20.0 * generator.integers(0, 2, (300, 2, 18, 20))
+    for recording, label in zip(rates, labels, strict=True):
+        recording[:, 6:12, 1 + 6 * label : 7 + 6 * label] = 150
+    return save(tmp_path_factory.mktemp("recordings") / "some.npz", regular(rates, 0.1, labels))
+
+
+def test_own_events_train_and_are_evaluated(checkout: Path, recordings: Path) -> None:
+    given = ("data=events", f"data.dir={recordings}", "n_steps=60", "data.test_images=null", "optimizer.lr=0.01")
+    code, out, error = run_here(checkout, *SMALL, *given)
+    assert code == 0, error
+    run_id = run_ids(checkout)[-1]
+    assert status(checkout, run_id) == "FINISHED"
+    measured = metrics(checkout, run_id)
+    assert measured["test/rate_accuracy", 0] == 1, "three places were not told apart"  # type: ignore[comparison-overlap]
+    assert float(measured["test/spiking_accuracy", 0]) > 0.9  # type: ignore[arg-type]
+    named = query(checkout, "select name from datasets where name like 'Events%' order by name")
+    assert named == [("Events_test",), ("Events_train",), ("Events_validation",)]
+
+    code, out, error = run_here(checkout, f"run={run_id}", "synapse.tau=0.05", program="evaluate.py")
+    assert code == 0, error
+    assert "spiking accuracy, 60 steps" in out
+    code, _, error = run_here(checkout, f"run={run_id}", "n_steps=30", "synapse.tau=0.02", program="evaluate.py")
+    assert code == 1
+    assert "n_steps=30 (trained with 60): would change the training" in error
+
+
+def test_events_after_the_last_step_are_refused(checkout: Path, recordings: Path) -> None:
+    before = run_ids(checkout)
+    code, _, error = run_here(checkout, *SMALL, "data=events", f"data.dir={recordings}", "n_steps=2")
+    assert code == 1
+    assert "n_steps=2 dt=0.001: the first event comes after 0.00333333 s, when no step is left" in error
+    assert run_ids(checkout) == before

@@ -85,6 +85,17 @@ def test_simulations_that_differ_in_length_alone_are_one() -> None:
         assert simulation_hash(plain(override)) != simulation_hash(plain())
 
 
+def test_a_training_on_events_depends_on_the_steps() -> None:
+    events = plain("data=events")
+    assert not fingerprint.holds_shorter_ones(events)
+    assert fingerprint.holds_shorter_ones(plain())
+    for override in ("n_steps=60", "dt=0.002", "data.max_rate=50"):
+        other = plain("data=events", override)
+        assert training_hash(other) != training_hash(events)
+        assert simulation_hash(other) != simulation_hash(events)
+    assert training_hash(plain("data=events", "synapse.tau=0.05")) == training_hash(events)
+
+
 def test_where_a_run_is_kept_does_not_change_it() -> None:
     assert config_hash(plain("tracking.experiment=other", "resume=abc", "tracking.parent=p")) == config_hash(plain())
 

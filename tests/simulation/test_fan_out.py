@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from ratespike.neurons import LIF
+from ratespike import simulate
+from ratespike.neurons import LIF, SpikingRectifiedLinear
+from ratespike.parameters import ParameterError
 from ratespike.simulation.fan_out import fan_out
 from ratespike.simulation.probe import trace
 
@@ -71,3 +73,30 @@ def test_fan_out_of_a_network() -> None:
     assert torch.equal(counted.weights_met["1"], torch.full((2, 2, 2), 5.0, dtype=torch.float64))
     assert torch.equal(counted.weights_met["5"], torch.full((5,), 3.0, dtype=torch.float64))
     assert counted.output_shape == (3,) and counted.largest_layer == 8
+
+
+@pytest.mark.parametrize("engine", ["torch", "event_driven"])
+def test_each_event_of_the_image_meets_the_weights_of_its_place(engine: str) -> None:
+    """At a corner of 4 x 4 pixels one window of 3 x 3 holds the event, in the middle four; two neurons hear each window."""
+    network = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), SpikingRectifiedLinear(), nn.Flatten(), nn.Linear(8, 3))
+    nn.init.zeros_(network[0].weight)  # nothing spikes but the image
+    height = 1 / (70 * 0.001)
+    events = torch.zeros(5, 2, 1, 4, 4)
+    events[0, 0, 0, 0, 0] = height
+    events[2, 0, 0, 1, 2] = 3 * height
+    events[2, 1, 0, 3, 1] = height
+    events[4, 1, 0, 2, 2] = height
+    result = simulate(network, events, 5, start="zero", engine=engine, images_over_time=True, event_height=height)
+    assert result.synaptic_operations.T.tolist() == [[2, 0, 3 * 8, 0, 0], [0, 0, 4, 0, 8]]
+    frames = simulate(network, events, 5, start="zero", engine=engine, images_over_time=True)
+    assert frames.synaptic_operations.unique().tolist() == [2 * 4 * 9], (
+        "images that are no events meet all weights in each step"
+    )
+
+
+def test_events_need_images_over_time_and_a_height() -> None:
+    network = nn.Sequential(nn.Linear(2, 3), LIF(), nn.Linear(3, 2))
+    with pytest.raises(ParameterError, match="event_height=10: needs images_over_time"):
+        simulate(network, torch.zeros(2, 2), 1, event_height=10)
+    with pytest.raises(ParameterError, match="event_height=0: must be a number above 0"):
+        simulate(network, torch.zeros(1, 2, 2), 1, images_over_time=True, event_height=0)

@@ -11,8 +11,20 @@ from ratespike.data.base import Content, DataSet, Splits, UnsplitDataSet
 from ratespike.data.cache import Cache
 from ratespike.data.images import Images, Scaling
 from ratespike.data.mnist import MNIST
+from ratespike.data.recordings import Recordings
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["MNIST", "Augmentation", "Cache", "Content", "DataSet", "Images", "Scaling", "Splits", "UnsplitDataSet"]
+__all__ = [
+    "MNIST",
+    "Augmentation",
+    "Cache",
+    "Content",
+    "DataSet",
+    "Images",
+    "Recordings",
+    "Scaling",
+    "Splits",
+    "UnsplitDataSet",
+]

@@ -3,9 +3,9 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -71,6 +71,19 @@ class Splits:
     class_names: tuple[str, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
 
+    def shown_for(self, n_steps: int, dt: float) -> "Splits":
+        """The same for a simulation of `n_steps` steps of `dt` seconds, which matters to images that change.
+
+        Raises:
+            ParameterError: they show nothing in that time.
+        """
+        return replace(
+            self,
+            train=self.train.shown_for(n_steps, dt),
+            validation=self.validation.shown_for(n_steps, dt),
+            test=self.test.shown_for(n_steps, dt),
+        )
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
@@ -121,7 +134,11 @@ class DataSet(ABC):
         class_weights: what an image counts in the training loss: `none` for 1, `balanced` for the less the more images its
             class has, so that all classes count the same (`Splits.balanced_weights`).
         batch_size: images a batch, in training and in testing.
+        changes_over_time: whether the images do. Then a training sees their mean over the steps of a simulation, and depends on
+            how many and how long these are.
     """
+
+    changes_over_time: ClassVar[bool] = False
 
     dir: str = parameter()
     validation_images: int | None = parameter(None, at_least=1)

@@ -37,7 +37,9 @@ class Scaling:
 
 
 class Images:
-    """Images and labels; `images[:5]` or `images[index]` is a choice of them, whose pixels are read when they are used.
+    """Images that stand still, and their labels.
+
+    `images[:5]` or `images[index]` is a choice of them, whose pixels are read when they are used.
 
     Args:
         pixels: 0 to 255, or floating-point numbers that are used as they are, shape (images, channels, height, width).
@@ -79,9 +81,22 @@ class Images:
         rows = torch.arange(len(self), dtype=torch.int32)[chosen] if isinstance(chosen, slice) else chosen
         return Images(self._pixels, self.labels[chosen], self.scaling, rows)
 
+    def shown_for(self, n_steps: int, dt: float) -> "Images":
+        """The same images for a simulation of `n_steps` steps of `dt` seconds: of those that change, what they show then.
+
+        Raises:
+            ParameterError: they show nothing.
+        """
+        return self
+
     def scaled(self, scaling: Scaling) -> "Images":
         """The same images, which a network sees in another scaling."""
         return Images(self._pixels, self.labels, scaling, self._rows)
+
+    @property
+    def event_height(self) -> float | None:
+        """The value of an event in `over_time`; None for images that are no events."""
+        return None
 
     @property
     def pixels(self) -> Tensor:
@@ -104,6 +119,10 @@ class Images:
             tensor([[[[0.0000, 0.2000, 1.0000]]]])
         """
         return self.scaling.normalise(self.as_pictures())
+
+    def over_time(self) -> Float[Tensor, "time images channels height width"] | None:
+        """What a network sees in each step of a simulation, in float32; None for images that stand still."""
+        return None
 
     def as_pictures(self) -> Float[Tensor, "images channels height width"]:
         """The pixels as a person sees them, in float32 from 0 to 1: without the normalisation."""

@@ -4,6 +4,7 @@ import shutil
 import struct
 import zipfile
 import zlib
+from abc import ABC
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,26 @@ Arrays = dict[str, Mapped | np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NPZ(UnsplitDataSet):
+class NPZFile(UnsplitDataSet, ABC):
+    """A data set in the arrays of one `.npz` file: `dir` is the file, or a folder with one such file."""
+
+    def files(self, folder: Path) -> Sequence[Path]:
+        return [npz_file(folder)]
+
+    def divided(self, images: Images, arrays: Arrays, class_names: tuple[str, ...], path: Path) -> Content:
+        """Images divided as the array `split` says; drawn where there is none."""
+        if "split" not in arrays:
+            train, test = self.with_test_images(images)
+            return Content(train, test, class_names)
+        words = np.asarray(arrays["split"]).astype(str)
+        if words.shape != (len(images),) or not np.isin(words, ("train", "test")).all():
+            raise ParameterError(f"{path.name}: split must hold the word train or test for each of the {len(images)} images")
+        is_test = torch.from_numpy(words == "test")
+        return Content(images[_places(~is_test)], images[_places(is_test)], class_names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NPZ(NPZFile):
     """Images and labels in the arrays of one `.npz` file.
 
     `dir` is the file, or a folder with one such file. Its arrays:
@@ -51,15 +71,9 @@ class NPZ(UnsplitDataSet):
         ((1, 8, 8), 4, 72, 8, 20)
     """
 
-    def files(self, folder: Path) -> Sequence[Path]:
-        return [_file(folder)]
-
     def read(self, folder: Path, cache: Cache) -> Content:
-        path = _file(folder)
-        arrays = read_arrays(path, cache)
-        for name in ("images", "labels"):
-            if name not in arrays:
-                raise ParameterError(f"{path.name}: has no array {name}; it has {', '.join(sorted(arrays)) or 'none'}")
+        path = npz_file(folder)
+        arrays = read_arrays(path, cache, ("images", "labels"))
         pixels = _channels_first(arrays["images"], path)
         labels, class_names = labels_and_names(arrays, path)
         if len(labels) != len(pixels.tensor):
@@ -67,32 +81,24 @@ class NPZ(UnsplitDataSet):
         check_finite(pixels.tensor, path.name)
         return self.divided(Images(pixels, labels), arrays, class_names, path)
 
-    def divided(self, images: Images, arrays: Arrays, class_names: tuple[str, ...], path: Path) -> Content:
-        """Images divided as the array `split` says; drawn where there is none."""
-        if "split" not in arrays:
-            train, test = self.with_test_images(images)
-            return Content(train, test, class_names)
-        words = np.asarray(arrays["split"]).astype(str)
-        if words.shape != (len(images),) or not np.isin(words, ("train", "test")).all():
-            raise ParameterError(f"{path.name}: split must hold the word train or test for each of the {len(images)} images")
-        is_test = torch.from_numpy(words == "test")
-        train, test = images[_places(~is_test)], images[_places(is_test)]
-        return Content(self.in_random_order(train), self.in_random_order(test), class_names)
 
-
-def read_arrays(path: Path, cache: Cache) -> Arrays:
+def read_arrays(path: Path, cache: Cache, needed: Sequence[str]) -> Arrays:
     """The arrays of an `.npz` file by name: numbers as they lie in the file, not read into memory; words as arrays.
 
     Args:
         path: of the file.
         cache: where compressed arrays are unpacked.
+        needed: names of arrays that must be there.
 
     Raises:
-        ParameterError: a damaged file, or one that claims more than it can hold.
+        ParameterError: a missing array, a damaged file, or one that claims more than it can hold.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            for name in needed:
+                if name not in members:
+                    raise ParameterError(f"{path.name}: has no array {name}; it has {', '.join(sorted(members)) or 'none'}")
             return {name: _array(path, archive, info, cache) for name, info in members.items()}
     except ParameterError:
         raise
@@ -177,7 +183,7 @@ def _channels_first(images: Mapped | np.ndarray, path: Path) -> Mapped:
     )
 
 
-def _file(place: Path) -> Path:
+def npz_file(place: Path) -> Path:
     """The file itself, or the only one in a folder."""
     if place.is_file():
         return place

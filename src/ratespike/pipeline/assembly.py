@@ -80,7 +80,7 @@ def build_components(config: RunConfig, root: Path) -> Components:
     synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
     if isinstance(config, Config):
         _check_conversion(config)
-    splits = _load(data, root)
+    splits = _load(data, root).shown_for(config.n_steps, config.dt)
     torch.manual_seed(config.seed)
     network, converted = _networks(config, splits)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
@@ -99,7 +99,7 @@ def build_components(config: RunConfig, root: Path) -> Components:
         converted=converted,
         neurons=simulated.neurons,
         optimizer=optimizer,
-        simulator=Simulator(config.simulation, config.dt, synapse),
+        simulator=Simulator(config.simulation, config.dt, synapse, splits.test.event_height),
     )
 
 

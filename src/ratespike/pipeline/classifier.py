@@ -109,7 +109,8 @@ class Classifier(LightningModule):
     def test_step(self, batch: Batch, number: int) -> None:
         images, labels, index = batch
         rates = self._timed("rate", lambda: self(images))
-        spikes = self._timed("spiking", lambda: self.simulator(self.network, images, index, self.n_steps))
+        shown = self._shown(images, index)
+        spikes = self._timed("spiking", lambda: self.simulator(self.network, shown, index, self.n_steps))
         self.comparison.update(rates, spikes, labels, index)
 
     def on_test_epoch_end(self) -> None:
@@ -125,6 +126,13 @@ class Classifier(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # plain values: a partial or a DictConfig would break loading with `weights_only`
         checkpoint["ratespike"] = dict(self.description)
+
+    def _shown(self, images: Tensor, index: Tensor) -> Tensor:
+        """What a simulation shows: the images, or of those that change what they are in each step."""
+        batches = self.trainer.test_dataloaders
+        assert isinstance(batches, Batches)
+        over_time = batches.over_time(index.cpu())
+        return images if over_time is None else over_time.to(images.device)
 
     def _timed(self, mode: str, compute: Callable[[], Any]) -> Any:
         began = time.perf_counter()

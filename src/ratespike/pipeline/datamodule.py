@@ -75,6 +75,10 @@ class Batches:
             pictures = self.augmentation(pictures, index, self.seed, self.epoch())
         return batch.scaling.normalise(pictures)
 
+    def over_time(self, index: Tensor) -> Tensor | None:
+        """What a network sees of some images in each step, shape (time, batch, ...); None for images that stand still."""
+        return self.images[index].over_time()
+
     def _indices(self) -> Iterator[Tensor]:
         """For each batch, which images of the split this process has in it."""
         rank, ranks = _rank_and_ranks()

@@ -47,8 +47,17 @@ def config_hash(plain: Mapping[str, Any], content: str) -> str:
 
 
 def simulation_hash(plain: Mapping[str, Any], content: str) -> str:
-    """A hash that is equal for two runs that differ in `n_steps` alone: the longer simulation holds the shorter one."""
-    return _hash({"config": config_hash({**plain, "n_steps": None}, content), "sources": _sources(_SIMULATION_SOURCES)})
+    """A hash that is equal for two runs of which the longer simulation holds the shorter one (see `holds_shorter_ones`)."""
+    same = {**plain, "n_steps": None} if holds_shorter_ones(plain) else plain
+    return _hash({"config": config_hash(same, content), "sources": _sources(_SIMULATION_SOURCES)})
+
+
+def holds_shorter_ones(plain: Mapping[str, Any]) -> bool:
+    """Whether a run's simulation holds that of a run which differs in `n_steps` alone.
+
+    Not where the images change over time: the other run has been trained on the mean over its own steps.
+    """
+    return "n_steps" not in training_parts(plain)
 
 
 def training_hash(plain: Mapping[str, Any], content: str) -> str:
@@ -74,8 +83,9 @@ def _with_content(parts: Mapping[str, Any], content: str) -> dict[str, Any]:
 
 def training_parts(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a configuration that changes what a training gives; raises `ParameterError` for a wrong one."""
-    return {
-        "data": training_values(build(DataSet, plain["data"], "data")),  # type: ignore[type-abstract]
+    data = build(DataSet, plain["data"], "data")  # type: ignore[type-abstract]
+    parts: dict[str, Any] = {
+        "data": training_values(data),
         "augmentation": training_values(build(Augmentation, plain["augmentation"], "augmentation")),
         "layers": layers_training_values(plain["network"]["layers"], plain["neuron"], "network.layers"),
         "initialisation": plain["network"]["initialisation"],
@@ -83,6 +93,9 @@ def training_parts(plain: Mapping[str, Any]) -> dict[str, Any]:
         "trainer": plain["trainer"],
         "seed": plain["seed"],
     }
+    if data.changes_over_time:
+        parts |= {"n_steps": plain["n_steps"], "dt": plain["dt"]}
+    return parts
 
 
 def _hash(parts: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from ratespike.execution.job_process import INTERRUPTED
 from ratespike.execution.locks import locks_below
 from ratespike.parameters import ParameterError
 from ratespike.pipeline.checkpoint import Checkpoint
-from ratespike.pipeline.fingerprint import config_hash, data_content, simulation_hash, training_hash
+from ratespike.pipeline.fingerprint import config_hash, data_content, holds_shorter_ones, simulation_hash, training_hash
 from ratespike.tracking import shared, store
 from ratespike.tracking.runs import Client, Entity, Run
 from ratespike.tracking.status import is_alive, signs_of_life, track
@@ -38,7 +38,8 @@ class OpenRun:
 
     Attributes:
         run: its MLflow run.
-        simulated_steps: how many steps its test simulates: its own `n_steps`, or those of the longest job of its sweep.
+        simulated_steps: how many steps its test simulates: its own `n_steps`, or those of the longest job of its sweep if
+            such a simulation holds its own.
     """
 
     run: Run
@@ -63,7 +64,7 @@ def open_run(job: Job[RunConfig], client: Client, trained: Checkpoint | None) ->
         if run is None:
             yield None
             return
-        longest = sweep.longest if sweep else 0
+        longest = sweep.longest if sweep and holds_shorter_ones(job.plain) else 0
         with _printing_how_to_resume(job, run), track(run, job.root, job.config.tracking.system_metrics):
             yield OpenRun(run, max(job.config.n_steps, longest))
 

@@ -65,12 +65,14 @@ def predict_pictures(job: Job[PredictConfig]) -> None:
     config = job.config
     if job.number is not None:
         raise ParameterError("-m: predict.py does not sweep; give several files as images=[a.png,b.png]")
+    if config.data.get("type") == "Events":
+        raise ParameterError("that network was trained on events; predict.py shows pictures, evaluate.py recordings")
     files = _files(config.images)
     trained = trained_network(config, job.plain, job.root)
     network = build_trained(trained, str(config.run or config.checkpoint))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
     synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
-    simulator = Simulator(config.simulation, config.dt, synapse)
+    simulator = Simulator(config.simulation, config.dt, synapse, event_height=None)
 
     began = time.perf_counter()
     answers = {name: Prediction(name, error="not read") for name in files}

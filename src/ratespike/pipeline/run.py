@@ -78,7 +78,9 @@ def _report(job: Job[RunConfig], run: Run, components: Components, results: Resu
 def _keep_figures(run: Run, components: Components, results: Results) -> None:
     shown = components.splits.test[:_IMAGES_SHOWN]
     image_index = torch.arange(len(shown))
-    outputs = components.simulator(components.network.cpu(), shown.as_inputs(), image_index, results.n_steps).outputs
+    over_time = shown.over_time()
+    inputs = shown.as_inputs() if over_time is None else over_time
+    outputs = components.simulator(components.network.cpu(), inputs, image_index, results.n_steps).outputs
     figures = run_figures(shown.as_pictures(), shown.labels, outputs, results, components.splits.class_names)
     for name, figure in figures.items():
         run.figure(name, figure)

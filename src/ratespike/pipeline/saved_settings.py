@@ -77,12 +77,13 @@ def refuse_another_training(plain: Mapping[str, Any], trained: Mapping[str, Any]
     from ratespike.pipeline.fingerprint import training_parts
 
     as_trained = _with_values_of(trained, plain, FREE_IN_EVALUATION)
-    if training_parts(plain) == training_parts(as_trained):
+    parts = training_parts(plain)
+    if parts == training_parts(as_trained):
         return
     before = dict(flat(as_trained))
     changes = []
     for key, value in flat(plain):
-        if key.split(".")[0] in TRAINING_GROUPS and before.get(key) != value:
+        if key.split(".")[0] in {*TRAINING_GROUPS, *parts} and before.get(key) != value:
             changes.append(f"{key}={value} (trained with {before.get(key)})")
     raise ParameterError(f"{', '.join(changes)}: would change the training; `python train.py` trains another network")
 

@@ -17,14 +17,24 @@ class Simulator:
         settings: start, read-out, engine, seed.
         dt: length of a step, seconds.
         synapse: the filter behind the network's output.
+        event_height: the value of an event in images that change; None for images that stand still.
     """
 
     settings: SimulationConfig
     dt: float
     synapse: Synapse
+    event_height: float | None
 
     def __call__(self, network: nn.Module, images: Tensor, image_index: Tensor, n_steps: int) -> Simulation:
-        """Simulate images (batch, channels, height, width), whose numbers in their set are `image_index` (batch,)."""
+        """Simulate images.
+
+        Args:
+            network: in which they go.
+            images: shape (batch, channels, height, width); of those that change, what they are in each step, shape
+                (time, batch, channels, height, width).
+            image_index: their numbers in their set, shape (batch,).
+            n_steps: how many steps.
+        """
         return simulate(
             network,
             images,
@@ -38,4 +48,6 @@ class Simulator:
             engine=self.settings.engine,
             seed=self.settings.seed,
             image_index=image_index,
+            images_over_time=self.event_height is not None,
+            event_height=self.event_height,
         )

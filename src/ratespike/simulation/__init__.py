@@ -18,6 +18,7 @@ from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError
 from ratespike.simulation import reference
 from ratespike.simulation.checks import (
+    check_event_height,
     check_has_classes,
     check_image_index,
     check_images,
@@ -65,6 +66,7 @@ def simulate(
     seed: int = 0,
     image_index: Int[Tensor, " batch"] | None = None,
     images_over_time: bool = False,
+    event_height: float | None = None,
 ) -> Simulation:
     """Run a network on spikes: each image is shown for `n_steps` steps of `dt` seconds.
 
@@ -102,6 +104,9 @@ def simulate(
         image_index: which image each row is, so that nothing random depends on the batching; by default 0, 1, 2, ...
         images_over_time: the images change: those of each step stand one after the other, as many as `n_steps` at least. On
             rates the network sees their mean.
+        event_height: the images over time are events, such as those of an event camera, and this is the value of one, in the
+            images' unit: each event is counted as a spike is, by the weights it meets. By default every value of a changing
+            image is.
 
     Returns:
         The answer, the spikes and the operations of each step (see `Simulation`).
@@ -127,6 +132,7 @@ def simulate(
     if isinstance(start, str):
         check_word("start", start, STARTS)
     check_images(images, n_steps, images_over_time)
+    check_event_height(event_height, images_over_time)
     if images.is_inference():
         images = images.clone()  # a forward may overwrite them
     check_tensors(network, images)
@@ -150,6 +156,10 @@ def simulate(
     stop_early = None if early_exit is None else EarlyExit(early_exit, answers_of)
     settings = Settings(n_steps, dt, start, tuple(record), seed, stop_early)
     result = _run(engine, reference.PreparedNetwork(analysis, settings), shown, image_index)
+    if event_height is None:
+        result.synaptic_operations[: len(shown)] += analysis.fan_out.image_operations
+    else:
+        result.synaptic_operations.add_(analysis.fan_out.event_operations(shown, event_height))
     answers = answers_of().extend(result.outputs)
     result = replace(result, outputs=answers)
     if stop_early is not None:
@@ -164,7 +174,7 @@ def _let_forked_processes_simulate() -> None:
 
 
 def _run(engine: str, prepared: reference.PreparedNetwork, shown: Tensor, image_index: Tensor) -> Simulation:
-    """The simulation with the network's unfiltered outputs, by the engine of this name."""
+    """The network's unfiltered outputs, its spikes and their operations, by the engine of this name."""
     if _is_for_reference(engine, shown, prepared.settings):
         return reference.run(replace(prepared, compiled=engine == "torch_compiled"), shown, image_index)
     from ratespike.simulation import event_driven  # imports Numba

@@ -68,6 +68,16 @@ def check_images(images: Tensor, n_steps: int, images_over_time: bool) -> None:
         raise ParameterError(f"images_over_time: {len(images)} steps of images are fewer than n_steps={n_steps}")
 
 
+def check_event_height(event_height: float | None, images_over_time: bool) -> None:
+    """Raise `ParameterError` if this cannot be the value of an event, or images that stand still are to be events."""
+    if event_height is None:
+        return
+    if not _is_number(event_height) or not 0 < event_height < math.inf:
+        raise ParameterError(f"event_height={event_height}: must be a number above 0, or none")
+    if not images_over_time:
+        raise ParameterError(f"event_height={event_height}: needs images_over_time; images that stand still are no events")
+
+
 def check_image_index(image_index: Tensor | None, images: Tensor) -> Tensor:
     """The number of each image; raises `ParameterError` if there is not one for each, or they are no whole numbers."""
     if image_index is None:

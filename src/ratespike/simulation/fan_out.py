@@ -29,15 +29,42 @@ class FanOut:
     """How many weights an image and each spike meet in a network.
 
     Attributes:
-        image_operations: multiply-adds that an image makes in a step in which it changes, the first for a constant one.
+        image_weights_met: how many weights a value in each place of an image meets on its way to the first neurons, and to all
+            others that the image reaches without them; of an image's shape without batch, float64.
         weights_met: by neuron layer, in the network's order, how many weights a spike of each neuron meets on its way to
             the next neurons; of the layer's shape without batch, float64.
         output_shape: of the network's output, without batch.
     """
 
-    image_operations: int
+    image_weights_met: Float[Tensor, " *shape"]
     weights_met: dict[str, Float[Tensor, " *shape"]]
     output_shape: torch.Size
+
+    @property
+    def image_operations(self) -> int:
+        """Multiply-adds that a whole image makes in a step in which it changes, the first for a constant one."""
+        return round(float(self.image_weights_met.sum()))
+
+    def event_operations(self, events: Float[Tensor, "time batch *shape"], event_height: float) -> Float[Tensor, "time batch"]:
+        """Multiply-adds that images of events make in each step: for each event the weights that it meets.
+
+        Args:
+            events: the images in each step.
+            event_height: the value of one event; that of two in a step is twice as high.
+
+        Returns:
+            In float64.
+
+        Example:
+            >>> FanOut(torch.tensor([4.0, 3.0]).double(), {}, torch.Size()).event_operations(torch.tensor([[[0.0, 20.0]]]), 10)
+            tensor([[6.]], dtype=torch.float64)
+        """
+        weights_met = self.image_weights_met.flatten().to(events.device)
+        steps = []
+        for values in events:
+            counts = (values.flatten(1).double() / event_height).round().abs()  # (batch, places)
+            steps.append(counts @ weights_met)
+        return torch.stack(steps)
 
     @property
     def largest_layer(self) -> int:
@@ -75,11 +102,10 @@ def fan_out(found: Trace) -> FanOut:
         for operation in found.operations:
             paths.follow(operation)
         gradients = torch.autograd.grad(paths.multiply_adds, [image, *spikes.values()], allow_unused=True)
-    met: dict[str, Tensor] = {}
-    for (name, ones), gradient in zip(spikes.items(), gradients[1:], strict=True):
-        met[name] = (torch.zeros_like(ones) if gradient is None else gradient)[0].detach()
-    of_image = 0.0 if gradients[0] is None else float(gradients[0].sum())
-    return FanOut(round(of_image), met, found.output.shape[1:])
+    met = []
+    for ones, gradient in zip([image, *spikes.values()], gradients, strict=True):
+        met.append((torch.zeros_like(ones) if gradient is None else gradient)[0].detach())
+    return FanOut(met[0], dict(zip(spikes, met[1:], strict=True)), found.output.shape[1:])
 
 
 class _Paths:

@@ -273,7 +273,7 @@ def run(prepared: PreparedNetwork, shown: Float[Tensor, "time batch *shape"], im
         image_index: which image each row is.
 
     Returns:
-        The simulation with the network's unfiltered outputs; early exits are not taken.
+        The simulation with the network's unfiltered outputs and the operations of the spikes alone; early exits are not taken.
     """
     largest_layer = prepared.analysis.fan_out.largest_layer
     if shown.dtype == torch.float32:
@@ -283,9 +283,7 @@ def run(prepared: PreparedNetwork, shown: Float[Tensor, "time batch *shape"], im
     for part in slices(shown, image_index, largest_layer):
         simulation = _run_slice(_for_rows(prepared, part, len(image_index)), part.shown, part.image_index)
         simulations.append(simulation.first(part.n_images))
-    result = concatenate(simulations)
-    result.synaptic_operations[: len(shown)] += prepared.analysis.fan_out.image_operations
-    return result
+    return concatenate(simulations)
 
 
 def _for_rows(prepared: PreparedNetwork, part: Slice, batch: int) -> PreparedNetwork:

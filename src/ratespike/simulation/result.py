@@ -16,7 +16,8 @@ class Simulation:
         outputs: the network's answer after each step, as the read-out makes it from the outputs; shape (time, batch, classes).
         spike_counts: by neuron layer, the spikes of all its neurons in each step, negative ones too, shape (time, batch).
         synaptic_operations: multiply-adds that an event-driven machine needs in each step, shape (time, batch): for each
-            spike the weights it meets, and in the first step those of the constant first current.
+            spike the weights it meets; in the first step also those of an image that stands still, in each step those of one
+            that changes, or of its events alone.
         neurons: by neuron layer, how many neurons it has.
         recordings: by neuron layer named in `record`, its spikes, shape (time, batch, ...).
         dt: the step, seconds.

@@ -122,7 +122,6 @@ def _images(network: CompiledNetwork, shown: Tensor, part: slice) -> Images:
 def _simulation(results: Results, network: CompiledNetwork, prepared: PreparedNetwork, shown: Tensor) -> Simulation:
     """The arrays that the threads have written, by the names of the neuron layers."""
     operations = torch.from_numpy(results.operations).sum(0)
-    operations[: len(shown)] += prepared.analysis.fan_out.image_operations
     spike_counts: dict[str, Tensor] = {}
     recordings: dict[str, Tensor] = {}
     for number, name in enumerate(prepared.analysis.fan_out.weights_met):
