@@ -15,8 +15,8 @@ from ratespike.neurons import LIF, IntegrateAndFire, Neuron, SpikingRectifiedLin
 from ratespike.parameters import ParameterError
 from ratespike.synapses import LowPass, NoFilter
 
-NETWORKS = 350
-MOST_REFUSED = 0.05  # by the event-driven engine
+NETWORKS = 380  # which ones depends on the modules that are loaded, from whose constants Hypothesis draws too
+MOST_REFUSED = 0.07  # by the event-driven engine: about 5 %, and the share in a draw of so many varies by 1 %
 STEPS = 14
 MAX_POOLS = (nn.MaxPool2d, nn.AdaptiveMaxPool2d)
 
