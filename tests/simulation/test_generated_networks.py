@@ -126,7 +126,8 @@ def weights(draw: st.DrawFn, shape: tuple[int, ...], same_shape: bool = False) -
             else [nn.AvgPool1d(2)]
         )
         pool = draw(st.sampled_from(pools))
-        layers.insert(draw(st.sampled_from([0, len(layers)])) if min(shape[1:]) > 6 and spread == 1 else len(layers), pool)
+        leaves_enough = min(shape[1:]) > 6 and spread == 1 and not isinstance(pool, nn.AdaptiveAvgPool2d)  # for the convolution
+        layers.insert(draw(st.sampled_from([0, len(layers)])) if leaves_enough else len(layers), pool)
     return layers
 
 
