@@ -254,6 +254,18 @@ class UnsplitDataSet(DataSet, ABC):
         return images[train], images[test]
 
 
+def numbered_classes(labels: Tensor) -> tuple[str, ...]:
+    """The names of classes that have none: their numbers, from 0 to the largest label.
+
+    Example:
+        >>> import torch
+        >>> numbered_classes(torch.tensor([2, 0]))
+        ('0', '1', '2')
+    """
+    classes = int(labels.max()) + 1 if len(labels) else 0
+    return tuple(str(number) for number in range(classes))
+
+
 def check_finite(values: Tensor, what: str) -> None:
     """Raise `ParameterError` if pixels are NaN or infinite; whole numbers never are.
 

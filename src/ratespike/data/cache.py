@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ratespike.parameters import ParameterError
 
+MOST_DEFLATED = 1100  # times: nothing that gzip or zip has packed unpacks to more than 1032 times its size
 _READ_WHOLE = 2**30  # bytes; of a larger file the content is known by samples, its size and the time of its last change
 _SAMPLES = 256
 _BLOCK = 2**20  # bytes

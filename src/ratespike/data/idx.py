@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ratespike.data.base import Content, DataSet
-from ratespike.data.cache import Cache
+from ratespike.data.base import Content, DataSet, numbered_classes
+from ratespike.data.cache import MOST_DEFLATED, Cache
 from ratespike.data.images import Images
 from ratespike.data.known_idx import find_known
 from ratespike.data.mapped import Mapped
@@ -25,7 +25,6 @@ _TRAIN = ("train",)
 _PIECE = 2**20  # bytes that are unpacked at a time
 _LONGEST_HEADER = 4 + 4 * 255  # bytes
 _TEST = ("t10k", "test")  # one of these words is in the names of test files
-_MOST_DEFLATED = 1100  # times: no file of gzip holds more than 1032 times its size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +56,7 @@ class IDX(DataSet):
             _logger.info("%s: the checksums are those of %s", self.dir, known.name)
             return Content(train, test, known.class_names)
         _logger.info("%s: no checksums of these files are known; they are taken as they are", self.dir)
-        classes = int(train.labels.max()) + 1 if len(train) else 0
-        return Content(train, test, tuple(str(number) for number in range(classes)))
+        return Content(train, test, numbered_classes(train.labels))
 
     def files(self, folder: Path) -> Sequence[Path]:
         return [_file(folder, split, what) for split in (_TRAIN, _TEST) for what in ("images", "labels")]
@@ -119,7 +117,7 @@ def _unzip(path: Path, unpacked: Path, cache: Cache) -> None:
             header = file.read(_LONGEST_HEADER)
             shape = _shape_in(header, path)
             size = _size(shape)
-            if size > _MOST_DEFLATED * path.stat().st_size:
+            if size > MOST_DEFLATED * path.stat().st_size:
                 raise ParameterError(
                     f"{path.name}: is damaged: its header says {size} bytes, which {path.stat().st_size} cannot hold"
                 )

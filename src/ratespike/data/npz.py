@@ -13,13 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ratespike.data.base import Content, UnsplitDataSet, check_finite
-from ratespike.data.cache import Cache
+from ratespike.data.base import Content, UnsplitDataSet, check_finite, numbered_classes
+from ratespike.data.cache import MOST_DEFLATED, Cache
 from ratespike.data.images import Images
 from ratespike.data.mapped import Mapped, read_array_header
 from ratespike.parameters import ParameterError
 
-_MOST_DEFLATED = 1100  # times: no member of a zip file holds more than 1032 times its size
 _LOCAL_HEADER = 30  # bytes of a zip file before each member, without its name and extra field
 _PIECE = 2**22  # bytes that are unpacked at a time
 _CHANNELS = (1, 3)
@@ -117,7 +116,7 @@ def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, cache: C
                 f"{path.name}: {info.filename} is damaged: it holds {info.file_size} bytes, but its header says "
                 f"{begin + header.size}"
             )
-        if info.file_size > _MOST_DEFLATED * info.compress_size:
+        if info.file_size > MOST_DEFLATED * info.compress_size:
             raise ParameterError(f"{path.name}: {info.filename} is damaged: {info.compress_size} bytes cannot hold its content")
         if header.dtype.kind in "US":
             return np.frombuffer(member.read(), header.dtype).reshape(header.shape)
@@ -161,8 +160,7 @@ def labels_and_names(arrays: Arrays, path: Path) -> tuple[Tensor, tuple[str, ...
     labels = labels.flatten() if labels.dtype == torch.uint8 else labels.flatten().long()
     if "class_names" in arrays:
         return labels, tuple(np.asarray(arrays["class_names"]).astype(str).tolist())
-    classes = int(labels.max()) + 1 if len(labels) else 0
-    return labels, tuple(str(number) for number in range(classes))
+    return labels, numbered_classes(labels)
 
 
 def _channels_first(images: Mapped | np.ndarray, path: Path) -> Mapped:
