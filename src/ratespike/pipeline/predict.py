@@ -76,20 +76,19 @@ def predict_pictures(job: Job[PredictConfig]) -> None:
 
     began = time.perf_counter()
     answers = {name: Prediction(name, error="not read") for name in files}
-    first: list[Answered] = []
+    first: Answered | None = None
     for images, rows, names in _batches(files, trained, config, answers):
         answered = _answer(network, simulator, images, rows, config.n_steps)
         for place, name in enumerate(names):
             answers[name] = answered.prediction(place, name, trained.class_names)
-        if not first:
-            first = [answered]
+        first = first or answered
     seconds = time.perf_counter() - began
 
     folder = Path(config.folder)
     folder.mkdir(parents=True, exist_ok=True)
     _write_csv(folder / "predictions.csv", answers.values())
-    if first:
-        _draw(folder / "outputs_over_time.png", first[0], config.dt, trained.class_names)
+    if first is not None:
+        _draw(folder / "outputs_over_time.png", first, config.dt, trained.class_names)
     _print(list(answers.values()))
     unread = [answer for answer in answers.values() if answer.error]
     print(
