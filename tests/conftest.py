@@ -1,3 +1,10 @@
+"""Fixtures, and the order of the tests. What takes seconds to import is imported where it is used.
+
+So the process that starts the others starts them at once.
+"""
+
+from __future__ import annotations
+
 import gc
 import os
 import shutil
@@ -6,19 +13,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the tests run in as many processes as there are cores
 
-import torch
 from program import ROOT, Held
-from torch import nn
 
-from ratespike import simulate
-from ratespike.analysis import Record
-from ratespike.network import build_network
-from ratespike.neurons import LIF
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ratespike.analysis import Record
 
 
 def pytest_configure() -> None:
@@ -33,15 +39,23 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def _compile() -> None:
+    import torch
+    from torch import nn
+
+    from ratespike import simulate
+    from ratespike.neurons import LIF
+
     neuron = LIF(sigma=0.02)
     network = nn.Sequential(nn.Conv2d(1, 8, 3), neuron, nn.Conv2d(8, 8, 3), neuron, nn.Flatten(), nn.Linear(4608, 10))
     images = torch.rand(2, 1, 28, 28)
     network(images).sum().backward()
-    simulate(network, images, 3, engine="event_driven")
+    for dtype in (torch.float32, torch.float64):
+        simulate(network.to(dtype), images.to(dtype), 3, engine="event_driven")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with whole programs come first, then those with slow tests: so the processes that share the files end together."""
+    """Of the chosen tests, files with whole programs come first, then those with slow tests: so both processes end together."""
     for mark in ("slow", "program"):
         first = {item.path for item in items if item.get_closest_marker(mark)}
         items.sort(key=lambda item: item.path not in first)
@@ -75,7 +89,7 @@ def held(checkout: Path) -> Iterator[Held]:
 @pytest.fixture(scope="session")
 def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without runs, which takes seconds to make."""
-    from ratespike.tracking import store  # imports MLflow, which many tests do without
+    from ratespike.tracking import store
 
     path = tmp_path_factory.mktemp("empty") / "mlflow.db"
     store.connect(f"sqlite:///{path}")
@@ -133,6 +147,10 @@ def database_of_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def conv_network() -> nn.Sequential:
     """Two convolutions with pooling, borders and every kind of layer, with firing neurons."""
+    import torch
+
+    from ratespike.network import build_network
+
     torch.manual_seed(0)
     layers = {
         "conv1": {"type": "Conv", "filters": 8, "kernel": 3, "padding": 1},
@@ -152,6 +170,8 @@ def conv_network() -> nn.Sequential:
 @pytest.fixture
 def make_run() -> Callable[..., Record]:
     """A run with a number of its own, given its spiking accuracy, some parameters and more metrics (without `test/`)."""
+    from ratespike.analysis import Record
+
     made: list[Record] = []
 
     def make(spiking: float, operations: float | None = 1e6, *, started: int | None = None, **parameters: object) -> Record:

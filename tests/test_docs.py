@@ -29,6 +29,7 @@ def gallery(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     return gallery
 
 
+@pytest.mark.slow
 def test_the_gallery_is_the_one_that_the_neurons_make(gallery) -> None:  # type: ignore[no-untyped-def]
     options = gallery.neurons()
     made = gallery.page(options)
@@ -109,6 +110,7 @@ def test_the_picture_of_the_storeys_is_the_one_that_lint_checks() -> None:
     assert drawn == [layer.replace(" | ", ", ") for layer in layers]
 
 
+@pytest.mark.slow
 def test_the_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     exec(example, {})

@@ -67,6 +67,7 @@ def test_bad_input_ends_in_one_line(checkout: Path, database_of_runs: Path, argu
     assert "Traceback" not in error + out
 
 
+@pytest.mark.slow
 def test_help_lists_the_options(checkout: Path) -> None:
     code, out, _ = run_here(checkout, "--help", program="compare.py")
     assert code == 0

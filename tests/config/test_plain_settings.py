@@ -116,6 +116,7 @@ def test_evaluate_and_load_refuse_a_checkpoint(tmp_path: Path, checkout: Path, n
     assert message in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_strangers_run_runs_no_code(tmp_path: Path, checkout: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     run = open_run(connect(uri), "strangers", "a run", {})

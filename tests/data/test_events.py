@@ -114,6 +114,7 @@ def test_channels_size_and_splits(tmp_path: Path) -> None:
     assert torch.equal(one_channel.train.scaled(one_channel.train.scaling).pixels, one_channel.train.pixels)
 
 
+@pytest.mark.slow
 def test_spikes_are_those_of_a_count_by_hand(regular_file: Path) -> None:
     """A neuron starts at an eighth of its threshold and gets a quarter from each event of its pixel: every fourth fires it."""
     shown = all_recordings(regular_file, 100, 0.001, max_rate=400)
@@ -128,6 +129,7 @@ def test_spikes_are_those_of_a_count_by_hand(regular_file: Path) -> None:
     assert torch.equal(so_far[-1], torch.from_numpy(RATES / 10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "neuron", [LIF(max_rate=200, intercept=-0.1), SpikingRectifiedLinear(max_rate=200), IntegrateAndFire(max_rate=300)]
 )
@@ -149,6 +151,7 @@ def test_both_engines_make_the_same_spikes_and_operations(scattered_file: Path, 
     assert torch.equal(reference.synaptic_operations, event_driven.synaptic_operations)
 
 
+@pytest.mark.slow
 def test_operations_are_the_events_times_their_weights(regular_file: Path) -> None:
     """Several events of a pixel in a step count each; neurons that nothing drives add none."""
     network = nn.Sequential(nn.Flatten(), nn.Linear(24, 7), SpikingRectifiedLinear(), nn.Linear(7, 2))

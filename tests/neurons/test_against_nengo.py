@@ -6,6 +6,7 @@ import nengo
 import numpy as np
 import pytest
 import torch
+from variants import all_but_one_slow
 
 from ratespike.neurons import (
     LIF,
@@ -43,9 +44,9 @@ def assert_same_spikes_and_states(neuron: Neuron, theirs: Any, currents: np.ndar
     assert total > 10_000, "the neurons hardly spike: nothing is compared"
 
 
-MORE_CONSTANTS = [(0.005, 0.003, 0.0005), (0.1, 0.0, 0.001), (0.01, 0.0015, 0.005)]
-LIF_CONSTANTS = [(0.02, 0.002, 0.001), (0.02, 0.0005, 0.001)]
-LIF_CONSTANTS += [pytest.param(*constants, marks=pytest.mark.slow) for constants in MORE_CONSTANTS]
+LIF_CONSTANTS = all_but_one_slow(
+    [(0.02, 0.002, 0.001), (0.02, 0.0005, 0.001), (0.005, 0.003, 0.0005), (0.1, 0.0, 0.001), (0.01, 0.0015, 0.005)]
+)
 
 
 @pytest.mark.parametrize(("tau_rc", "tau_ref", "dt"), LIF_CONSTANTS)

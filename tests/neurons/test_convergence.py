@@ -7,6 +7,7 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from variants import all_but_one_slow
 
 from ratespike import simulate
 from ratespike.neurons import (
@@ -50,7 +51,7 @@ def currents_for(neuron: LIF | SpikingRectifiedLinear | IntegrateAndFire | Sigmo
     return torch.tensor([neuron.current_for(rate) for rate in rates], dtype=torch.float64)
 
 
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", all_but_one_slow(STARTS))
 @given(tau_rc=st.floats(0.005, 0.1), tau_ref=st.floats(0.001, 0.004), intercept=st.floats(-0.9, 0.9))
 @examples
 def test_lif(start: str, tau_rc: float, tau_ref: float, intercept: float) -> None:
@@ -62,7 +63,7 @@ def test_lif(start: str, tau_rc: float, tau_ref: float, intercept: float) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", all_but_one_slow(STARTS))
 @pytest.mark.filterwarnings("ignore:.*spikes will be fewer")
 @given(
     tau_rc=st.floats(0.005, 0.1), relative_tau_ref=st.floats(0, 0.999), dt=st.floats(0.0002, 0.003), data=st.floats(1.001, 30)
@@ -77,7 +78,7 @@ def test_lif_whose_refractory_time_is_shorter_than_a_step(
     assert_regular(neuron, current, start, dt, tolerance=2.0)
 
 
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", all_but_one_slow(STARTS))
 @given(max_rate=st.floats(20, 2000), dt=st.floats(0.0002, 0.005))
 @examples
 def test_rectified_linear(start: str, max_rate: float, dt: float) -> None:
@@ -85,7 +86,7 @@ def test_rectified_linear(start: str, max_rate: float, dt: float) -> None:
     assert_regular(neuron, currents_for(neuron, (*RATES_HZ, max_rate)), start, dt)
 
 
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", all_but_one_slow(STARTS))
 @given(negative_slope=st.floats(0.01, 1))
 @examples
 def test_leaky_relu(start: str, negative_slope: float) -> None:
@@ -95,7 +96,7 @@ def test_leaky_relu(start: str, negative_slope: float) -> None:
     assert_regular(neuron, current, start, tolerance=tolerance)
 
 
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", all_but_one_slow(STARTS))
 @pytest.mark.parametrize("reset", ["subtract", "zero"])
 @given(threshold=st.floats(0.1, 10), dt=st.floats(0.0005, 0.004))
 @examples
@@ -105,7 +106,7 @@ def test_integrate_and_fire(start: str, reset: str, threshold: float, dt: float)
     assert_regular(neuron, currents_for(neuron, off_the_stairs_edges), start, dt)
 
 
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", all_but_one_slow(STARTS))
 @given(tau_ref=st.floats(0.001, 0.003))
 @examples
 def test_sigmoid_and_regular_spiking(start: str, tau_ref: float) -> None:
@@ -116,7 +117,7 @@ def test_sigmoid_and_regular_spiking(start: str, tau_ref: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", all_but_one_slow(STARTS))
 @given(rate=st.floats(5, 3000), dt=st.floats(0.0005, 0.003))
 @settings(examples, max_examples=5)
 def test_stochastic_and_poisson_spiking(start: str, rate: float, dt: float) -> None:
@@ -143,7 +144,7 @@ def test_stochastic_and_poisson_spiking(start: str, rate: float, dt: float) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", all_but_one_slow(STARTS))
 @given(inc_n=st.floats(0.005, 0.1), tau_n=st.floats(1, 1.5))
 @settings(examples, max_examples=2, phases=[Phase.generate])
 def test_adaptive_lif(start: str, inc_n: float, tau_n: float) -> None:

@@ -50,6 +50,7 @@ def opened(job: Job[Config], client: MlflowClient) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_jobs_of_several_experiments_are_all_below_their_parent(
     client: MlflowClient, parent: Run, job: Callable[..., Job[Config]]
 ) -> None:

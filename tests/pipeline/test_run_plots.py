@@ -100,6 +100,7 @@ def test_class_accuracy_leaves_out_classes_without_images() -> None:
 LONG = "a long name in the words of a data set, "
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("classes", [2, 10, 37, 100])
 @pytest.mark.parametrize("name", ["{}", LONG + "{}", "_$x_{}$ {}", "{}\n"])

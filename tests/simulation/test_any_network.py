@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import weight_norm
+from variants import all_but_one_slow
 
 from ratespike import simulate
 from ratespike.neurons import LIF, AdaptiveLIF, IntegrateAndFire, SpikingRectifiedLinear
@@ -374,7 +375,7 @@ def images_for(network: nn.Module) -> Tensor:
     return torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("engine", ["torch", "event_driven"])
+@pytest.mark.parametrize("engine", all_but_one_slow(["torch", "event_driven"]))
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_simulation_is_what_the_forward_says(name: str, engine: str) -> None:
     torch.manual_seed(0)
@@ -394,6 +395,7 @@ def test_a_simulation_is_what_the_forward_says(name: str, engine: str) -> None:
     assert torch.allclose(result.outputs, right.outputs, rtol=0, atol=1e-9 * float(right.outputs.abs().max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_both_engines_count_the_same_operations(name: str) -> None:
     torch.manual_seed(0)
@@ -406,9 +408,10 @@ def test_both_engines_count_the_same_operations(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["skip from the image", "plain", "two branches into one layer", "hidden neurons behind flatten"]
+    "name",
+    all_but_one_slow(["skip from the image", "plain", "two branches into one layer", "hidden neurons behind flatten"]),
 )
-@pytest.mark.parametrize("start", ["zero", "uniform", "half", "steady_phase"])
+@pytest.mark.parametrize("start", all_but_one_slow(["steady_phase", "zero", "uniform", "half"]))
 def test_single_precision_of_both_engines_and_every_start(name: str, start: str) -> None:
     torch.manual_seed(0)
     network = NETWORKS[name]().eval()
@@ -443,7 +446,7 @@ def test_a_filter_leaves_the_bias_alone() -> None:
         assert torch.equal(outputs, torch.ones(5, 2, 1)), engine
 
 
-@pytest.mark.slow  # it compiles what no other test needs
+@pytest.mark.slow
 def test_many_spikes_in_a_step_are_recorded() -> None:
     network = nn.Sequential(nn.Linear(1, 1, bias=False), SpikingRectifiedLinear(max_rate=300_000), nn.Linear(1, 1))
     nn.init.ones_(network[0].weight)
@@ -460,7 +463,7 @@ def test_an_early_exit_in_few_steps(n_steps: int, engine: str) -> None:
     assert result.outputs.shape == (n_steps, 3, 2) and (result.steps == n_steps).all()
 
 
-@pytest.mark.parametrize("engine", ["torch", "event_driven"])
+@pytest.mark.parametrize("engine", all_but_one_slow(["torch", "event_driven"]))
 @pytest.mark.parametrize("shape", [(), (5,), (1, 5), (4, 5), (4, 1)])
 def test_a_given_start_of_every_shape(shape: tuple[int, ...], engine: str) -> None:
     torch.manual_seed(0)
@@ -472,7 +475,7 @@ def test_a_given_start_of_every_shape(shape: tuple[int, ...], engine: str) -> No
     assert torch.allclose(result.outputs, right.outputs, atol=1e-9)
 
 
-@pytest.mark.parametrize("engine", ["torch", "event_driven"])
+@pytest.mark.parametrize("engine", all_but_one_slow(["torch", "event_driven"]))
 @pytest.mark.parametrize("name", ["plain", "skip from the image", "batch norm"])
 def test_images_over_time(name: str, engine: str) -> None:
     """A simulation of changing images is that of a network of which each step is called with its own images."""
@@ -671,6 +674,7 @@ def test_arguments_that_cannot_be(images: Tensor, options: dict[str, object], me
         simulate(network, images, engine=engine, **{"n_steps": 3, **options})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_large_seed_is_a_seed() -> None:
     network = nn.Sequential(nn.Linear(3, 40), lif(), nn.Linear(40, 2)).double()
     images = torch.rand(4, 3).double()
@@ -683,6 +687,7 @@ def test_a_large_seed_is_a_seed() -> None:
     assert torch.allclose(second, other)
 
 
+@pytest.mark.slow
 def test_threads_do_not_disturb_each_other() -> None:
     """A network in training mode has dropout; a thread that puts it back on would change the others' spikes."""
     torch.manual_seed(0)
@@ -742,7 +747,7 @@ def test_a_process_forked_before_any_simulation_keeps_its_threads() -> None:
     assert subprocess.run([sys.executable, "-c", "\n".join(lines)], check=False).returncode == 2
 
 
-@pytest.mark.parametrize("engine", ["auto", "torch"])
+@pytest.mark.parametrize("engine", all_but_one_slow(["torch", "auto"]))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("pooling", [nn.MaxPool2d(2), nn.AdaptiveMaxPool2d(3), nn.AvgPool2d(2)])
 def test_inference_mode_changes_nothing(pooling: nn.Module, dtype: torch.dtype, engine: str) -> None:

@@ -6,6 +6,7 @@ import logging
 import pytest
 import torch
 from torch import nn
+from variants import all_but_one_slow
 
 from ratespike import simulate
 from ratespike.neurons import LIF, Neuron, PoissonSpiking, SpikingRectifiedLinear
@@ -50,11 +51,8 @@ def spikes_and_differences(event_driven: Simulation, torch_engine: Simulation) -
     return spikes, different
 
 
-STARTS_IN_THREADS = [("zero", 1), ("uniform", 1), ("half", 1), ("steady_phase", 1), ("steady_phase", 2)]
-STARTS_IN_THREADS += [pytest.param(start, 2, marks=pytest.mark.slow) for start in ("zero", "uniform", "half")]
-
-
-@pytest.mark.parametrize(("start", "threads"), STARTS_IN_THREADS)
+@pytest.mark.parametrize("threads", all_but_one_slow([1, 2]))
+@pytest.mark.parametrize("start", all_but_one_slow(["steady_phase", "zero", "uniform", "half"]))
 def test_every_start(conv_network: nn.Sequential, start: str, threads: int) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -64,6 +62,7 @@ def test_every_start(conv_network: nn.Sequential, start: str, threads: int) -> N
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "neuron",
     [
@@ -81,6 +80,7 @@ def test_every_compiled_neuron(neuron: Neuron) -> None:
     assert_equal(*both_engines(network, pixels(5, 20), n_steps=60))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*spikes will be fewer")
 @pytest.mark.parametrize("tau_ref", [0.0, 0.0005])
 def test_a_refractory_time_shorter_than_a_step(tau_ref: float) -> None:
@@ -89,6 +89,7 @@ def test_a_refractory_time_shorter_than_a_step(tau_ref: float) -> None:
     assert_equal(*both_engines(network, 5 * pixels(5, 20), n_steps=60))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dt", [0.0005, 0.0025])
 def test_every_length_of_step(conv_network: nn.Sequential, dt: float) -> None:
     with pytest.warns(UserWarning, match="fewer") if dt > 0.002 else contextlib.nullcontext():
@@ -110,7 +111,7 @@ def test_every_length_of_step(conv_network: nn.Sequential, dt: float) -> None:
     ],
     ids=repr,
 )
-@pytest.mark.parametrize("pool", [None, nn.AvgPool2d(2), nn.AvgPool2d(3, stride=2, padding=1)], ids=repr)
+@pytest.mark.parametrize("pool", all_but_one_slow([nn.AvgPool2d(3, stride=2, padding=1), None, nn.AvgPool2d(2)]), ids=repr)
 @pytest.mark.filterwarnings("ignore:Using padding='same'")  # PyTorch: an even kernel may cost it a copy
 def test_every_connection(convolution: nn.Conv2d, size: int, pool: nn.AvgPool2d | None) -> None:
     torch.manual_seed(0)
@@ -122,6 +123,7 @@ def test_every_connection(convolution: nn.Conv2d, size: int, pool: nn.AvgPool2d 
     assert_equal(*both_engines(nn.Sequential(middle, nn.Linear(features, 4).double()), images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden", [LowPass(tau=0.004), Alpha(tau=0.003), NoFilter()], ids=repr)
 @pytest.mark.parametrize("output", [LowPass(tau=0.1), Alpha(tau=0.02), NoFilter()], ids=repr)
 def test_every_filter(hidden: Synapse, output: Synapse) -> None:
@@ -131,11 +133,12 @@ def test_every_filter(hidden: Synapse, output: Synapse) -> None:
     assert_equal(*both_engines(network, pixels(6, 1, 8, 8), n_steps=40, synapse=output))
 
 
-@pytest.mark.parametrize("readout", ["last", "mean", "mean_after_burn_in", "spike_count"])
+@pytest.mark.parametrize("readout", all_but_one_slow(["mean", "last", "mean_after_burn_in", "spike_count"]))
 def test_every_readout(conv_network: nn.Sequential, readout: str) -> None:
     assert_equal(*both_engines(conv_network.double(), pixels(5, 1, 13, 13), readout=readout))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("readout", ["last", "mean_after_burn_in", "spike_count"])
 @pytest.mark.parametrize("hidden", [LowPass(tau=0.004), NoFilter()], ids=repr)
 def test_early_exit(conv_network: nn.Sequential, readout: str, hidden: Synapse) -> None:

@@ -39,6 +39,7 @@ def test_it_goes_by_the_sums_over_time(name: str, over_several_chunks: bool, mon
     assert torch.allclose(result.outputs, right.outputs, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_mean_over_time_approaches_the_pooled_rates() -> None:
     torch.manual_seed(0)
     layers = [nn.Conv2d(1, 3, 3), IntegrateAndFire(max_rate=500), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(27, 3)]
@@ -57,6 +58,7 @@ def test_neurons_of_one_height_make_outputs_of_that_height() -> None:
     assert set(outputs.unique().tolist()) == {0.0, 5.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", POOLS)
 @pytest.mark.parametrize("neuron", [LIF(max_rate=200, intercept=-0.5), SpikingRectifiedLinear(max_rate=2500)], ids=repr)
 @pytest.mark.parametrize("options", [{}, {"early_exit": 0.2}], ids=str)

@@ -66,6 +66,7 @@ def test_a_launcher_that_gives_up_is_named_with_its_first_line() -> None:
     assert raised.value.__cause__ is cause
 
 
+@pytest.mark.slow
 def test_the_parent_of_a_sweep_whose_launcher_gave_up_has_failed(sweep: OpenSweep) -> None:
     with pytest.raises(UnfinishedError), multirun({}):
         begin(sweep)
