@@ -169,7 +169,7 @@ class DataSet(ABC):
             ParameterError: a file is missing or damaged.
         """
 
-    def files(self, folder: Path) -> Sequence[Path]:
+    def files(self, folder: Path) -> Sequence[str | Path]:
         """The files that `read` reads and whose content may change: a training on other content is another training."""
         return []
 

@@ -59,7 +59,7 @@ class ImageFolder(UnsplitDataSet):
         if (self.height is None) != (self.width is None):
             raise ParameterError(f"height={self.height}: width={self.width} is given; give both or neither")
 
-    def files(self, folder: Path) -> Sequence[Path]:
+    def files(self, folder: Path) -> Sequence[str]:
         return [picture.path for picture in _find(folder)]
 
     def read(self, folder: Path, cache: Cache) -> Content:
@@ -71,12 +71,12 @@ class ImageFolder(UnsplitDataSet):
         key = json.dumps(["pictures", cache.content(folder, files), options, _code()])
         decoded = cache.made(key, lambda place: _decode(files, self._shape(files), place, cache))
         damaged = json.loads((decoded / _DAMAGED).read_text(encoding="utf-8"))
-        left_out = {found[int(row)].path.relative_to(folder).as_posix(): reason for row, reason in damaged.items()}
+        left_out = {Path(found[int(row)].path).relative_to(folder).as_posix(): reason for row, reason in damaged.items()}
         self._report(left_out, len(found))
         rows = [row for row in range(len(found)) if str(row) not in damaged]
         return self._content(folder, found, rows, Mapped.of_array_file(decoded / _PIXELS), left_out)
 
-    def _shape(self, files: Sequence[Path]) -> Shape:
+    def _shape(self, files: Sequence[str]) -> Shape:
         """What the user asked for; else the size that most pictures have, and colours if any picture has them."""
         if self.colour is not None and self.height is not None and self.width is not None:
             return Shape(3 if self.colour else 1, self.height, self.width, self.fit)
@@ -136,7 +136,7 @@ class ImageFolder(UnsplitDataSet):
 class _Picture:
     """A picture file; `split` is None in a folder that does not say which are for tests."""
 
-    path: Path
+    path: str
     split: str | None
     class_name: str
 
@@ -177,7 +177,7 @@ def _usual_size(headers: Sequence[Header]) -> tuple[int, int]:
     return height, width
 
 
-def _decode(files: Sequence[Path], shape: Shape, place: Path, cache: Cache) -> None:
+def _decode(files: Sequence[str], shape: Shape, place: Path, cache: Cache) -> None:
     """Write the pixels of all files, zeros for damaged ones, and which are damaged and why."""
     whole = (len(files), shape.channels, shape.height, shape.width)
     cache.check_room(int(np.prod(whole, dtype=float)), f"{len(files)} pictures of {shape.height} x {shape.width} pixels")

@@ -4,15 +4,15 @@ find -> decode -> rates and spikes -> table, CSV file, figure
 """
 
 import csv
+import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -74,29 +74,52 @@ def predict_pictures(job: Job[PredictConfig]) -> None:
     synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
     simulator = Simulator(config.simulation, config.dt, synapse, event_height=None)
 
+    starting = time.perf_counter()
+    _answer(network, simulator, _blank(trained), config.n_steps)  # loads or compiles the kernels
     began = time.perf_counter()
-    answers = {name: Prediction(name, error="not read") for name in files}
+    answers: dict[str, Prediction] = {}
     first: Answered | None = None
-    for images, rows, names in _batches(files, trained, config, answers):
-        answered = _answer(network, simulator, images, rows, config.n_steps)
-        for place, name in enumerate(names):
+    for batch in _batches(files, trained, config):
+        answers.update((name, Prediction(name, error=reason)) for name, reason in batch.unread.items())
+        if not batch.names:
+            continue
+        answered = _answer(network, simulator, batch, config.n_steps)
+        for place, name in enumerate(batch.names):
             answers[name] = answered.prediction(place, name, trained.class_names)
         first = first or answered
-    seconds = time.perf_counter() - began
+    ended = time.perf_counter()
 
     folder = Path(config.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_csv(folder / "predictions.csv", answers.values())
     if first is not None:
         _draw(folder / "outputs_over_time.png", first, config.dt, trained.class_names)
-    _print(list(answers.values()))
-    unread = [answer for answer in answers.values() if answer.error]
-    print(
-        f"{len(answers) - len(unread)} of {len(answers)} pictures in {seconds:.1f} s; {folder}/predictions.csv has all answers"
-    )
+    in_order = [answers[name] for name in files]
+    _write_csv(folder / "predictions.csv", in_order)
+    _print(in_order)
+    unread = [answer for answer in in_order if answer.error]
+    read = f"{len(files) - len(unread)} of {len(files)} pictures"
+    print(f"{read} in {ended - began:.1f} s, after {began - starting:.1f} s to load the engine's kernels")
+    print(f"{folder}/predictions.csv has all answers")
     if unread:
         first_unread = f"{unread[0].file}: {unread[0].error}"
         raise ParameterError(f"{len(unread)} of {len(files)} pictures cannot be read; the first, {first_unread}")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures that follow each other.
+
+    Attributes:
+        images: those that could be read, as the network gets them.
+        rows: which ones of all files they are.
+        names: of their files.
+        unread: the names of the other files, and why they cannot be read.
+    """
+
+    images: Images
+    rows: Tensor
+    names: Sequence[str]
+    unread: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -148,42 +171,39 @@ def _files(given: object) -> dict[str, Path]:
         if place is None or not path.exists():
             raise ParameterError(f"images={place}: no such file or folder; give images=<folder>, <file> or [<file>,<file>]")
         found = pictures_below(path) if path.is_dir() else [path]
-        files.update((str(file), file) for file in found)
+        files.update((str(file), Path(file)) for file in found)
     if not files:
         raise ParameterError(f"images={given}: holds no pictures")
     return files
 
 
-def _batches(
-    files: dict[str, Path], trained: Checkpoint, config: PredictConfig, answers: dict[str, Prediction]
-) -> Iterator[tuple[Images, Tensor, list[str]]]:
-    """Batches of pictures as the network's images, which ones of all they are, and their names.
-
-    Why others cannot be read is written into `answers`.
-    """
+def _batches(files: dict[str, Path], trained: Checkpoint, config: PredictConfig) -> Iterator[Batch]:
+    """All files, in batches as large as those of the training."""
     data = build(DataSet, config.data, "data")  # type: ignore[type-abstract]
     channels, height, width = trained.image_shape
     shape = Shape(channels, height, width, config.data.get("fit", "stretch"))
     scaling = Scaling(mean=data.mean or (), std=data.std or ())
-    batch: list[tuple[int, str, NDArray[np.uint8]]] = []
     pictures = read_pictures(list(files.values()), shape, "looking at pictures")
-    for row, (name, pixels) in enumerate(zip(files, pictures, strict=True)):
-        if isinstance(pixels, str):
-            answers[name] = Prediction(name, error=pixels)
-        else:
-            batch.append((row, name, pixels))
-        is_last = row == len(files) - 1
-        if batch and (len(batch) == data.batch_size or is_last):
-            rows, names, of_batch = zip(*batch, strict=True)
-            stacked = torch.from_numpy(np.stack(of_batch))
-            yield Images(stacked, torch.zeros(len(rows), dtype=torch.long), scaling), torch.tensor(rows), list(names)
-            batch = []
+    numbered = enumerate(zip(files, pictures, strict=True))
+    while batch := list(itertools.islice(numbered, data.batch_size)):
+        unread = {name: reason for _, (name, reason) in batch if isinstance(reason, str)}
+        read = [(row, name, pixels) for row, (name, pixels) in batch if not isinstance(pixels, str)]
+        stacked = np.stack([pixels for _, _, pixels in read]) if read else np.empty((0, channels, height, width), np.uint8)
+        images = Images(torch.from_numpy(stacked), torch.zeros(len(read), dtype=torch.long), scaling)
+        yield Batch(images, torch.tensor([row for row, _, _ in read]), [name for _, name, _ in read], unread)
+
+
+def _blank(trained: Checkpoint) -> Batch:
+    """A batch of one black picture."""
+    pixels = torch.zeros(1, *trained.image_shape, dtype=torch.uint8)
+    return Batch(Images(pixels, torch.zeros(1, dtype=torch.long)), torch.zeros(1, dtype=torch.long), [""], {})
 
 
 @torch.no_grad()
-def _answer(network: nn.Module, simulator: Simulator, images: Images, rows: Tensor, n_steps: int) -> Answered:
-    inputs = images.as_inputs()
-    return Answered(images.as_pictures(), network(inputs), simulator(network, inputs, rows, n_steps).outputs)
+def _answer(network: nn.Module, simulator: Simulator, batch: Batch, n_steps: int) -> Answered:
+    inputs = batch.images.as_inputs()
+    outputs = simulator(network, inputs, batch.rows, n_steps).outputs
+    return Answered(batch.images.as_pictures(), network(inputs), outputs)
 
 
 def _write_csv(path: Path, answers: Iterable[Prediction]) -> None:
@@ -195,13 +215,15 @@ def _write_csv(path: Path, answers: Iterable[Prediction]) -> None:
 
 def _draw(path: Path, answered: Answered, dt: float, class_names: Sequence[str]) -> None:
     """The first pictures beside the outputs over time."""
+    from ratespike.pipeline.plots import short_names
     from ratespike.pipeline.plots.outputs_over_time import ShownImages, draw_outputs
 
     outputs = answered.spikes[:, :_IN_FIGURE]
     predicted = outputs.argmax(dim=-1)  # (time, images)
     marked = predicted[-1].tolist()
     steps = [decision_step(own) for own in predicted.T]
-    titles = [f"{class_names[own]}, decided after {in_steps(step)}" for own, step in zip(marked, steps, strict=True)]
+    names = short_names(class_names, 30)
+    titles = [f"{names[own]}, decided after {in_steps(step)}" for own, step in zip(marked, steps, strict=True)]
     shown = ShownImages(answered.images[:_IN_FIGURE], outputs.numpy(), dt, marked, titles, class_names)
     draw_outputs(shown).savefig(path)
 
