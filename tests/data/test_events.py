@@ -214,7 +214,7 @@ def changed(name: str, place: int, value: float) -> Arrays:
         (changed("begin", 2, 0), r"begin falls behind recording 1, from \d+ to 0"),
         ({"begin": np.zeros(0, np.int64)}, "begin is 0 values of int64; must be whole numbers, one more than recordings"),
         ({"labels": SCATTERED["labels"][:-1]}, "holds 29 labels for 30 recordings"),
-        ({"labels": SCATTERED["labels"] - 1}, "the labels of the training images are from -1 to 1; with 2 classes"),
+        ({"labels": SCATTERED["labels"] - 1}, "holds labels from -1 to 1; with 30 images"),
         ({"split": SCATTERED["split"][:-1]}, "split must hold the word train or test for each of the 30 images"),
         ({"x": np.array(["a"] * len(SCATTERED["x"]))}, "x is <U1; must be numbers"),
         ({name: SCATTERED[name][:0] for name in ("t", "x", "y", "polarity")} | {"begin": np.zeros(31, int)}, "holds no events"),

@@ -99,11 +99,6 @@ NAN[17, 2, 2] = np.nan
         ({"images": IMAGES[:30]}, "holds 40 labels for 30 images"),
         ({"images": IMAGES[..., :2]}, r"images have the shape \(40, 6, 5, 2\); must be"),
         ({"labels": LABELS + 0.5}, "labels must be one whole number or word for each image"),
-        ({"labels": LABELS - 1}, "the labels of the training images are from -1 to 2; with 3 classes"),
-        (
-            {"labels": LABELS, "class_names": np.array(["a", "b"])},
-            "labels of the training images are from 0 to 3; with 2 classes",
-        ),
         ({"labels": np.array([None] * 40)}, "labels.npy holds Python objects"),
         ({"split": SPLIT[:3]}, "split must hold the word train or test for each of the 40 images"),
         ({"split": np.array(["train"] * 40)}, "there are no test images"),
@@ -112,6 +107,27 @@ NAN[17, 2, 2] = np.nan
 def test_wrong_content_is_refused_in_one_line(tmp_path: Path, changed: dict[str, np.ndarray], message: str) -> None:
     with pytest.raises(ParameterError, match=f"^data.dir=.*: .*{message}"):
         load(save(tmp_path, **changed))
+
+
+@pytest.mark.parametrize("is_split", [False, True])
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"labels": LABELS - 1}, "labels from -1 to 2; with 40 images they must be class numbers from 0 to 39"),
+        ({"labels": LABELS + 10**9 * (LABELS == 3)}, "labels from 0 to 1000000003; with 40 images"),
+        (
+            {"class_names": np.array(["a", "b"])},
+            "labels from 0 to 3; with 2 class_names they must be class numbers from 0 to 1",
+        ),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(
+    tmp_path: Path, changed: dict[str, np.ndarray], message: str, is_split: bool
+) -> None:
+    arrays = {"images": IMAGES, "labels": LABELS} | ({"split": SPLIT} if is_split else {}) | changed
+    np.savez(tmp_path / "some.npz", **arrays)
+    with pytest.raises(ParameterError, match=f"^data.dir=.*: some.npz: holds {message}"):
+        load(tmp_path / "some.npz")
 
 
 def test_damaged_and_missing_files(tmp_path: Path) -> None:

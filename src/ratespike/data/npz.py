@@ -148,7 +148,7 @@ def labels_and_names(arrays: Arrays, path: Path) -> tuple[Tensor, tuple[str, ...
     """Class numbers, and the name of each class.
 
     Raises:
-        ParameterError: labels that are neither whole numbers nor words.
+        ParameterError: labels that are neither words nor class numbers from 0.
     """
     found = arrays["labels"]
     if isinstance(found, np.ndarray):
@@ -158,9 +158,13 @@ def labels_and_names(arrays: Arrays, path: Path) -> tuple[Tensor, tuple[str, ...
     if labels.is_floating_point() or labels.dtype == torch.bool or labels.numel() != len(labels):
         raise ParameterError(f"{path.name}: labels must be one whole number or word for each image")
     labels = labels.flatten() if labels.dtype == torch.uint8 else labels.flatten().long()
-    if "class_names" in arrays:
-        return labels, tuple(np.asarray(arrays["class_names"]).astype(str).tolist())
-    return labels, numbered_classes(labels)
+    class_names = tuple(np.asarray(arrays["class_names"]).astype(str).tolist()) if "class_names" in arrays else None
+    most = len(labels) if class_names is None else len(class_names)
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < most:
+        holds = f"holds labels from {int(labels.min())} to {int(labels.max())}"
+        allowed = f"{len(labels)} images" if class_names is None else f"{most} class_names"
+        raise ParameterError(f"{path.name}: {holds}; with {allowed} they must be class numbers from 0 to {most - 1}")
+    return labels, class_names or numbered_classes(labels)
 
 
 def _channels_first(images: Mapped | np.ndarray, path: Path) -> Mapped:
