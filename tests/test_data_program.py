@@ -9,6 +9,7 @@ import hydra
 import numpy as np
 import pytest
 import torch
+from cifar_files import cifar10
 from event_files import regular, save
 from idx_files import idx
 from omegaconf import OmegaConf
@@ -55,6 +56,16 @@ def test_own_images_train_and_are_evaluated(checkout: Path, squares: Path) -> No
     code, out, error = run_here(checkout, f"run={run_id}", "n_steps=25", program="evaluate.py")
     assert code == 0, error
     assert "spiking accuracy, 25 steps" in out
+
+
+def test_an_epoch_of_cifar10(checkout: Path, tmp_path: Path) -> None:
+    cifar10(tmp_path, in_each=50)
+    given = ("data=cifar10", f"data.dir={tmp_path}", "trainer.max_epochs=1", "n_steps=5")
+    code, out, error = run_here(checkout, *SMALL, *given)
+    assert code == 0, error
+    assert "spiking accuracy, 5 steps" in out
+    (kept,) = checkout.glob(f"mlruns/*/{run_ids(checkout)[-1]}/artifacts")
+    assert "airplane" in (kept / "results/per_class.csv").read_text()
 
 
 def test_classes_of_different_sizes(checkout: Path, squares: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cifar_files import cifar10
 from program import ROOT
 from sklearn.datasets import load_digits
 
@@ -18,18 +19,8 @@ from ratespike.parameters import ParameterError
 GENERATOR = np.random.default_rng(0)
 
 
-def cifar10(folder: Path) -> np.ndarray:
-    """Six files of ten records; returns the records of the test file."""
-    for name in [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]:
-        records = GENERATOR.integers(0, 256, (10, 3073), dtype=np.uint8)
-        records[:, 0] = np.arange(10)
-        (folder / f"{name}.bin").write_bytes(records.tobytes())
-    (folder / "batches.meta.txt").write_text("airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n")
-    return records
-
-
 def test_cifar10(tmp_path: Path) -> None:
-    records = cifar10(tmp_path)
+    records = cifar10(tmp_path, in_each=10)
     splits = CIFAR10(dir=".", split_seed=None).load(tmp_path)
     assert (splits.image_shape, len(splits.train), len(splits.test)) == ((3, 32, 32), 45, 10)
     assert splits.class_names[3] == "cat"
