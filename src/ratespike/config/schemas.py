@@ -40,6 +40,7 @@ class TrainerConfig:
     accelerator: str = parameter("auto", choices=("auto", "cpu", "gpu"))
     devices: int = parameter(1, at_least=1)
     strategy: str = parameter("auto")
+    precision: str = parameter("32-true", choices=("32-true", "bf16-mixed"))
 
 
 @dataclass
@@ -68,6 +69,8 @@ class RunConfig:
     neuron: dict[str, Any] = field(default_factory=dict)
     synapse: dict[str, Any] = field(default_factory=dict)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
+    forward: dict[str, Any] = field(default_factory=lambda: {"type": "Rates"})  # older runs had none
+    loss: dict[str, Any] = field(default_factory=lambda: {"type": "CrossEntropy"})  # older runs had none
     optimizer: dict[str, Any] = field(default_factory=dict)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -81,10 +84,12 @@ class RunConfig:
 class Config(RunConfig):
     """A training; `resume` is the id of an interrupted run to go on with, `objective` what a search is after.
 
-    With `model`, whose trained weights `checkpoint` holds, a conversion.
+    With `model`, whose trained weights `checkpoint` holds, a conversion. With `start_from`, the id of a run or a checkpoint
+    file, the training begins from these weights.
     """
 
     checkpoint: str | None = parameter(None)
+    start_from: str | None = parameter(None)
     objective: Any = None
     resume: str | None = parameter(None)
 

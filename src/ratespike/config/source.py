@@ -20,6 +20,8 @@ _FAMILIES = {
     "augmentation": "data/augmentation.py",
     "neuron": "neurons",
     "synapse": "synapses.py",
+    "forward": "pipeline/forwards.py",
+    "loss": "pipeline/losses.py",
     "optimizer": "pipeline/optimizers.py",
     "layer": "network.py",
 }
@@ -61,7 +63,7 @@ def check_declared(config: Mapping[str, Any]) -> None:
             ...
         ratespike.parameters.ParameterError: neuron.tau_rc=-1: must be a number above 0 (s); the default is 0.02
     """
-    for family in ("data", "augmentation", "neuron", "synapse", "optimizer"):
+    for family in ("data", "augmentation", "neuron", "synapse", "forward", "loss", "optimizer"):
         _check_group(family, config.get(family), family)
     for name, layer in config.get("network", {}).get("layers", {}).items():
         _check_group("layer", layer, f"network.layers.{name}")

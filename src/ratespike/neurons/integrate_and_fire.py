@@ -1,6 +1,7 @@
 """The integrate-and-fire neuron of most conversion papers: no leak, at most one spike a step."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -8,6 +9,18 @@ from torch import Tensor
 
 from ratespike.neurons.base import State, TunedNeuron
 from ratespike.parameters import parameter
+
+
+class _Staircase(torch.autograd.Function):
+    """A part from 0 to 1 rounded to a number of levels; its slope is 1."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor, levels: int) -> Tensor:
+        return (part * levels + 0.5).floor() / levels
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return grad, None
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -19,11 +32,18 @@ class IntegrateAndFire(TunedNeuron):
 
     Step: `v += J * dt`; a spike if `v >= threshold`; then `v -= threshold`, or `v = 0`.
 
+    With `levels=L` the rate is what a neuron that starts at half its threshold fires in L steps of a constant current, if it
+    reaches `max_rate` by a spike in each step: `r(J) = max_rate * clip(floor(J * L / J_max + 1/2) / L, 0, 1)`, with `J_max`
+    the current at `max_rate`. Its slope is taken as that of `clip(J / J_max, 0, 1)`. Source: Bu et al. 2022, "Optimal
+    ANN-SNN conversion for high-accuracy and ultra-low-latency spiking neural networks", arXiv:2303.04347; the thresholds that
+    are learned there are part of the weights here.
+
     Source: Rueckauer et al. 2017, "Conversion of continuous-valued deep networks to efficient event-driven networks for
     image classification", doi:10.3389/fnins.2017.00682, equations 1 and 2.
 
     Attributes:
         threshold: membrane voltage at which it fires, and that a reset by subtraction takes away.
+        levels: how many steps of the rate lie above zero, if it is a staircase; None: it is not.
         reset: `subtract` or `zero`.
         min_voltage: the membrane cannot fall below it; None: it can fall without limit.
 
@@ -33,9 +53,12 @@ class IntegrateAndFire(TunedNeuron):
     Example:
         >>> IntegrateAndFire(max_rate=200)(torch.tensor([-1.0, 0.5]))
         tensor([0.0000, 0.5000])
+        >>> IntegrateAndFire(max_rate=1000, levels=2)(torch.tensor([0.2, 0.3, 0.8, 2.0]))
+        tensor([0.0000, 0.5000, 1.0000, 1.0000])
     """
 
     threshold: float = parameter(1.0, above=0)
+    levels: int | None = parameter(None, at_least=1)
     reset: str = parameter("subtract", choices=("subtract", "zero"), training=False)
     min_voltage: float | None = parameter(None, at_most=0, training=False)
 
@@ -43,7 +66,12 @@ class IntegrateAndFire(TunedNeuron):
         return rate * self.threshold
 
     def firing_rate(self, current: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        return torch.relu(current) / self.threshold
+        rate = torch.relu(current) / self.threshold
+        if self.levels is None:
+            return rate
+        part = (rate / self.max_rate).clamp(max=1)
+        staircase: Tensor = _Staircase.apply(part, self.levels)  # type: ignore[no-untyped-call]
+        return staircase * self.max_rate
 
     def firing_rate_in_steps(self, current: Float[Tensor, "..."], dt: float) -> Float[Tensor, "..."]:
         rate = self.firing_rate(current)

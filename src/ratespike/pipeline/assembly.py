@@ -17,8 +17,11 @@ from ratespike.data import Augmentation, DataSet, Splits
 from ratespike.network import build_network
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError, build
+from ratespike.pipeline.forwards import Forward
+from ratespike.pipeline.losses import Loss
 from ratespike.pipeline.optimizers import Optimizer
 from ratespike.pipeline.simulator import Simulator
+from ratespike.pipeline.start_from import take_weights
 from ratespike.simulation import simulate
 from ratespike.synapses import Synapse
 from ratespike.tracking import address
@@ -41,6 +44,8 @@ class Components:
         network: as it is before training.
         converted: the trained plain network of a conversion, with neurons; None of a training.
         neurons: by neuron layer, how many.
+        forward: of the training.
+        loss: of it.
         optimizer: before it knows its parameters.
         simulator: the spiking mode.
     """
@@ -51,6 +56,8 @@ class Components:
     network: nn.Module
     converted: nn.Module | None
     neurons: dict[str, int]
+    forward: Forward
+    loss: Loss
     optimizer: Optimizer
     simulator: Simulator
 
@@ -76,6 +83,8 @@ def build_components(config: RunConfig, root: Path) -> Components:
     """Build and try everything that can be wrong, with one simulated step of an image of zeros; raises `ParameterError`."""
     data = build(DataSet, config.data, "data")  # type: ignore[type-abstract]
     augmentation = build(Augmentation, config.augmentation, "augmentation")
+    forward = build(Forward, config.forward, "forward")  # type: ignore[type-abstract]
+    loss = build(Loss, config.loss, "loss")  # type: ignore[type-abstract]
     optimizer = build(Optimizer, config.optimizer, "optimizer")  # type: ignore[type-abstract]
     synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
     if isinstance(config, Config):
@@ -83,6 +92,9 @@ def build_components(config: RunConfig, root: Path) -> Components:
     splits = _load(data, root).shown_for(config.n_steps, config.dt)
     torch.manual_seed(config.seed)
     network, converted = _networks(config, splits)
+    if isinstance(config, Config) and config.start_from is not None:
+        images = splits.train[:_CALIBRATION_IMAGES].as_inputs()
+        take_weights(network, config.start_from, config.tracking.uri, root, images)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
     image = torch.zeros(1, *splits.image_shape)
     simulated = simulate(network, image, n_steps=1, dt=config.dt, engine="torch")
@@ -98,6 +110,8 @@ def build_components(config: RunConfig, root: Path) -> Components:
         network=network,
         converted=converted,
         neurons=simulated.neurons,
+        forward=forward,
+        loss=loss,
         optimizer=optimizer,
         simulator=Simulator(config.simulation, config.dt, synapse, splits.test.event_height),
     )
@@ -149,6 +163,9 @@ def build_classifier(components: Components, job: Job[RunConfig], n_steps: int) 
     }
     return Classifier(
         network=components.network,
+        forward=components.forward,
+        layers=list(components.neurons),
+        loss=components.loss,
         optimizer=components.optimizer,
         simulator=components.simulator,
         n_steps=n_steps,

@@ -1,7 +1,7 @@
 """Training on rates, testing on rates and on spikes, as a LightningModule."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from ratespike.metrics import RateVsSpike, Results
 from ratespike.pipeline.datamodule import Batch, Batches, epoch_seed
+from ratespike.pipeline.forwards import Forward
+from ratespike.pipeline.losses import Loss
 from ratespike.pipeline.optimizers import Optimizer
 from ratespike.pipeline.simulator import Simulator
 
@@ -24,6 +26,9 @@ class Classifier(LightningModule):
 
     Args:
         network: rates in its `forward`, spikes in `simulate`.
+        forward: what a training step computes of its images.
+        layers: the names of the calls of neurons, in their order.
+        loss: of the training.
         optimizer: makes optimizer and schedule.
         simulator: the spiking mode.
         n_steps: length of the simulations in tests.
@@ -41,6 +46,9 @@ class Classifier(LightningModule):
     def __init__(
         self,
         network: nn.Module,
+        forward: Forward,
+        layers: Sequence[str],
+        loss: Loss,
         optimizer: Optimizer,
         simulator: Simulator,
         n_steps: int,
@@ -51,6 +59,9 @@ class Classifier(LightningModule):
     ):
         super().__init__()
         self.network = network
+        self.training_forward = forward
+        self.layers = layers
+        self.loss = loss
         self.optimizer = optimizer
         self.simulator = simulator
         self.n_steps = n_steps
@@ -77,12 +88,13 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
         images, labels, _ = batch
-        outputs = self(images)  # (images of this process, classes)
+        # of the images of this process, (images, classes)
+        outputs = self.training_forward(self.network, images, self.layers, self.simulator.dt)
         batches = self.trainer.train_dataloader
         assert isinstance(batches, Batches)
         whole = batches.size(number)  # images of this batch in all processes
         # Lightning averages the gradients of the processes, whose parts of a batch may differ in size.
-        summed = F.cross_entropy(outputs, labels, self.class_weights, reduction="sum")
+        summed = self.loss(outputs, labels, self.class_weights)
         loss: Tensor = summed / (whole / self.trainer.world_size)
         self.trained_images += whole
         if len(images):  # of the last batch of an epoch a process may have none

@@ -3,20 +3,25 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ratespike.config.relevance import affects_result
+from ratespike.config.schemas import TrainerConfig
 from ratespike.conversion.plain_model import sources_of
 from ratespike.data import Augmentation, DataSet
 from ratespike.network import layers_training_values
 from ratespike.parameters import ParameterError, build, training_values
+from ratespike.pipeline.forwards import Forward, Rates
+from ratespike.pipeline.losses import CrossEntropy, Loss
 from ratespike.pipeline.optimizers import Optimizer
 
 _PACKAGE = Path(__file__).parent.parent
 _TRAINING_SOURCES = (
     *("compiled", "data", "neurons", "network.py", "parameters.py", "random.py", "stateful.py", "synapses.py"),
-    *("pipeline/assembly.py", "pipeline/classifier.py", "pipeline/datamodule.py", "pipeline/optimizers.py"),
+    *("pipeline/assembly.py", "pipeline/classifier.py", "pipeline/datamodule.py", "pipeline/forwards.py"),
+    *("pipeline/losses.py", "pipeline/optimizers.py", "pipeline/start_from.py", "conversion/rescaling.py"),
     *("pipeline/checkpoint.py", "pipeline/epoch_callbacks.py", "pipeline/fit_stage.py", "pipeline/trainer.py"),
 )
 _SIMULATION_SOURCES = (*_TRAINING_SOURCES, "metrics", "pipeline/simulator.py", "pipeline/test_stage.py", "simulation")
@@ -66,7 +71,10 @@ def training_hash(plain: Mapping[str, Any], content: str) -> str:
     Each parameter says whether a training depends on it. The sources that a training runs through belong to the hash: a neuron
     whose formula was edited trains anew.
     """
-    parts: dict[str, Any] = {"training": training_parts(plain), "sources": _sources(_TRAINING_SOURCES)}
+    training = training_parts(plain)
+    is_simulated = build(Forward, plain["forward"], "forward").spikes  # type: ignore[type-abstract]
+    sources = _SIMULATION_SOURCES if is_simulated else _TRAINING_SOURCES
+    parts: dict[str, Any] = {"training": training, "sources": _sources(sources)}
     if plain.get("model") is not None:
         parts["neuron"] = plain["neuron"]
         parts["conversion"] = _sources(("conversion",))
@@ -84,17 +92,24 @@ def _with_content(parts: Mapping[str, Any], content: str) -> dict[str, Any]:
 def training_parts(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a configuration that changes what a training gives; raises `ParameterError` for a wrong one."""
     data = build(DataSet, plain["data"], "data")  # type: ignore[type-abstract]
+    forward = build(Forward, plain["forward"], "forward")  # type: ignore[type-abstract]
     parts: dict[str, Any] = {
         "data": training_values(data),
         "augmentation": training_values(build(Augmentation, plain["augmentation"], "augmentation")),
         "layers": layers_training_values(plain["network"]["layers"], plain["neuron"], "network.layers"),
         "initialisation": plain["network"]["initialisation"],
+        "forward": training_values(forward),
+        "loss": training_values(build(Loss, plain["loss"], "loss")),  # type: ignore[type-abstract]
         "optimizer": training_values(build(Optimizer, plain["optimizer"], "optimizer")),  # type: ignore[type-abstract]
-        "trainer": plain["trainer"],
+        "trainer": asdict(TrainerConfig(**plain["trainer"])),
         "seed": plain["seed"],
     }
     if data.changes_over_time:
         parts |= {"n_steps": plain["n_steps"], "dt": plain["dt"]}
+    if forward.spikes:
+        parts["dt"] = plain["dt"]
+    if plain.get("start_from") is not None:
+        parts["start_from"] = _content(Path(str(plain["start_from"])))
     return parts
 
 
@@ -106,7 +121,11 @@ def _is_unused(key: str, value: object) -> bool:
     """Whether a key says nothing: earlier versions did not have it, and their hashes stay."""
     if key == "augmentation" and isinstance(value, Mapping):
         return build(Augmentation, value, key).is_off
-    return key in ("model", "checkpoint") and value is None
+    if key == "loss" and isinstance(value, Mapping):
+        return build(Loss, value, key) == CrossEntropy()  # type: ignore[type-abstract]
+    if key == "forward" and isinstance(value, Mapping):
+        return build(Forward, value, key) == Rates()  # type: ignore[type-abstract]
+    return key in ("model", "checkpoint", "start_from") and value is None
 
 
 def _content(path: Path) -> str:

@@ -6,6 +6,7 @@ import time
 import zipfile
 from pathlib import Path
 
+from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
 from torch import nn
 
 from ratespike.config.job import Job
@@ -58,11 +59,14 @@ def _train(job: Job[RunConfig], run: Run, classifier: Classifier, datamodule: Da
     best = Checkpoints(folder, Path(BEST).stem, monitor="val/rate_accuracy", mode="max")
     # Lightning's `save_last` saves with a new best one alone: a training on a plateau would go back to it.
     latest = Checkpoints(folder, Path(LAST).stem)
+    averaging = classifier.optimizer.weight_averaging
+    callbacks: list[Callback] = [EMAWeightAveraging(decay=averaging)] if averaging else []
     began = time.perf_counter()
     use_trainer(
         job,
-        [best, latest, KeepEpochs(run, best, latest)],
+        [*callbacks, best, latest, KeepEpochs(run, best, latest)],
         lambda trainer: trainer.fit(classifier, datamodule, ckpt_path=last_epoch, weights_only=True),
+        job.config.trainer.precision,
     )
     run.metrics({"train/seconds": time.perf_counter() - began})
     shutil.rmtree(folder)  # the run's artifacts hold it all

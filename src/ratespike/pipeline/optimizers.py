@@ -18,6 +18,8 @@ class Optimizer(ABC):
     Attributes:
         lr: learning rate; with `one_cycle` its peak.
         weight_decay: as the optimizer of that name in `torch.optim` understands it.
+        weight_averaging: decay of a moving average of the weights, which is then validated, tested and kept; 0 for none
+            (Polyak and Juditsky 1992, doi:10.1137/0330046).
         schedule: `constant`, or `one_cycle` over the whole training (Smith and Topin 2018, arXiv:1708.07120).
 
     Raises:
@@ -30,6 +32,7 @@ class Optimizer(ABC):
 
     lr: float = parameter(1e-3, above=0)
     weight_decay: float = parameter(0.0, at_least=0)
+    weight_averaging: float = parameter(0.0, at_least=0, below=1)
     schedule: str = parameter("constant", choices=("constant", "one_cycle"))
 
     def __post_init__(self) -> None:

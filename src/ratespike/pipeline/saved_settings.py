@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from ratespike.pipeline.checkpoint import Checkpoint
 
 OPTION = "of_run"
-_GROUPS = ("data", "augmentation", "network", "neuron", "synapse", "simulation", "optimizer", "trainer", "tracking")
+_GROUPS = (
+    *("data", "augmentation", "network", "neuron", "synapse", "simulation", "forward", "loss", "optimizer"),
+    *("trainer", "tracking"),
+)
 _HELP = ("--help", "-h", "--hydra-help", "--version")
 
 

@@ -23,27 +23,30 @@ from ratespike.pipeline import summary
 from ratespike.pipeline.progress_bar import ProgressBar
 
 
-def use_trainer(job: Job[RunConfig], callbacks: list[Callback], stage: Callable[[Trainer], object]) -> None:
+def use_trainer(
+    job: Job[RunConfig], callbacks: list[Callback], stage: Callable[[Trainer], object], precision: str = "32-true"
+) -> None:
     """Do a training or a test, with a new trainer in each process of the job.
 
     Args:
         job: whose configuration describes the trainer.
         callbacks: of the trainer.
         stage: what to do with the trainer; other processes receive it pickled, so it must not refer to the job.
+        precision: of the layers' sums, as Lightning names it; a test is always in single precision.
     """
     trainer_config = job.config.trainer
     is_of_multirun = job.number is not None
 
     def stage_in_this_process() -> None:  # it is pickled too, hence no `job` in it
         summary.quiet()  # another process of SLURM has not called it yet
-        trainer = _trainer(trainer_config, callbacks, shows_progress=not is_of_multirun)
+        trainer = _trainer(trainer_config, callbacks, precision, shows_progress=not is_of_multirun)
         with _killing_processes_on_error(trainer):
             stage(trainer)
 
     in_all_ranks(job, stage_in_this_process)
 
 
-def _trainer(config: TrainerConfig, callbacks: list[Callback], *, shows_progress: bool) -> Trainer:
+def _trainer(config: TrainerConfig, callbacks: list[Callback], precision: str, *, shows_progress: bool) -> Trainer:
     """A new trainer for this process."""
     added: list[Callback] = [_EndLikeOneProcess()]
     if shows_progress:
@@ -54,6 +57,7 @@ def _trainer(config: TrainerConfig, callbacks: list[Callback], *, shows_progress
         devices=config.devices,
         num_nodes=n_nodes(),
         strategy=_strategy(config),
+        precision=precision,  # type: ignore[arg-type]
         plugins=[SLURMEnvironment(auto_requeue=False) if n_ranks() > 1 else LightningEnvironment()],
         # MLFlowLogger would end the run after `fit`, before the test, and as FAILED on Ctrl-C
         logger=False,
