@@ -1,7 +1,6 @@
 """The loss that a training minimises; `tests/system/test_ddp.py` trains with two processes."""
 
 from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import pytest
@@ -10,12 +9,16 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torch.nn import functional as F
 
+from ratespike.config.schemas import SimulationConfig
 from ratespike.data import Images, Splits
 from ratespike.metrics import RateVsSpike
 from ratespike.pipeline.classifier import Classifier
 from ratespike.pipeline.datamodule import Batches
+from ratespike.pipeline.forwards import Rates
+from ratespike.pipeline.losses import CrossEntropy
 from ratespike.pipeline.optimizers import Adam
 from ratespike.pipeline.simulator import Simulator
+from ratespike.synapses import NoFilter
 
 LABELS = torch.tensor([0] * 7 + [1] * 3 + [3] * 1)  # of four classes; class 2 has no images
 IMAGES = Images(torch.arange(44, dtype=torch.uint8).reshape(11, 1, 2, 2) * 5, LABELS)
@@ -35,7 +38,10 @@ def classifier(monkeypatch: pytest.MonkeyPatch, class_weights: torch.Tensor | No
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 4))
     comparison = RateVsSpike(1, 0.001, 4, {})
-    made = Classifier(network, Adam(), cast(Simulator, None), 1, comparison, 0, {"classes": 4}, class_weights)
+    simulator = Simulator(SimulationConfig(), 0.001, NoFilter(), None)
+    made = Classifier(
+        *(network, Rates(), [], CrossEntropy(), Adam(), simulator, 1, comparison, 0, {"classes": 4}, class_weights)
+    )
     trainer = SimpleNamespace(train_dataloader=Batches(IMAGES, 8, seed=0), world_size=processes)
     monkeypatch.setattr(Classifier, "trainer", trainer)
     monkeypatch.setattr(made, "log", lambda *arguments, **options: None)

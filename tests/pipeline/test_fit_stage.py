@@ -1,5 +1,6 @@
 """From which epoch a training that was interrupted goes on, and with which best one."""
 
+import shutil
 from pathlib import Path
 
 import hydra
@@ -10,8 +11,10 @@ from program import ROOT
 
 from ratespike.config.job import Job
 from ratespike.config.schemas import Config, check
+from ratespike.parameters import ParameterError
 from ratespike.pipeline import fit_stage
 from ratespike.pipeline.assembly import build_classifier, build_components
+from ratespike.pipeline.checkpoint import read_checkpoint
 from ratespike.pipeline.datamodule import DataModule
 from ratespike.pipeline.open_run import identity_tags
 from ratespike.tracking import store
@@ -23,8 +26,8 @@ NETWORK = tuple(f"network.layers.conv{number}.filters=4" for number in (1, 2, 3)
 LEARNS_NOTHING = ("optimizer=sgd", "optimizer.lr=1e-20", "optimizer.schedule=constant")
 
 
-def job(folder: Path, max_epochs: int) -> Job[Config]:
-    asked = ["+experiment=mnist", f"data.dir={ROOT}/data/mnist", *SLICE, *NETWORK, *LEARNS_NOTHING]
+def job(folder: Path, max_epochs: int, *given: str) -> Job[Config]:
+    asked = ["+experiment=mnist", f"data.dir={ROOT}/data/mnist", *SLICE, *NETWORK, *(given or LEARNS_NOTHING)]
     asked.append(f"trainer.max_epochs={max_epochs}")
     with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = hydra.compose("config", asked)
@@ -63,3 +66,52 @@ def test_a_training_goes_on_from_its_last_epoch_even_if_an_earlier_one_is_the_be
     assert train(job(there, 5), Run(client, begun.id, "mnist", resumed=True)) == 40
     assert (epoch_of(begun, BEST), epoch_of(begun, LAST)) == (0, 4)
     assert sorted(begun.history("val/rate_accuracy")) == [1, 2, 3, 4, 5]
+
+
+def trained(folder: Path, database: str, *given: str) -> tuple[Run, dict[str, torch.Tensor]]:
+    """A run of a training, and the weights that it keeps."""
+    asked = job(folder, 1, "optimizer=sgd", *given)
+    run = store.open_run(store.connect(database), "mnist", "run", identity_tags(asked))
+    train(asked, run)
+    with run.artifact(BEST) as path:
+        assert path is not None
+        return run, read_checkpoint(path).state
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Lightning's advice
+def test_what_is_kept_is_the_moving_average(tmp_path: Path, database: str) -> None:
+    """After two steps with the weights w1 and w2, that of decay d is d * w1 + (1 - d) * w2; w1 follows from two decays."""
+    two_steps = ("data.batch_size=10", "optimizer.schedule=constant")
+    w2 = trained(tmp_path, database, *two_steps)[1]["conv1.weight"]
+    found = []
+    for decay in (0.5, 0.75):
+        mean = trained(tmp_path, database, *two_steps, f"optimizer.weight_averaging={decay}")[1]["conv1.weight"]
+        found.append((mean - (1 - decay) * w2) / decay)
+    assert torch.allclose(*found, atol=1e-6)
+    assert not torch.allclose(found[0], w2, atol=1e-4), "the second step changed nothing: nothing is compared"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Lightning's advice
+def test_a_training_starts_from_the_weights_of_another(tmp_path: Path, database: str) -> None:
+    run, weights = trained(tmp_path, database)
+    with run.artifact(BEST) as path:
+        kept = shutil.copy(str(path), tmp_path / "kept.ckpt")
+    for start_from in (kept, run.id):
+        asked = job(tmp_path, 1, f"start_from={start_from}", f"tracking.uri={database}")
+        network = build_components(asked.config, tmp_path).network
+        for name, value in network.state_dict().items():
+            assert torch.equal(value, weights[name]), name
+    others = job(tmp_path, 1, f"start_from={kept}", "neuron=clip_floor_shift")
+    assert not torch.equal(
+        build_components(others.config, tmp_path).network.state_dict()["conv1.weight"], weights["conv1.weight"]
+    )
+    for wrong, message in (
+        (("start_from=nowhere.ckpt",), "nowhere.ckpt: no such file"),
+        (("start_from=unknown", f"tracking.uri={database}"), "run unknown: not found"),
+        ((f"start_from={kept}", "network.layers.conv1.filters=5"), f"start_from={kept}: its weights do not fit"),
+        (("start_from=run", f"tracking.uri={database}"), f"is the name of a run, .* give its id, {run.id}"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            build_components(job(tmp_path, 1, *wrong).config, tmp_path)

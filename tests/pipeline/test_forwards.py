@@ -1,0 +1,78 @@
+"""A training on spikes: the values are those of a simulation, the slopes those of rates."""
+
+import pytest
+import torch
+from torch import nn
+
+from ratespike import simulate
+from ratespike.neurons import LIF, AdaptiveLIF, Neuron
+from ratespike.parameters import ParameterError
+from ratespike.pipeline.forwards import Rates, Spikes
+from ratespike.synapses import LowPass
+
+IMAGES = torch.rand(6, 5, generator=torch.Generator().manual_seed(1))
+
+
+def two_layers(neuron: Neuron) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 40), neuron, LowPass(), nn.Linear(40, 30), neuron, nn.Linear(30, 3))
+
+
+def drawn(least: int, most: int) -> tuple[int, int]:
+    """The length and the seed of the simulation of a batch, as they come from PyTorch's generator."""
+    return int(torch.randint(least, most + 1, ())), int(torch.randint(2**31, ()))
+
+
+@pytest.mark.parametrize("neuron", [LIF(max_rate=200, intercept=-0.3, sigma=0.05), AdaptiveLIF(intercept=-0.5)], ids=repr)
+def test_outputs_are_those_of_the_mean_pulses(neuron: Neuron) -> None:
+    network = two_layers(neuron)
+    torch.manual_seed(3)
+    outputs = Spikes(n_steps=12, least_steps=4)(network, IMAGES, ["1", "4"], dt=0.002)
+    torch.manual_seed(3)
+    n_steps, seed = drawn(4, 12)
+    simulated = simulate(network, IMAGES, n_steps, 0.002, seed=seed, record=["4"])
+    pulses = simulated.recordings["4"].mean(0) * neuron.scale / 0.002
+    assert 4 <= n_steps <= 12
+    assert pulses.any(), "nothing would be compared"
+    assert torch.allclose(outputs, network[-1](pulses), atol=1e-5)
+
+
+def test_slopes_are_those_of_rates_at_the_mean_pulses() -> None:
+    neuron = LIF(max_rate=200, intercept=-0.3, sigma=0.05)
+    network = two_layers(neuron)
+    torch.manual_seed(3)
+    Spikes(n_steps=9)(network, IMAGES, ["1", "4"], dt=0.001).sum().backward()
+    torch.manual_seed(3)
+    _, seed = drawn(9, 9)
+    first = simulate(network, IMAGES, 9, seed=seed, record=["1"]).recordings["1"].mean(0) * neuron.scale / 0.001
+    arriving = network[3](first).detach().requires_grad_()
+    network[-1](neuron(arriving)).sum().backward()
+    assert arriving.grad is not None
+    assert torch.allclose(network[3].weight.grad, arriving.grad.T @ first, atol=1e-6)
+    through = (arriving.grad @ network[3].weight.detach()).detach()
+    entering = network[0](IMAGES).detach().requires_grad_()
+    neuron(entering).backward(through)
+    assert entering.grad is not None
+    assert torch.allclose(network[0].weight.grad, entering.grad.T @ IMAGES, atol=1e-6)
+
+
+def test_the_length_is_drawn_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = set()
+    network = two_layers(LIF())
+
+    def counting(network: nn.Module, images: torch.Tensor, n_steps: int, dt: float, **options: object) -> object:
+        lengths.add(n_steps)
+        return simulate(network, images, n_steps, dt, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("ratespike.pipeline.forwards.simulate", counting)
+    for _ in range(40):
+        Spikes(n_steps=4, least_steps=2)(network, IMAGES, ["1", "4"], dt=0.001)
+    assert lengths == {2, 3, 4}
+
+
+def test_a_batch_without_images_and_rates() -> None:
+    network = two_layers(LIF())
+    assert Spikes()(network, IMAGES[:0], ["1", "4"], dt=0.001).shape == (0, 3)
+    assert torch.equal(Rates()(network, IMAGES, ["1", "4"], dt=0.001), network(IMAGES))
+    with pytest.raises(ParameterError, match="least_steps=9: must be at most n_steps=8"):
+        Spikes(least_steps=9)
