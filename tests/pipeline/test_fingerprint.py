@@ -58,13 +58,29 @@ def test_what_does_not_change_a_training(override: str) -> None:
             "data.class_weights=balanced",
             "network.layers.conv1.filters=16",
         ),
-        *("augmentation=digits", "augmentation.rotation=10"),
+        *("augmentation=digits", "augmentation.rotation=10", "loss=smoothed", "forward=spikes", "start_from=some.ckpt"),
+        *("optimizer.weight_averaging=0.9", "trainer.precision=bf16-mixed", "neuron=clip_floor_shift"),
         "+network.layers.neuron1.neuron={type: SpikingRectifiedLinear}",
     ],
 )
 def test_what_changes_a_training(override: str) -> None:
     assert training_hash(plain(override)) != training_hash(plain())
     assert simulation_hash(plain(override)) != simulation_hash(plain())
+
+
+def test_a_training_on_spikes_depends_on_its_steps() -> None:
+    on_spikes = training_hash(plain("forward=spikes"))
+    for override in ("forward.n_steps=9", "forward.least_steps=2", "forward.start=half", "dt=0.002"):
+        assert training_hash(plain("forward=spikes", override)) != on_spikes
+    assert training_hash(plain("forward=spikes", "n_steps=60")) == on_spikes
+
+
+def test_a_training_from_a_changed_file_is_another(tmp_path: Path) -> None:
+    start = tmp_path / "start.ckpt"
+    start.write_bytes(b"one")
+    before = training_hash(plain(f"start_from={start}"))
+    start.write_bytes(b"another")
+    assert training_hash(plain(f"start_from={start}")) != before
 
 
 @pytest.mark.parametrize("edited", ["net.py", "beside_net.py", "weights.pt"])
