@@ -92,8 +92,8 @@ def simulate(
         readout: what the outputs are after each step: `last`, the filtered output; `mean`, `mean_after_burn_in` or
             `spike_count` of the unfiltered outputs so far (see `ratespike.simulation.readout`).
         burn_in: what `mean_after_burn_in` leaves out, seconds.
-        early_exit: an image is done when its largest answer leads the second by this much (in the read-out's unit); looked
-            at every 5 steps. By default every image takes all steps. Time is saved by the event-driven engine only.
+        early_exit: an image is done when its largest answer leads the second by this much (in the read-out's unit),
+            after any step. By default every image takes all steps. Time is saved by the event-driven engine only.
         record: names of neuron layers whose spikes and voltages are kept.
         engine: `torch`, the reference, for any device, dtype and layer; `event_driven`, whose cost follows the spikes, for
             networks that are linear between LIF, SpikingRectifiedLinear and IntegrateAndFire neurons on a CPU (it records no

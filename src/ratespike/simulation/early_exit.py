@@ -9,12 +9,10 @@ from torch import Tensor
 
 from ratespike.simulation.readout import Answers
 
-CHECK_EVERY = 5  # steps
-
 
 @dataclass(frozen=True)
 class EarlyExit:
-    """When an image is done: after every `CHECK_EVERY` steps its answer is looked at.
+    """When an image is done: after every step its answer is looked at.
 
     Attributes:
         margin: by which the largest answer must lead the second, in the read-out's unit.
@@ -34,15 +32,11 @@ class EarlyExit:
         return first - second >= self.margin
 
     def steps(self, answers: Float[Tensor, "time batch classes"]) -> Int[Tensor, " batch"]:
-        """How many steps each image takes: those until the first check that finds it clear, or all.
+        """How many steps each image takes: those after which it is clear for the first time, or all.
 
         Args:
             answers: after each step of a simulation without early exit.
         """
-        n_steps, batch, _ = answers.shape
-        checks = torch.tensor(range(CHECK_EVERY, n_steps, CHECK_EVERY), device=answers.device).long()  # the steps done at each
-        if len(checks) == 0:
-            return torch.full((batch,), n_steps, device=answers.device)
-        done = self.done(answers[checks - 1])  # (checks, batch)
+        done = self.done(answers)  # (time, batch)
         first_clear = done.int().argmax(0)  # 0 too if there is none
-        return torch.where(done.any(0), checks[first_clear], n_steps)
+        return torch.where(done.any(0), first_clear + 1, len(answers))

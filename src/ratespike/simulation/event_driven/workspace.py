@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ratespike.simulation.early_exit import CHECK_EVERY, EarlyExit
+from ratespike.simulation.early_exit import EarlyExit
 from ratespike.simulation.event_driven.compiled_network import CompiledLayer, CompiledNetwork, map_at_rest
 from ratespike.simulation.event_driven.connection import output_map
 from ratespike.simulation.event_driven.kernels import (
@@ -78,7 +78,7 @@ class Workspace:
     def __init__(self, network: CompiledNetwork, n_steps: int, early_exit: EarlyExit | None) -> None:
         self.network = network
         self.early_exit = early_exit
-        self.chunks = _even_chunks(n_steps) if early_exit is None else _chunks_between_checks(n_steps)
+        self.chunks = _even_chunks(n_steps) if early_exit is None else _single_steps(n_steps)
         longest = max(chunk.stop - chunk.start for chunk in self.chunks)
         self.memories = [layer_memory(layer, network, longest) for layer in network.layers]
         self.output_memory = output_layer_memory(network, longest)
@@ -237,9 +237,9 @@ def _even_chunks(n_steps: int) -> list[slice]:
     return [slice(first, last) for first, last in itertools.pairwise(edges)]
 
 
-def _chunks_between_checks(n_steps: int) -> list[slice]:
-    """Chunks that end where an early exit looks at the answers."""
-    return [slice(first, min(first + CHECK_EVERY, n_steps)) for first in range(0, n_steps, CHECK_EVERY)]
+def _single_steps(n_steps: int) -> list[slice]:
+    """Chunks that end where an early exit looks at the answers: after every step."""
+    return [slice(step, step + 1) for step in range(n_steps)]
 
 
 def _unpacked(spikes: Spikes, channels: int) -> np.ndarray:
