@@ -41,6 +41,11 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def artifact(checkout: Path, run_id: str, name: str) -> Path:
+    (folder,) = checkout.glob(f"mlruns/*/{run_id}/artifacts")
+    return folder / name
+
+
 def test_own_images_train_and_are_evaluated(checkout: Path, squares: Path) -> None:
     given = ("data=idx", f"data.dir={squares}", "n_steps=20", "data.test_images=null", "optimizer.lr=0.01")
     code, out, error = run_here(checkout, *SMALL, *given)
@@ -56,6 +61,18 @@ def test_own_images_train_and_are_evaluated(checkout: Path, squares: Path) -> No
     code, out, error = run_here(checkout, f"run={run_id}", "n_steps=25", program="evaluate.py")
     assert code == 0, error
     assert "spiking accuracy, 25 steps" in out
+
+    answers = list(csv.DictReader(artifact(checkout, run_id, "results/predictions.csv").open()))
+    assert len(answers) == 60
+    for mode in ("rate", "spiking"):
+        right = np.mean([answer["label"] == answer[f"{mode}_prediction"] for answer in answers])
+        assert right == pytest.approx(measured[f"test/{mode}_accuracy", 0])
+    code, out, error = run_here(checkout, f"paired=[{run_id},{run_ids(checkout)[-1]}]", program="compare.py")
+    assert code == 0, error
+    assert len(re.findall(r"[+-]\d\.\d\d ± \d\.\d\d", out)) == 4
+    code, _, error = run_here(checkout, f"paired=[{run_id},nobody]", program="compare.py")
+    assert code == 1
+    assert "run nobody: not found" in error
 
 
 def test_an_epoch_of_cifar10(checkout: Path, tmp_path: Path) -> None:

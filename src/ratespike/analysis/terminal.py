@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ratespike.analysis.groups import Comparison
+from ratespike.analysis.paired import PairedDifference
 from ratespike.analysis.tables import Column, columns, heading, notes
 
 HEADER_WIDTH = 12  # about that of a cell
@@ -121,3 +123,21 @@ def _widths(fitting: Sequence[FilledColumn], width: int) -> list[int]:
             widths[index] += more
             spare -= more
     return [min(names.width, names.least_width + spare), *widths]
+
+
+def show_paired(rows: Sequence[tuple[str, PairedDifference]]) -> None:
+    """Print differences of accuracies on the same images, in points, with what only one has right and McNemar's p."""
+    table = Table(box=box.SIMPLE)
+    for title in ("first, second", "first", "second", "difference", "right alone", "p"):
+        table.add_column(title, justify="left" if title == "first, second" else "right", overflow="fold")
+    for name, found in rows:
+        table.add_row(
+            Text(name),
+            f"{found.first:.2%}",
+            f"{found.second:.2%}",
+            f"{100 * found.difference:+.2f} ± {100 * found.half_width:.2f}",
+            f"{found.only_first}, {found.only_second}",
+            f"{found.p_value:.2g}",
+        )
+    Console(highlight=False).print(table)
+    say("difference in points with its 95 % confidence interval; p of McNemar's exact test; both on the same images")

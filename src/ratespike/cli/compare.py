@@ -13,6 +13,7 @@ from ratespike.tracking import address
 
 if TYPE_CHECKING:
     from ratespike.analysis import Record, Report
+    from ratespike.analysis.paired import Predictions
     from ratespike.tracking.runs import Client
 
 _DRAWN_BEFORE = ("accuracy_against_*.png", "gap_against_*.png", "heat_map.png")  # by an earlier comparison
@@ -28,6 +29,9 @@ def compare_runs(job: Job[CompareConfig]) -> None:
     _check(config)
     uri = address.resolve(config.tracking.uri, job.root)
     address.check(uri, exists=True)
+    if config.paired is not None:
+        _compare_paired(_names(config.paired), uri)
+        return
     from ratespike.analysis import report, select, terminal
     from ratespike.tracking import search
     from ratespike.tracking.store import connect
@@ -49,8 +53,36 @@ def _check(config: CompareConfig) -> None:
     """Raise `ParameterError` for what is wrong whatever runs there are."""
     if any(step < 1 for step in config.steps):
         raise ParameterError(f"steps={config.steps}: must be whole numbers at least 1")
+    if config.paired is not None and len(_names(config.paired)) not in (1, 2):
+        raise ParameterError(f"paired={config.paired}: must be one or two runs, by id or name")
     if config.heat_map is not None and not len(config.heat_map) == len(set(config.heat_map)) == 2:
         raise ParameterError(f"heat_map={config.heat_map}: must be the names of two parameters, or null")
+
+
+def _compare_paired(names: list[str], uri: str) -> None:
+    """Print the differences of one or two runs on the same images."""
+    from ratespike.analysis import terminal
+    from ratespike.analysis.paired import paired_rows
+    from ratespike.tracking.store import connect
+
+    client = connect(uri)
+    terminal.show_paired(paired_rows([_predictions(client, name) for name in names]))
+
+
+def _predictions(client: "Client", name: str) -> "Predictions":
+    """The answers that a run has kept; raises `ParameterError` if it has none."""
+    import numpy as np
+
+    from ratespike.analysis.paired import Predictions
+    from ratespike.tracking.runs import PREDICTIONS
+    from ratespike.tracking.store import find_run
+
+    run = find_run(client, name)
+    with run.artifact(PREDICTIONS) as path:
+        if path is None:
+            raise ParameterError(f"paired={name}: that run has no {PREDICTIONS}; it is not finished, or of an earlier version")
+        _, labels, rates, spikes = np.loadtxt(path, dtype=np.int64, delimiter=",", skiprows=1, ndmin=2).T
+    return Predictions(run.name, labels, rates, spikes)
 
 
 def _find(client: "Client", config: CompareConfig, uri: str) -> "list[Record]":

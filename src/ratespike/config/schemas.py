@@ -127,6 +127,7 @@ class CompareConfig:
     tags: dict[str, Any] = field(default_factory=dict)
     steps: list[int] = field(default_factory=list)
     heat_map: list[str] | None = None
+    paired: Any = None
     rows: int = parameter(40, at_least=1)
     folder: str = parameter("outputs/comparison")
     tracking: StoreConfig = field(default_factory=StoreConfig)

@@ -1,7 +1,7 @@
 """Accumulators with a value for each time step.
 
-Each is a torchmetrics `Metric`: it adds up batches, and over processes, and holds sums and counts only, so that the result does
-not depend on how the images were divided.
+Each is a torchmetrics `Metric`: it adds up batches, and over processes, and holds sums and counts, or values in the order of
+the images, so that the result does not depend on how these were divided.
 """
 
 from typing import Any
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
 
 class MeanAtEveryStep(Metric):
@@ -103,3 +104,40 @@ class ConfusionAtEveryStep(Metric):
     def compute(self) -> Int[Tensor, "time classes classes"]:
         """The counts over all images so far."""
         return self.counts
+
+
+class PredictionsAtEveryStep(Metric):
+    """The prediction of each image, at each step, in the order of the images' numbers.
+
+    Args:
+        options: of `torchmetrics.Metric`.
+
+    Shape:
+        predictions (time, batch), numbers of the images (batch,); the result (time, images).
+
+    Example:
+        >>> metric = PredictionsAtEveryStep()
+        >>> metric.update(torch.tensor([[7, 2], [7, 1]]), torch.tensor([1, 0]))
+        >>> metric.compute()
+        tensor([[2, 7],
+                [1, 7]], dtype=torch.int16)
+    """
+
+    full_state_update = False
+    predictions: list[Tensor]
+    numbers: list[Tensor]
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self.add_state("predictions", [], dist_reduce_fx="cat")
+        self.add_state("numbers", [], dist_reduce_fx="cat")
+
+    def update(self, predictions: Int[Tensor, "time batch"], numbers: Int[Tensor, " batch"]) -> None:
+        """Add a batch."""
+        self.predictions.append(predictions.T.int())  # Gloo gathers no integers of 16 bits
+        self.numbers.append(numbers)
+
+    def compute(self) -> Int[Tensor, "time images"]:
+        """Those of all images so far."""
+        order = dim_zero_cat(self.numbers).argsort()
+        return dim_zero_cat(self.predictions)[order].T.to(torch.int16)

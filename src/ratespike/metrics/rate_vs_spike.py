@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ratespike.metrics import Metric, names
-from ratespike.metrics.over_time import AccuracyAtEveryStep, ConfusionAtEveryStep, MeanAtEveryStep
+from ratespike.metrics.over_time import AccuracyAtEveryStep, ConfusionAtEveryStep, MeanAtEveryStep, PredictionsAtEveryStep
 from ratespike.metrics.results import Results
 from ratespike.simulation import Simulation
 
@@ -35,6 +35,7 @@ class RateVsSpike(nn.Module):
 
     def __init__(self, n_steps: int, dt: float, classes: int, neurons: dict[str, int], report_first: int | None = None):
         super().__init__()
+        self.n_steps = n_steps
         self.dt = dt
         self.neurons = neurons
         self.first = report_first or 0
@@ -48,6 +49,9 @@ class RateVsSpike(nn.Module):
         self.running = MeanAtEveryStep(n_steps)
         self.confusion = ConfusionAtEveryStep(n_steps, classes)
         self.rate_confusion = ConfusionAtEveryStep(1, classes)
+        self.rate_predictions = PredictionsAtEveryStep()
+        self.predictions = PredictionsAtEveryStep()
+        self.labels = PredictionsAtEveryStep()
         self.classes = classes
         self.image_means = nn.ModuleList(MeanAtEveryStep(n_steps) for _ in self._metrics_of_each_image())
 
@@ -79,6 +83,9 @@ class RateVsSpike(nn.Module):
         self.running.update(torch.arange(spikes.n_steps, device=labels.device).unsqueeze(1) < spikes.steps)
         self.confusion.update(predictions, labels)
         self.rate_confusion.update(rate_predictions, labels)
+        self.rate_predictions.update(rate_predictions, image_index)
+        self.predictions.update(predictions, image_index)
+        self.labels.update(labels.unsqueeze(0), image_index)
         for mean, counts in zip(self.spikes, spikes.spike_counts.values(), strict=True):
             mean.update(counts)  # type: ignore[operator]
         for mean, metric in zip(self.image_means, self._metrics_of_each_image(), strict=True):
@@ -117,6 +124,9 @@ class RateVsSpike(nn.Module):
             first_rate_accuracy=first_rate_accuracy,
             first_spiking_accuracy=first_spiking_accuracy,
             image_means=image_means,
+            labels=_predictions(self.labels, 1)[0],
+            rate_predictions=_predictions(self.rate_predictions, 1)[0],
+            predictions=_predictions(self.predictions, self.n_steps),
         )
 
     def _metrics_of_each_image(self) -> list[Metric]:
@@ -129,3 +139,9 @@ def _values(metric: nn.Module) -> Float[Tensor, " time"]:
     assert isinstance(metric, torchmetrics.Metric)
     values: Tensor = metric.compute()
     return values.cpu().reshape(-1)
+
+
+def _predictions(metric: PredictionsAtEveryStep, n_steps: int) -> Int[Tensor, "time images"]:
+    """The predictions of all processes; torchmetrics makes a scalar of one value."""
+    values: Tensor = metric.compute()
+    return values.cpu().reshape(n_steps, -1)

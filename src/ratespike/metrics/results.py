@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+_WITHOUT_STEPS = ("rate_confusion", "labels", "rate_predictions")
+
 
 @dataclass(frozen=True)
 class Results:
@@ -31,6 +33,9 @@ class Results:
         first_rate_accuracy: of the first images alone.
         first_spiking_accuracy: of the first images alone, after each step.
         image_means: by metric that defines `of_each_image`, the mean over images after each step.
+        labels: of each image; like the next two, of no image in results of earlier versions.
+        rate_predictions: of each image from rates.
+        predictions: of each image from spikes, after each step.
 
     Example:
         >>> from ratespike import simulate
@@ -58,6 +63,9 @@ class Results:
     first_rate_accuracy: float
     first_spiking_accuracy: Float[Tensor, " time"]
     image_means: dict[str, Float[Tensor, " time"]] = field(default_factory=dict)
+    labels: Int[Tensor, " images"] = field(default_factory=lambda: torch.zeros(0, dtype=torch.int16))
+    rate_predictions: Int[Tensor, " images"] = field(default_factory=lambda: torch.zeros(0, dtype=torch.int16))
+    predictions: Int[Tensor, "time images"] = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int16))
 
     @property
     def n_steps(self) -> int:
@@ -103,7 +111,7 @@ class Results:
         """The results of a simulation of only the first `n_steps` steps."""
         shorter: dict[str, Any] = {}
         for name, value in vars(self).items():
-            if isinstance(value, Tensor) and name != "rate_confusion":  # which has no steps
+            if isinstance(value, Tensor) and name not in _WITHOUT_STEPS:
                 shorter[name] = value[:n_steps]
             elif isinstance(value, dict):
                 shorter[name] = {key: values[:n_steps] for key, values in value.items()}

@@ -175,6 +175,13 @@ def _log(run: Run, measured: StageResults, class_names: tuple[str, ...]) -> None
         rate_accuracy=_cells(results.rate_class_accuracy),
         spiking_accuracy=_cells(results.spiking_class_accuracy),
     )
+    run.table(
+        "predictions",
+        image=range(len(results.labels)),
+        label=results.labels.tolist(),
+        rate_prediction=results.rate_predictions.tolist(),
+        spiking_prediction=results.predictions[-1].tolist() if len(results.labels) else [],
+    )
 
 
 def _cells(accuracies: Tensor) -> list[float | str]:
