@@ -99,8 +99,8 @@ def read_idx(path: Path, cache: Cache) -> Mapped:
     with path.open("rb") as file:
         is_zipped = file.read(2) == b"\x1f\x8b"
     if is_zipped:
-        content = cache.content(path.parent, [path])
-        unpacked = cache.made(f"idx {content}", lambda place: _unzip(path, place / "unpacked", cache)) / "unpacked"
+        made = cache.made("idx", path.parent, [path], lambda place: _unzip(path, place / "unpacked", cache))
+        unpacked = made / "unpacked"
     else:
         unpacked = path
     with unpacked.open("rb") as file:

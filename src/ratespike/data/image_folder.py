@@ -68,8 +68,8 @@ class ImageFolder(UnsplitDataSet):
             raise ParameterError("holds no pictures in folders of classes, as <class>/… or train/<class>/… and test/<class>/…")
         files = [picture.path for picture in found]
         options = [self.colour, self.height, self.width, self.fit]
-        key = json.dumps(["pictures", cache.content(folder, files), options, _code()])
-        decoded = cache.made(key, lambda place: _decode(files, self._shape(files), place, cache))
+        how = json.dumps(["pictures", options, _code()])
+        decoded = cache.made(how, folder, files, lambda place: _decode(files, self._shape(files), place, cache))
         damaged = json.loads((decoded / _DAMAGED).read_text(encoding="utf-8"))
         left_out = {Path(found[int(row)].path).relative_to(folder).as_posix(): reason for row, reason in damaged.items()}
         self._report(left_out, len(found))
