@@ -195,3 +195,58 @@ def test_normalised_inputs(photos: Path, tmp_path: Path) -> None:
     expected = (plain.as_inputs() - torch.tensor([0.1, 0.2, 0.3]).reshape(3, 1, 1)) / 0.5
     assert torch.equal(scaled.as_inputs(), expected)
     assert torch.equal(scaled.as_pictures(), plain.as_inputs())
+
+
+def layout(folder: Path, *names: str) -> Path:
+    """Two pictures of each of two classes in each of some folders."""
+    for name in names:
+        for path in ("a/0.png", "a/1.png", "b/0.png", "b/1.png"):
+            picture(folder / name / path, mode="L")
+    return folder
+
+
+@pytest.mark.parametrize("names", [("Train", "Test"), ("TRAINING", "testing")])
+def test_other_spellings_of_train_and_test(tmp_path: Path, names: tuple[str, str]) -> None:
+    splits = ImageFolder(dir=".").load(layout(tmp_path, *names))
+    assert splits.class_names == ("a", "b")
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (3, 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("train", "Val", "test"), "holds Val, test, train; move the pictures of Val into those of training"),
+        (("train", "val"), r"holds train, val; must hold <class>/…, or train/<class>/… and test/<class>/…"),
+        (("Train",), r"holds Train; must hold"),
+        (("test", "cats"), r"holds test; must hold"),
+        (("train", "Train", "test"), r"holds Train, test, train; must hold"),
+    ],
+)
+def test_folders_of_images_are_not_taken_for_classes(tmp_path: Path, names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        ImageFolder(dir=".").load(layout(tmp_path, *names))
+
+
+def test_what_systems_add_to_folders_is_left_out(photos: Path, tmp_path: Path) -> None:
+    for name in ("__MACOSX/cats/0.png", ".cache/0.png", "cats/.checkpoints/0.png", "cats/__MACOSX/0.png"):
+        picture(photos / name)
+    splits = ImageFolder(dir=str(photos)).load(tmp_path)
+    assert splits.class_names == ("cats", "dogs")
+    assert len(splits.train) + len(splits.validation) + len(splits.test) == 21
+
+
+def test_broken_links_are_pictures_that_cannot_be_read(photos: Path, tmp_path: Path) -> None:
+    (photos / "cats" / "gone.png").symlink_to(tmp_path / "none.png")
+    (photos / "cats" / "itself.png").symlink_to(photos / "cats" / "itself.png")
+    (photos / "cats" / "back").symlink_to(photos / "cats")
+    with pytest.raises(ParameterError, match=r"cats/gone.png \(No such file or directory\), cats/itself.png \(Too many levels"):
+        ImageFolder(dir=str(photos)).load(tmp_path)
+    splits = ImageFolder(dir=str(photos), on_error="skip").load(tmp_path)
+    assert len(splits.train) + len(splits.validation) + len(splits.test) == 21
+    picture(tmp_path / "none.png")
+    assert set(ImageFolder(dir=str(photos), on_error="skip").load(tmp_path).left_out) == {"cats/itself.png"}
+
+
+def test_a_file_is_no_folder_of_pictures(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"data.dir=.*5\.png: is a file; give the folder that holds <class>/…, or train"):
+        ImageFolder(dir=str(photos / "cats" / "5.png")).load(tmp_path)

@@ -69,24 +69,44 @@ def is_picture(name: str) -> bool:
         (True, False, False)
     """
     ending = name.lower().rpartition(".")[2]
-    return f".{ending}" in _endings() and not name.startswith(".")
+    return f".{ending}" in _endings() and not is_hidden(name)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is not the user's: what begins with a dot, and what macOS adds to an archive.
+
+    Example:
+        >>> is_hidden(".ipynb_checkpoints"), is_hidden("__MACOSX"), is_hidden("cats")
+        (True, True, False)
+    """
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def pictures_below(folder: Path) -> list[str]:
-    """The paths of the picture files in a folder and in the folders in it, in their order.
+    """The paths of the picture files in a folder and in the folders in it, in their order; hidden folders are left out.
 
     They are strings, as there may be many: making a `Path` of each takes longer than to find them.
     """
-    return sorted(_names_below(str(folder)))
+    return sorted(_names_below(str(folder), ()))
 
 
-def _names_below(folder: str) -> Iterator[str]:
+def _names_below(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    status = os.stat(folder)  # noqa: PTH116  # as the paths, for speed
+    own = (status.st_dev, status.st_ino)
+    if own in above:  # a link back
+        return
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_dir():
-                yield from _names_below(entry.path)
+            if _is_folder(entry):
+                if not is_hidden(entry.name):
+                    yield from _names_below(entry.path, (*above, own))
             elif is_picture(entry.name):
                 yield entry.path
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is one, or a link to one; a broken link is a file that cannot be read."""
+    return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and Path(entry.path).is_dir())
 
 
 def read_headers(files: Sequence[str | Path], what: str) -> Iterator[Header | None]:
@@ -218,7 +238,9 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
     except ParameterError:
         raise
     except Exception as error:  # Pillow's plugins raise all kinds of errors on damaged files
-        reason = "not a picture, or damaged" if isinstance(error, UnidentifiedImageError) else str(error)
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        if isinstance(error, UnidentifiedImageError):
+            reason = "not a picture, or damaged"
         raise ParameterError(" ".join(reason.split())[:120] or type(error).__name__) from None
 
 
