@@ -127,6 +127,36 @@ def test_16_bits_transparency_and_cameras(tmp_path: Path) -> None:
     assert read_picture(tmp_path / "turned.png", Shape(1, 8, 4))[0, 0].tolist() == [240, 120, 60, 0]
 
 
+@pytest.mark.parametrize(
+    ("ending", "kind", "most", "white"),
+    [
+        ("png", np.uint16, 100, 65535),  # of 16 bits, however dark
+        ("pgm", np.uint16, 100, 65535),  # Pillow opens it as one of 32 bits
+        ("tif", np.uint16, 100, 65535),
+        ("tif", np.int32, 255, 255),
+        ("tif", np.int32, 65535, 65535),
+    ],
+)
+def test_what_is_white_in_a_file_of_more_than_8_bits(tmp_path: Path, ending: str, kind: type, most: int, white: int) -> None:
+    deep = np.linspace(0, most, 48).astype(kind).reshape(6, 8)
+    Image.fromarray(deep).save(tmp_path / f"deep.{ending}")
+    assert np.array_equal(read_picture(tmp_path / f"deep.{ending}", Shape(1, 6, 8))[0], deep // (white // 255))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (np.linspace(0, 1, 48, dtype=np.float32), "floating-point numbers.*; save it with 8 or 16 bits"),
+        (np.full(48, 65536, np.int32), "from 65536 to 65536; save it with 8 or 16 bits"),
+        (np.full(48, -1, np.int32), "from -1 to -1; save it"),
+    ],
+)
+def test_pictures_whose_white_is_unknown_are_refused(tmp_path: Path, pixels: np.ndarray, message: str) -> None:
+    Image.fromarray(pixels.reshape(6, 8)).save(tmp_path / "deep.tif")
+    with pytest.raises(ParameterError, match=message):
+        read_picture(tmp_path / "deep.tif", Shape(1, 6, 8))
+
+
 def bomb(width: int, height: int) -> bytes:
     """A PNG that claims a size in its header, and has one row of pixels."""
 
