@@ -280,3 +280,15 @@ def test_broken_links_are_pictures_that_cannot_be_read(photos: Path, tmp_path: P
 def test_a_file_is_no_folder_of_pictures(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=r"data.dir=.*5\.png: is a file; give the folder that holds <class>/…, or train"):
         ImageFolder(dir=str(photos / "cats" / "5.png")).load(tmp_path)
+
+
+def test_the_home_folder_and_the_place_that_was_looked_at(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(photos.parent))
+    data = ImageFolder(dir="~/photos")
+    assert data.load(tmp_path).class_names == ("cats", "dogs")
+    assert data.content(tmp_path) == ImageFolder(dir=str(photos)).content(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParameterError, match=f"data.dir=here: no such folder; {tmp_path / 'here'} was looked for; give"):
+        ImageFolder(dir="here").load(Path())
