@@ -46,6 +46,18 @@ def test_what_was_made_is_made_anew_when_it_is_damaged(source: Path, tmp_path: P
     assert copy(cache, source).read_text() == "hello"
 
 
+def test_two_that_make_the_same_at_the_same_time(source: Path, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+
+    def make(place: Path) -> None:
+        copy(cache, source)  # the other one is the first to end
+        (place / "copy").write_text("hello")
+
+    made = cache.made("copy", source.parent, [source], make)
+    assert (made / "copy").read_text() == "hello"
+    assert not list((tmp_path / "cache").glob("making-*"))
+
+
 def test_a_cache_that_cannot_be_written(source: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     cache = Cache(tmp_path / "file" / "cache")

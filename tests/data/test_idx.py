@@ -132,6 +132,8 @@ def test_missing_and_doubled_files(tmp_path: Path) -> None:
         data(folder).load(tmp_path)
     for path in folder.glob("train-images*"):
         path.unlink()
+    (folder / "train-images").mkdir()
+    (folder / "train-images-idx3-ubyte").symlink_to(tmp_path / "none")
     with pytest.raises(ParameterError, match="no file has train and images in its name"):
         data(folder).load(tmp_path)
 

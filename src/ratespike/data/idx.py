@@ -93,7 +93,8 @@ def _file(folder: Path, split: tuple[str, ...], what: str) -> Path:
     if not folder.is_dir():
         raise ParameterError("is a file; give the folder that holds the four IDX files")
     words = " or ".join(split)
-    found = [path for path in sorted(folder.iterdir()) if what in path.name and any(word in path.name for word in split)]
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    found = [path for path in files if what in path.name and any(word in path.name for word in split)]
     if not found:
         raise ParameterError(f"no file has {words} and {what} in its name, such as {split[0]}-{what}-idx3-ubyte.gz")
     if len(found) > 1:
