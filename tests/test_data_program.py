@@ -171,6 +171,7 @@ def test_bad_input_of_predict_is_one_line(checkout: Path, squares: Path) -> None
     run_id = run_ids(checkout)[-1]
     for arguments, message in (
         (("images=nowhere",), "images=nowhere: no such file or folder; give images=<folder>, <file> or [<file>,<file>]"),
+        (("images=[~/nowhere.png]",), f"images={Path.home()}/nowhere.png: no such file or folder"),
         ((), "images=None: no such file or folder"),
         ((f"images={squares}",), "holds no pictures"),
         (("images=nowhere", "neuron.tau_rc=0.5"), "images=nowhere"),

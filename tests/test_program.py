@@ -128,6 +128,7 @@ IN_A_PROCESS = ("n_step=3", "neuron.tau_rc=-1")  # the others in that of the tes
         ("optimizer.lr=fast", "error: optimizer.lr=fast: must be a number above 0"),
         ("n_steps=0", "error: n_steps=0: must be a whole number at least 1"),
         ("data.dir=/nowhere", "error: data.dir=/nowhere: no such folder"),
+        ("data.dir=~/nowhere", f"error: data.dir={Path.home()}/nowhere: no such folder"),
         ("data.batch_size=0", "error: data.batch_size=0: must be"),
         ("augmentation=digit", "did you mean digits"),
         (

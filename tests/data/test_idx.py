@@ -52,6 +52,20 @@ def test_colours_are_the_last_axis_of_the_file(tmp_path: Path) -> None:
     assert splits.test.pixels[2, 1, 4, 6] == colours[2, 4, 6, 1]
 
 
+def test_colours_may_be_the_axis_behind_the_count(tmp_path: Path) -> None:
+    colours = GENERATOR.integers(0, 256, (12, 3, 5, 7), dtype=np.uint8)
+    folder = write(tmp_path, train_images=idx(colours), t10k_images=idx(colours[:4]))
+    splits = data(folder).load(tmp_path)
+    assert splits.image_shape == (3, 5, 7)
+    assert splits.test.pixels[2, 1, 4, 6] == colours[2, 1, 4, 6]
+
+
+def test_a_file_is_no_folder_of_idx_files(tmp_path: Path) -> None:
+    path = write(tmp_path) / "train-images-idx3-ubyte"
+    with pytest.raises(ParameterError, match=r"data\.dir=.*train-images-idx3-ubyte: is a file; give the folder"):
+        data(path).load(tmp_path)
+
+
 def test_mnist_is_one_of_them() -> None:
     mnist = MNIST(dir="data/mnist", validation_images=5000).load(ROOT)
     read = IDX(dir="data/mnist", validation_images=5000).load(ROOT)
@@ -82,6 +96,10 @@ HUGE = struct.pack(">HBB3I", 0, 8, 3, 10**9, 28, 28)
         ({"train_images": bytes([0, 0, 13, 1, 0, 0, 0, 0])}, "train-images.*: not an IDX file of unsigned bytes: .*00000d01"),
         ({"train_images": b""}, "train-images.*: not an IDX file"),
         ({"train_images": idx(PIXELS[0])}, r"train-images.*: holds numbers of the shape \(5, 7\)"),
+        (
+            {"train_images": idx(PIXELS.reshape(12, 5, 7, 1).repeat(2, 3))},
+            r"train-images.*shape \(12, 5, 7, 2\); .* with 1 or 3",
+        ),
         ({"t10k_images": idx(PIXELS[:0]), "t10k_labels": idx(LABELS[:0])}, "there are no test images"),
         ({"train_images": idx(PIXELS[:0]), "train_labels": idx(LABELS[:0])}, "there are no training images"),
     ],
@@ -114,6 +132,8 @@ def test_missing_and_doubled_files(tmp_path: Path) -> None:
         data(folder).load(tmp_path)
     for path in folder.glob("train-images*"):
         path.unlink()
+    (folder / "train-images").mkdir()
+    (folder / "train-images-idx3-ubyte").symlink_to(tmp_path / "none")
     with pytest.raises(ParameterError, match="no file has train and images in its name"):
         data(folder).load(tmp_path)
 

@@ -127,6 +127,36 @@ def test_16_bits_transparency_and_cameras(tmp_path: Path) -> None:
     assert read_picture(tmp_path / "turned.png", Shape(1, 8, 4))[0, 0].tolist() == [240, 120, 60, 0]
 
 
+@pytest.mark.parametrize(
+    ("ending", "kind", "most", "white"),
+    [
+        ("png", np.uint16, 100, 65535),  # of 16 bits, however dark
+        ("pgm", np.uint16, 100, 65535),  # Pillow opens it as one of 32 bits
+        ("tif", np.uint16, 100, 65535),
+        ("tif", np.int32, 255, 255),
+        ("tif", np.int32, 65535, 65535),
+    ],
+)
+def test_what_is_white_in_a_file_of_more_than_8_bits(tmp_path: Path, ending: str, kind: type, most: int, white: int) -> None:
+    deep = np.linspace(0, most, 48).astype(kind).reshape(6, 8)
+    Image.fromarray(deep).save(tmp_path / f"deep.{ending}")
+    assert np.array_equal(read_picture(tmp_path / f"deep.{ending}", Shape(1, 6, 8))[0], deep // (white // 255))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (np.linspace(0, 1, 48, dtype=np.float32), "floating-point numbers.*; save it with 8 or 16 bits"),
+        (np.full(48, 65536, np.int32), "from 65536 to 65536; save it with 8 or 16 bits"),
+        (np.full(48, -1, np.int32), "from -1 to -1; save it"),
+    ],
+)
+def test_pictures_whose_white_is_unknown_are_refused(tmp_path: Path, pixels: np.ndarray, message: str) -> None:
+    Image.fromarray(pixels.reshape(6, 8)).save(tmp_path / "deep.tif")
+    with pytest.raises(ParameterError, match=message):
+        read_picture(tmp_path / "deep.tif", Shape(1, 6, 8))
+
+
 def bomb(width: int, height: int) -> bytes:
     """A PNG that claims a size in its header, and has one row of pixels."""
 
@@ -195,3 +225,70 @@ def test_normalised_inputs(photos: Path, tmp_path: Path) -> None:
     expected = (plain.as_inputs() - torch.tensor([0.1, 0.2, 0.3]).reshape(3, 1, 1)) / 0.5
     assert torch.equal(scaled.as_inputs(), expected)
     assert torch.equal(scaled.as_pictures(), plain.as_inputs())
+
+
+def layout(folder: Path, *names: str) -> Path:
+    """Two pictures of each of two classes in each of some folders."""
+    for name in names:
+        for path in ("a/0.png", "a/1.png", "b/0.png", "b/1.png"):
+            picture(folder / name / path, mode="L")
+    return folder
+
+
+@pytest.mark.parametrize("names", [("Train", "Test"), ("TRAINING", "testing")])
+def test_other_spellings_of_train_and_test(tmp_path: Path, names: tuple[str, str]) -> None:
+    splits = ImageFolder(dir=".").load(layout(tmp_path, *names))
+    assert splits.class_names == ("a", "b")
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (3, 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("train", "Val", "test"), "holds Val, test, train; move the pictures of Val into those of training"),
+        (("train", "val"), r"holds train, val; must hold <class>/…, or train/<class>/… and test/<class>/…"),
+        (("Train",), r"holds Train; must hold"),
+        (("test", "cats"), r"holds test; must hold"),
+        (("train", "Train", "test"), r"holds Train, test, train; must hold"),
+    ],
+)
+def test_folders_of_images_are_not_taken_for_classes(tmp_path: Path, names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        ImageFolder(dir=".").load(layout(tmp_path, *names))
+
+
+def test_what_systems_add_to_folders_is_left_out(photos: Path, tmp_path: Path) -> None:
+    for name in ("__MACOSX/cats/0.png", ".cache/0.png", "cats/.checkpoints/0.png", "cats/__MACOSX/0.png"):
+        picture(photos / name)
+    splits = ImageFolder(dir=str(photos)).load(tmp_path)
+    assert splits.class_names == ("cats", "dogs")
+    assert len(splits.train) + len(splits.validation) + len(splits.test) == 21
+
+
+def test_broken_links_are_pictures_that_cannot_be_read(photos: Path, tmp_path: Path) -> None:
+    (photos / "cats" / "gone.png").symlink_to(tmp_path / "none.png")
+    (photos / "cats" / "itself.png").symlink_to(photos / "cats" / "itself.png")
+    (photos / "cats" / "back").symlink_to(photos / "cats")
+    with pytest.raises(ParameterError, match=r"cats/gone.png \(No such file or directory\), cats/itself.png \(Too many levels"):
+        ImageFolder(dir=str(photos)).load(tmp_path)
+    splits = ImageFolder(dir=str(photos), on_error="skip").load(tmp_path)
+    assert len(splits.train) + len(splits.validation) + len(splits.test) == 21
+    picture(tmp_path / "none.png")
+    assert set(ImageFolder(dir=str(photos), on_error="skip").load(tmp_path).left_out) == {"cats/itself.png"}
+
+
+def test_a_file_is_no_folder_of_pictures(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"data.dir=.*5\.png: is a file; give the folder that holds <class>/…, or train"):
+        ImageFolder(dir=str(photos / "cats" / "5.png")).load(tmp_path)
+
+
+def test_the_home_folder_and_the_place_that_was_looked_at(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(photos.parent))
+    data = ImageFolder(dir="~/photos")
+    assert data.load(tmp_path).class_names == ("cats", "dogs")
+    assert data.content(tmp_path) == ImageFolder(dir=str(photos)).content(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParameterError, match=f"data.dir=here: no such folder; {tmp_path / 'here'} was looked for; give"):
+        ImageFolder(dir="here").load(Path())

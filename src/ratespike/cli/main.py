@@ -1,6 +1,7 @@
 """The entry of every command: Hydra's command line, and bad input in one line before anything is imported."""
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,10 +53,16 @@ def command(config_name: str, task: Task, root: Path, settings_of: SettingsOf | 
         except ParameterError as error:
             sys.exit(f"error: {error}")  # Hydra reports an exception with lines of its own, an exit it lets pass
 
+    sys.argv[1:] = [_with_home(argument) for argument in sys.argv[1:]]
     with _errors_in_one_line(root, config_name, wants_traceback):
         trained = settings_of(sys.argv[1:], root) if settings_of else {}
         with multirun(trained):
             hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name=config_name)(job_of_hydra)()
+
+
+def _with_home(argument: str) -> str:
+    """An argument such as `data.dir=~/photos` with the user's home, which neither the shell nor Hydra puts there."""
+    return re.sub(r"(?<=[=,[])~(?=/)", lambda _: os.path.expanduser("~"), argument)  # noqa: PTH111  # `Path.home` may raise
 
 
 def _do_job(task: Task, config: DictConfig, root: Path) -> list[float] | float | None:

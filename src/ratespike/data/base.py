@@ -1,6 +1,7 @@
 """What a data set is: images split into training, validation and test images, and the names of their classes."""
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -121,7 +122,7 @@ class DataSet(ABC):
     A subclass gives `read`, and `files` if their content may change; docs/adding_a_data_set.md shows one.
 
     Attributes:
-        dir: the folder with the files; a relative path starts at the repository root.
+        dir: the folder with the files; a relative path starts at the repository root, `~` is the user's home.
         validation_images: how many training images are set aside for choices; null for a tenth.
         split_seed: draws the validation images; null takes the last ones in the file's order.
         stratify: whether each class has the same share of the validation images as of the training images.
@@ -179,7 +180,7 @@ class DataSet(ABC):
         Args:
             root: the folder from which a relative `dir` starts.
         """
-        folder = root / self.dir
+        folder = self._folder(root)
         files = self.files(folder) if folder.exists() else []
         return Cache(root / CACHE).content(folder, files) if files else ""
 
@@ -192,9 +193,11 @@ class DataSet(ABC):
         Raises:
             ParameterError: files missing or damaged, or more validation images than there are.
         """
-        folder = root / self.dir
+        folder = self._folder(root)
         if not folder.exists():
-            raise ParameterError(f"data.dir={self.dir}: no such folder; give data.dir=<folder>")
+            raise ParameterError(
+                f"data.dir={self.dir}: no such folder; {folder.absolute()} was looked for; give data.dir=<folder>"
+            )
         try:
             content = self.read(folder, Cache(root / CACHE))
         except ParameterError as error:
@@ -212,6 +215,9 @@ class DataSet(ABC):
             class_names=content.class_names,
             left_out=content.left_out,
         )
+
+    def _folder(self, root: Path) -> Path:
+        return root / os.path.expanduser(self.dir)  # noqa: PTH111  # that of `Path` raises where there is no such user
 
     def _validation_images(self, training_images: int) -> int:
         validation_images = self.validation_images or max(1, training_images // 10)

@@ -25,6 +25,7 @@ _TRAIN = ("train",)
 _PIECE = 2**20  # bytes that are unpacked at a time
 _LONGEST_HEADER = 4 + 4 * 255  # bytes
 _TEST = ("t10k", "test")  # one of these words is in the names of test files
+_CHANNELS = (1, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +33,10 @@ class IDX(DataSet):
     """Images and labels in four IDX files of unsigned bytes, gzipped or not.
 
     The files are found by their names: `train` or `t10k` or `test`, and `images` or `labels`, as in
-    `train-images-idx3-ubyte.gz`. Images are grey (count, height, width) or (count, height, width, channels); labels are whole
-    numbers from 0, as many classes as the largest training label says. Files of MNIST, Fashion-MNIST and KMNIST are known by
-    their checksums, which are checked, and their classes have names. A gzipped file is unpacked once, into the cache; from
-    there, or from a file that is not gzipped, images are read when they are used.
+    `train-images-idx3-ubyte.gz`. Images are grey (count, height, width), or have 1 or 3 channels, as their last axis or their
+    second; labels are whole numbers from 0, as many classes as the largest training label says. Files of MNIST, Fashion-MNIST
+    and KMNIST are known by their checksums, which are checked, and their classes have names. A gzipped file is unpacked once,
+    into the cache; from there, or from a file that is not gzipped, images are read when they are used.
 
     Source: the format is that of Y. LeCun's MNIST, http://yann.lecun.com/exdb/mnist.
 
@@ -65,19 +66,35 @@ class IDX(DataSet):
 def _images(folder: Path, split: tuple[str, ...], cache: Cache) -> Images:
     """The images of the files in whose names one of the words of `split` is."""
     images_file, labels_file = _file(folder, split, "images"), _file(folder, split, "labels")
-    pixels, labels = read_idx(images_file, cache), read_idx(labels_file, cache).tensor
+    pixels, labels = _channels_first(read_idx(images_file, cache), images_file), read_idx(labels_file, cache).tensor
+    n_images = len(pixels.tensor)
+    if labels.dim() != 1 or len(labels) != n_images:
+        raise ParameterError(f"{labels_file.name}: holds {tuple(labels.shape)} labels for {n_images} images")
+    return Images(pixels, labels)
+
+
+def _channels_first(pixels: Mapped, path: Path) -> Mapped:
+    """Pixels as (count, channels, height, width)."""
     shape = tuple(pixels.tensor.shape)
-    if len(shape) not in (3, 4):
-        raise ParameterError(f"{images_file.name}: holds numbers of the shape {shape}; must be (count, height, width)")
-    if labels.dim() != 1 or len(labels) != shape[0]:
-        raise ParameterError(f"{labels_file.name}: holds {tuple(labels.shape)} labels for {shape[0]} images")
-    return Images(pixels.with_axis(1) if len(shape) == 3 else pixels.permuted(0, 3, 1, 2), labels)
+    if len(shape) == 3:
+        return pixels.with_axis(1)
+    if len(shape) == 4 and shape[3] in _CHANNELS:
+        return pixels.permuted(0, 3, 1, 2)
+    if len(shape) == 4 and shape[1] in _CHANNELS:
+        return pixels
+    raise ParameterError(
+        f"{path.name}: holds numbers of the shape {shape}; must be (count, height, width), (count, height, width, channels) or "
+        "(count, channels, height, width) with 1 or 3 channels"
+    )
 
 
 def _file(folder: Path, split: tuple[str, ...], what: str) -> Path:
     """The one file of a split that holds images, or labels."""
+    if not folder.is_dir():
+        raise ParameterError("is a file; give the folder that holds the four IDX files")
     words = " or ".join(split)
-    found = [path for path in sorted(folder.iterdir()) if what in path.name and any(word in path.name for word in split)]
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    found = [path for path in files if what in path.name and any(word in path.name for word in split)]
     if not found:
         raise ParameterError(f"no file has {words} and {what} in its name, such as {split[0]}-{what}-idx3-ubyte.gz")
     if len(found) > 1:
@@ -99,8 +116,8 @@ def read_idx(path: Path, cache: Cache) -> Mapped:
     with path.open("rb") as file:
         is_zipped = file.read(2) == b"\x1f\x8b"
     if is_zipped:
-        content = cache.content(path.parent, [path])
-        unpacked = cache.made(f"idx {content}", lambda place: _unzip(path, place / "unpacked", cache)) / "unpacked"
+        made = cache.made("idx", path.parent, [path], lambda place: _unzip(path, place / "unpacked", cache))
+        unpacked = made / "unpacked"
     else:
         unpacked = path
     with unpacked.open("rb") as file:

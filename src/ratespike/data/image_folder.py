@@ -16,12 +16,16 @@ from ratespike.data.base import Content, UnsplitDataSet
 from ratespike.data.cache import Cache
 from ratespike.data.images import Images
 from ratespike.data.mapped import Mapped
-from ratespike.data.pictures import Header, Shape, pictures_below, read_headers, read_pictures
+from ratespike.data.pictures import Header, Shape, is_hidden, pictures_below, read_headers, read_pictures
 from ratespike.parameters import ParameterError, parameter
 
 _PIXELS, _DAMAGED = "pixels.npy", "damaged.json"  # in the cache
 _LARGEST_UNASKED = 256  # pixels; of larger pictures the user is asked for a size
 _NAMED = 3  # damaged files that an error line names
+_VALIDATION = "validation"
+_SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}  # by the lower-case names of folders
+_SPLITS |= dict.fromkeys(("val", "valid", "validation"), _VALIDATION)
+_LAYOUTS = "<class>/…, or train/<class>/… and test/<class>/…"
 _logger = logging.getLogger(__name__)
 
 
@@ -29,9 +33,9 @@ _logger = logging.getLogger(__name__)
 class ImageFolder(UnsplitDataSet):
     """Pictures in any format that Pillow reads, in a folder for each class.
 
-    `dir` holds `train/<class>/…` and `test/<class>/…`; or `<class>/…`, of which some pictures of each class are drawn for
-    tests. Classes are numbered in the order of their names. A class without pictures is left out, with a warning. The pictures
-    are decoded once, into the cache, by as many threads as there are cores.
+    `dir` holds `train/<class>/…` and `test/<class>/…`, in upper or lower case; or `<class>/…`, of which some pictures of each
+    class are drawn for tests. Classes are numbered in the order of their names. A class without pictures is left out, with a
+    warning. The pictures are decoded once, into the cache, by as many threads as there are cores.
 
     Attributes:
         colour: whether images have three channels; null if any picture has colours.
@@ -65,11 +69,11 @@ class ImageFolder(UnsplitDataSet):
     def read(self, folder: Path, cache: Cache) -> Content:
         found = _find(folder)
         if not found:
-            raise ParameterError("holds no pictures in folders of classes, as <class>/… or train/<class>/… and test/<class>/…")
+            raise ParameterError(f"holds no pictures in folders of classes, as {_LAYOUTS}")
         files = [picture.path for picture in found]
         options = [self.colour, self.height, self.width, self.fit]
-        key = json.dumps(["pictures", cache.content(folder, files), options, _code()])
-        decoded = cache.made(key, lambda place: _decode(files, self._shape(files), place, cache))
+        how = json.dumps(["pictures", options, _code()])
+        decoded = cache.made(how, folder, files, lambda place: _decode(files, self._shape(files), place, cache))
         damaged = json.loads((decoded / _DAMAGED).read_text(encoding="utf-8"))
         left_out = {Path(found[int(row)].path).relative_to(folder).as_posix(): reason for row, reason in damaged.items()}
         self._report(left_out, len(found))
@@ -152,10 +156,24 @@ def _find(folder: Path) -> list[_Picture]:
 
 
 def _splits(folder: Path) -> list[tuple[str | None, Path]]:
-    """The folders in which there is a folder for each class, and which images they hold."""
-    if (folder / "train").is_dir() and (folder / "test").is_dir():
-        return [("train", folder / "train"), ("test", folder / "test")]
-    return [(None, folder)]
+    """The folders in which there is a folder for each class, and which images they hold.
+
+    Folders named after images of any kind are never taken for classes: that would train on wrong ones without a word.
+    """
+    named = [(_SPLITS[path.name.lower()], path) for path in _folders(folder) if path.name.lower() in _SPLITS]
+    if not named:
+        return [(None, folder)]
+    splits = sorted(split for split, _ in named)
+    if splits == ["test", "train"]:
+        return list(named)
+    names = ", ".join(path.name for _, path in named)
+    if splits == ["test", "train", _VALIDATION]:
+        validation = next(path.name for split, path in named if split == _VALIDATION)
+        raise ParameterError(
+            f"holds {names}; move the pictures of {validation} into those of training, of which data.validation_images are set "
+            f"aside, or remove {validation}"
+        )
+    raise ParameterError(f"holds {names}; must hold {_LAYOUTS}; rename a class that is called so")
 
 
 def _class_folders(folder: Path) -> set[str]:
@@ -163,7 +181,9 @@ def _class_folders(folder: Path) -> set[str]:
 
 
 def _folders(parent: Path) -> list[Path]:
-    return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not parent.is_dir():
+        raise ParameterError(f"is a file; give the folder that holds {_LAYOUTS}")
+    return sorted(path for path in parent.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
 def _usual_size(headers: Sequence[Header]) -> tuple[int, int]:

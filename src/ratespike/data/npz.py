@@ -122,8 +122,8 @@ def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, cache: C
             return np.frombuffer(member.read(), header.dtype).reshape(header.shape)
     if info.compress_type == zipfile.ZIP_STORED:
         return Mapped.of_array(path, header, _begin_of(path, info) + begin)
-    key = f"npz {cache.content(path.parent, [path])} {info.filename}"
-    unpacked = cache.made(key, lambda place: _unpack(archive, info, place / "array.npy", cache))
+    how = f"npz {info.filename}"
+    unpacked = cache.made(how, path.parent, [path], lambda place: _unpack(archive, info, place / "array.npy", cache))
     return Mapped.of_array_file(unpacked / "array.npy")
 
 

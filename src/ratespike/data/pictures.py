@@ -23,7 +23,7 @@ _AT_ONCE = 256  # pictures that are decoded before the first of them is used
 _MOST_PIXELS = 50_000_000  # of a picture; what claims more is taken for a decompression bomb
 _NO_PICTURES = ("EPS", "MPEG", "WMF")  # Pillow starts another program for them, or only identifies them
 _GREYS = ("1", "L", "LA", "La", "F", "I")
-_DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # 16 bits; Pillow's conversion to 8 would cut all that is not nearly black
+_DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # Pillow's conversion to 8 bits would cut all that is not nearly black
 _REDUCIBLE = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr")
 _ORIENTATION = 0x0112  # EXIF's tag; from 5 on the picture lies on its side
 
@@ -69,24 +69,44 @@ def is_picture(name: str) -> bool:
         (True, False, False)
     """
     ending = name.lower().rpartition(".")[2]
-    return f".{ending}" in _endings() and not name.startswith(".")
+    return f".{ending}" in _endings() and not is_hidden(name)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is not the user's: what begins with a dot, and what macOS adds to an archive.
+
+    Example:
+        >>> is_hidden(".ipynb_checkpoints"), is_hidden("__MACOSX"), is_hidden("cats")
+        (True, True, False)
+    """
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def pictures_below(folder: Path) -> list[str]:
-    """The paths of the picture files in a folder and in the folders in it, in their order.
+    """The paths of the picture files in a folder and in the folders in it, in their order; hidden folders are left out.
 
     They are strings, as there may be many: making a `Path` of each takes longer than to find them.
     """
-    return sorted(_names_below(str(folder)))
+    return sorted(_names_below(str(folder), ()))
 
 
-def _names_below(folder: str) -> Iterator[str]:
+def _names_below(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    status = os.stat(folder)  # noqa: PTH116  # as the paths, for speed
+    own = (status.st_dev, status.st_ino)
+    if own in above:  # a link back
+        return
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_dir():
-                yield from _names_below(entry.path)
+            if _is_folder(entry):
+                if not is_hidden(entry.name):
+                    yield from _names_below(entry.path, (*above, own))
             elif is_picture(entry.name):
                 yield entry.path
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is one, or a link to one; a broken link is a file that cannot be read."""
+    return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and Path(entry.path).is_dir())
 
 
 def read_headers(files: Sequence[str | Path], what: str) -> Iterator[Header | None]:
@@ -149,7 +169,8 @@ def read_header(path: str | Path) -> Header:
 def read_picture(path: str | Path, shape: Shape) -> NDArray[np.uint8]:
     """Decode a picture file.
 
-    Turned as the camera says; of an animation the first picture; what is transparent is white.
+    Turned as the camera says; of an animation the first picture; what is transparent is white. White is 255 in a file of 8
+    bits and 65535 in one of 16. A file of 32-bit integers is read as one of 8 bits if no pixel is above 255, else as one of 16.
 
     Args:
         path: of the file.
@@ -159,15 +180,17 @@ def read_picture(path: str | Path, shape: Shape) -> NDArray[np.uint8]:
         Pixels from 0 to 255, shape (channels, height, width).
 
     Raises:
-        ParameterError: no picture, a damaged one, or one with more pixels than 50 million.
+        ParameterError: no picture, a damaged one, one with more pixels than 50 million, or one of floating-point numbers or of
+            integers that are not of 16 bits.
     """
     with _opened(path) as picture:
         # a JPEG is decoded at an eighth, a quarter or half of its size where that is enough
         picture.draft(None, (2 * shape.width, 2 * shape.height))
         mode = "L" if shape.channels == 1 else "RGB"
+        white = _white(picture)
         turned = ImageOps.exif_transpose(_reduced(picture, shape))
         assert turned is not None
-        fitted = _fitted(_in_mode(turned, mode), shape)
+        fitted = _fitted(_in_mode(turned, white, mode), shape)
         pixels = np.asarray(fitted).reshape(shape.height, shape.width, shape.channels)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
@@ -183,11 +206,24 @@ def _reduced(picture: Image.Image, shape: Shape) -> Image.Image:
     return smaller
 
 
-def _in_mode(picture: Image.Image, mode: str) -> Image.Image:
+def _white(picture: Image.Image) -> int:
+    """The value of a white pixel; raises `ParameterError` for a picture that does not say which it is."""
+    if picture.mode == "F":
+        raise ParameterError("its pixels are floating-point numbers, which do not say what is white; save it with 8 or 16 bits")
+    if picture.mode != "I":
+        return 65535 if picture.mode in _DEEP else 255
+    pixels = np.asarray(picture)
+    lowest, highest = int(pixels.min()), int(pixels.max())
+    if not 0 <= lowest <= highest <= 65535:
+        raise ParameterError(f"its pixels are from {lowest} to {highest}; save it with 8 or 16 bits, from 0 to 255 or 65535")
+    is_16_bits = picture.format == "PPM"  # which Pillow opens as 32
+    return 255 if highest <= 255 and not is_16_bits else 65535
+
+
+def _in_mode(picture: Image.Image, white: int, mode: str) -> Image.Image:
     """A picture as grey (`L`) or colour (`RGB`) on white."""
     if picture.mode in _DEEP:
-        deep = np.asarray(picture).astype(np.int64)
-        picture = Image.fromarray((deep.clip(0, 65535) // 257).astype(np.uint8))
+        picture = Image.fromarray((np.asarray(picture) // (white // 255)).astype(np.uint8))
     if picture.has_transparency_data:
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
     return picture.convert(mode)
@@ -218,7 +254,9 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
     except ParameterError:
         raise
     except Exception as error:  # Pillow's plugins raise all kinds of errors on damaged files
-        reason = "not a picture, or damaged" if isinstance(error, UnidentifiedImageError) else str(error)
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        if isinstance(error, UnidentifiedImageError):
+            reason = "not a picture, or damaged"
         raise ParameterError(" ".join(reason.split())[:120] or type(error).__name__) from None
 
 

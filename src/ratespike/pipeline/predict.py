@@ -5,6 +5,7 @@ find -> decode -> rates and spikes -> table, CSV file, figure
 
 import csv
 import itertools
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -167,7 +168,7 @@ def _files(given: object) -> dict[str, Path]:
     places = given if isinstance(given, list) else [given]
     files: dict[str, Path] = {}
     for place in places:
-        path = Path(str(place))
+        path = Path(os.path.expanduser(str(place)))  # noqa: PTH111  # that of `Path` raises where there is no such user
         if place is None or not path.exists():
             raise ParameterError(f"images={place}: no such file or folder; give images=<folder>, <file> or [<file>,<file>]")
         found = pictures_below(path) if path.is_dir() else [path]
