@@ -242,6 +242,14 @@ def test_own_events_train_and_are_evaluated(checkout: Path, recordings: Path) ->
     assert "n_steps=30 (trained with 60): would change the training" in error
 
 
+def test_colours_of_events_are_refused_before_a_run(checkout: Path, recordings: Path) -> None:
+    before = run_ids(checkout)
+    code, _, error = run_here(checkout, *SMALL, "data=events", f"data.dir={recordings}", "augmentation=photos")
+    assert code == 1
+    assert "error: augmentation.brightness=0.2 contrast=0.2 saturation=0.2: colours can only be changed of images" in error
+    assert run_ids(checkout) == before
+
+
 def test_events_after_the_last_step_are_refused(checkout: Path, recordings: Path) -> None:
     before = run_ids(checkout)
     code, _, error = run_here(checkout, *SMALL, "data=events", f"data.dir={recordings}", "n_steps=2")

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ratespike import simulate
-from ratespike.data import MNIST, Recordings, Splits
+from ratespike.data import MNIST, Augmentation, Recordings, Splits
 from ratespike.data.events import Events
 from ratespike.neurons import LIF, IntegrateAndFire, SpikingRectifiedLinear
 from ratespike.parameters import ParameterError
@@ -238,6 +238,13 @@ def test_events_that_all_come_too_late(tmp_path: Path) -> None:
     ):
         splits.shown_for(30, 0.001)
     assert splits.shown_for(40, 0.001).test.pixels.sum() > 0
+
+
+def test_the_colours_of_events_do_not_change(scattered_file: Path) -> None:
+    train = load(scattered_file).train
+    with pytest.raises(ParameterError, match=r"^augmentation.brightness=0.2 .* but these are events; "):
+        Augmentation(brightness=0.2).check_colours(train)
+    Augmentation(shift=0.2, cut_out=0.2).check_colours(train)
 
 
 def test_events_are_scaled_by_their_rate_alone() -> None:

@@ -1,5 +1,6 @@
 """Recordings of an event camera: images whose input is spikes, each with a place and a moment."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,6 +117,10 @@ class Recordings(Images):
     def pixels(self) -> Float[Tensor, "recordings channels height width"]:
         """How many events each pixel has in all steps together."""
         return self._counted(in_each_step=False)[0]
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        return 0.0, math.inf  # a pixel may have any number of events
 
     @property
     def shape(self) -> tuple[int, int, int]:

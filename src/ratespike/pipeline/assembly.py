@@ -90,6 +90,8 @@ def build_components(config: RunConfig, root: Path) -> Components:
     if isinstance(config, Config):
         _check_conversion(config)
     splits = _load(data, root).shown_for(config.n_steps, config.dt)
+    if isinstance(config, Config):
+        augmentation.check_colours(splits.train)
     torch.manual_seed(config.seed)
     network, converted = _networks(config, splits)
     if isinstance(config, Config) and config.start_from is not None:
