@@ -162,6 +162,7 @@ def build_classifier(components: Components, job: Job[RunConfig], n_steps: int) 
         "image_shape": list(splits.image_shape),
         "classes": splits.classes,
         "class_names": list(splits.class_names),
+        "value_range": list(splits.train.value_range),
     }
     return Classifier(
         network=components.network,

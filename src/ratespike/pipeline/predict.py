@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ratespike.config.job import Job
 from ratespike.config.schemas import PredictConfig
 from ratespike.data import DataSet, Images, Scaling
+from ratespike.data.images import is_from_0_to_1
 from ratespike.data.pictures import Shape, pictures_below, read_pictures
 from ratespike.metrics.names import in_steps
 from ratespike.parameters import ParameterError, build
@@ -69,6 +70,7 @@ def predict_pictures(job: Job[PredictConfig]) -> None:
         raise ParameterError("that network was trained on events; predict.py shows pictures, evaluate.py recordings")
     files = _files(config.images)
     trained = trained_network(config, job.plain, job.root)
+    _check_values(trained)
     network = build_trained(trained, str(config.run or config.checkpoint))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
     synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
@@ -160,6 +162,16 @@ def decision_step(predicted: Int[Tensor, " time"]) -> int:
     """
     others = (predicted != predicted[-1]).nonzero()
     return int(others[-1]) + 2 if len(others) else 1
+
+
+def _check_values(trained: Checkpoint) -> None:
+    """Raise `ParameterError` if a network was trained on images whose black is not 0 or whose white is not 1."""
+    if not is_from_0_to_1(trained.value_range):
+        lowest, highest = trained.value_range
+        raise ParameterError(
+            f"that network was trained on floating-point images from {lowest:g} to {highest:g}; predict.py shows pictures from "
+            "0 (black) to 1 (white): train on images that are scaled so, or simulate an .npz file by evaluate.py"
+        )
 
 
 def _files(given: object) -> dict[str, Path]:
