@@ -83,6 +83,7 @@ HUGE = struct.pack(">HBB3I", 0, 8, 3, 10**9, 28, 28)
         ({"train_images": b""}, "train-images.*: not an IDX file"),
         ({"train_images": idx(PIXELS[0])}, r"train-images.*: holds numbers of the shape \(5, 7\)"),
         ({"t10k_images": idx(PIXELS[:0]), "t10k_labels": idx(LABELS[:0])}, "there are no test images"),
+        ({"train_labels": idx(0 * LABELS), "t10k_labels": idx(0 * LABELS[:4])}, "there is only one class, 0"),
         ({"train_images": idx(PIXELS[:0]), "train_labels": idx(LABELS[:0])}, "there are no training images"),
     ],
 )

@@ -87,6 +87,10 @@ def test_damaged_files_are_named_or_left_out(photos: Path, tmp_path: Path, caplo
     with caplog.at_level(logging.WARNING):
         ImageFolder(dir=str(photos), on_error="skip").load(tmp_path)
     assert "the class empty has no pictures and is left out" in caplog.text
+    for path in (photos / "dogs" / "more").iterdir():
+        path.write_bytes(b"this is no picture")
+    with pytest.raises(ParameterError, match="there is only one class, cats; to tell classes apart takes two or more"):
+        ImageFolder(dir=str(photos), on_error="skip").load(tmp_path)
 
 
 def test_the_cache_serves_until_a_file_changes(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +182,7 @@ def test_wrong_settings(photos: Path, tmp_path: Path, given: dict[str, object], 
 
 def test_large_pictures_want_a_size(tmp_path: Path) -> None:
     for number in range(10):
-        picture(tmp_path / "set" / "a" / f"{number}.jpg", 300, 400)
+        picture(tmp_path / "set" / ("a", "b")[number % 2] / f"{number}.jpg", 300, 400)
     with pytest.raises(ParameterError, match=r"pictures of 300 x 400 pixels are large; give data.height= and data.width="):
         ImageFolder(dir="set").load(tmp_path)
     assert ImageFolder(dir="set", height=30, width=40).load(tmp_path).image_shape == (3, 30, 40)

@@ -58,6 +58,7 @@ def test_grey_numbers_words_and_names(tmp_path: Path) -> None:
     assert torch.equal(splits.test.as_inputs()[:, 0], torch.from_numpy(greys[TEST]).float())
     assert [splits.class_names[label] for label in splits.test.labels] == names[LABELS[TEST]].tolist()
     assert load(save(tmp_path, class_names=names)).class_names == tuple(names)
+    assert load(save(tmp_path, class_names=np.array([10, 20, 7, 5]))).class_names == ("10", "20", "7", "5")
     fortran = load(save(tmp_path, images=np.asfortranarray(greys), labels=LABELS[:, None]))
     assert torch.equal(fortran.test.as_inputs(), splits.test.as_inputs())
 
@@ -101,7 +102,22 @@ NAN[17, 2, 2] = np.nan
         ({"labels": LABELS + 0.5}, "labels must be one whole number or word for each image"),
         ({"labels": np.array([None] * 40)}, "labels.npy holds Python objects"),
         ({"split": SPLIT[:3]}, "split must hold the word train or test for each of the 40 images"),
+        ({"split": SPLIT == "test"}, "split must hold the word train or test"),
+        ({"split": SPLIT[:, None]}, r"split has the shape \(40, 1\); must be a list of words"),
         ({"split": np.array(["train"] * 40)}, "there are no test images"),
+        ({"labels": np.array(3)}, "labels must be one whole number or word for each image"),
+        ({"labels": np.array("cat")}, r"labels has the shape \(\); must be a list of words"),
+        ({"labels": np.array(["café".encode()] * 40)}, "labels holds bytes that are not ASCII; save them as words"),
+        ({"labels": np.zeros(40, int)}, "there is only one class, 0; to tell classes apart takes two or more"),
+        ({"labels": np.zeros(40, "datetime64[s]")}, r"labels.npy holds datetime64\[s\]; save whole or floating-point"),
+        ({"labels": np.zeros(40, [("a", int)])}, r"labels.npy holds \[\('a', '<i8'\)\]; save whole or floating-point"),
+        ({"images": np.zeros((40, 6, 5), np.longdouble)}, "images.npy holds float128; save whole or floating-point"),
+        ({"images": np.zeros((40, 6, 5), ">f4")}, r"images.npy holds >f4, another byte order than .*; save .astype\('<f4'\)"),
+        ({"class_names": np.array(4)}, r"class_names has the shape \(\); must be a list of words"),
+        ({"class_names": np.arange(8).reshape(4, 2)}, r"class_names has the shape \(4, 2\); must be a list of words"),
+        ({"class_names": np.array(["a", "b", "", "c"])}, "the class 2 has an empty name"),
+        ({"class_names": np.array(["a", "b", "a", "c"])}, "two classes have the name a; give each a name of its own"),
+        ({"class_names": np.array(["a", "b", "c\udcff", "d"])}, r"the name of the class 'c\\udcff' is not UTF-8"),
     ],
 )
 def test_wrong_content_is_refused_in_one_line(tmp_path: Path, changed: dict[str, np.ndarray], message: str) -> None:
@@ -145,6 +161,12 @@ def test_damaged_and_missing_files(tmp_path: Path) -> None:
     np.savez(path, pictures=IMAGES)
     with pytest.raises(ParameterError, match="has no array images; it has pictures"):
         load(path)
+
+
+def test_arrays_that_are_not_used_are_not_looked_at(tmp_path: Path) -> None:
+    others = {"notes": np.array([None]), "when": np.zeros(3, "datetime64[s]"), "precise": np.zeros(3, np.longdouble)}
+    assert load(save(tmp_path, compressed=True, **others)).classes == 4
+    assert len(list((tmp_path / "outputs/data_cache").glob("*/array.npy"))) == 2, "images and labels alone are unpacked"
 
 
 def test_images_that_are_mapped_take_no_memory_when_they_are_chosen(tmp_path: Path) -> None:

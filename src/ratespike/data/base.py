@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +31,8 @@ class Content:
         left_out: files that could not be read, and why.
 
     Raises:
-        ParameterError: no images, images of two shapes, or a label that is no class.
+        ParameterError: no images, images of two shapes, a label that is no class, fewer than two classes, or a name that is
+            empty, given twice or not UTF-8.
     """
 
     train: Images
@@ -51,6 +53,7 @@ class Content:
         if self.train.shape != self.test.shape:
             shapes = f"{self.train.shape} and {self.test.shape}"
             raise ParameterError(f"training and test images differ in shape (channels, height, width): {shapes}")
+        _check_names(self.class_names)
 
 
 @dataclass(frozen=True)
@@ -280,6 +283,20 @@ def check_finite(values: Tensor, what: str) -> None:
         wrong = (~values[first : first + rows].isfinite()).flatten(1).any(1)
         if wrong.any():
             raise ParameterError(f"{what}: image {first + int(wrong.nonzero()[0])} has pixels that are NaN or infinite")
+
+
+def _check_names(class_names: Sequence[str]) -> None:
+    """Raise `ParameterError` for names of classes that results could not be told apart by, or that no file can hold."""
+    if len(class_names) < 2:
+        raise ParameterError(f"there is only one class, {class_names[0]}; to tell classes apart takes two or more")
+    for number, name in enumerate(class_names):
+        if not name.strip():
+            raise ParameterError(f"the class {number} has an empty name; give each class a name")
+        if any("\ud800" <= letter <= "\udfff" for letter in name):  # as Python reads a folder's name of other bytes
+            raise ParameterError(f"the name of the class {name!a} is not UTF-8, and no result could hold it; rename it")
+    twice = [name for name, count in Counter(class_names).items() if count > 1]
+    if twice:
+        raise ParameterError(f"two classes have the name {twice[0]}; give each a name of its own")
 
 
 def _numbers(name: str, given: Any) -> tuple[float, ...] | None:

@@ -67,7 +67,7 @@ class Events(NPZFile):
 
     def read(self, folder: Path, cache: Cache) -> Content:
         path = npz_file(folder)
-        arrays = read_arrays(path, cache, ("t", "x", "y", "begin", "labels"))
+        arrays = read_arrays(path, cache, ("t", "x", "y", "begin", "labels"), ("polarity", "split", "class_names"))
         try:
             events = self._events(arrays)
         except ParameterError as error:
