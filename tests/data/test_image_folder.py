@@ -1,6 +1,7 @@
 """A folder of somebody's pictures: sizes, colours, damage, the cache, and what is refused in one line."""
 
 import logging
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -186,6 +187,15 @@ def test_large_pictures_want_a_size(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=r"pictures of 300 x 400 pixels are large; give data.height= and data.width="):
         ImageFolder(dir="set").load(tmp_path)
     assert ImageFolder(dir="set", height=30, width=40).load(tmp_path).image_shape == (3, 30, 40)
+
+
+def test_names_that_are_not_utf_8(photos: Path, tmp_path: Path) -> None:
+    """No table of a run can hold them: a damaged file's is escaped, a class must be renamed."""
+    (photos / "cats" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"no picture")
+    assert set(ImageFolder(dir=str(photos), on_error="skip").load(tmp_path).left_out) == {r"cats/caf\udce9.png"}
+    (photos / "cats").rename(photos / os.fsdecode(b"cats\xe9"))
+    with pytest.raises(ParameterError, match=r"the name of the class 'cats\\udce9' is not UTF-8"):
+        ImageFolder(dir=str(photos), on_error="skip").load(tmp_path)
 
 
 def test_a_folder_without_pictures(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from ratespike.data.base import Content, UnsplitDataSet
 from ratespike.data.cache import Cache
 from ratespike.data.images import Images
 from ratespike.data.mapped import Mapped
-from ratespike.data.pictures import Header, Shape, pictures_below, read_headers, read_pictures
+from ratespike.data.pictures import Header, Shape, pictures_below, printable, read_headers, read_pictures
 from ratespike.parameters import ParameterError, parameter
 
 _PIXELS, _DAMAGED = "pixels.npy", "damaged.json"  # in the cache
@@ -71,7 +71,9 @@ class ImageFolder(UnsplitDataSet):
         key = json.dumps(["pictures", cache.content(folder, files), options, _code()])
         decoded = cache.made(key, lambda place: _decode(files, self._shape(files), place, cache))
         damaged = json.loads((decoded / _DAMAGED).read_text(encoding="utf-8"))
-        left_out = {Path(found[int(row)].path).relative_to(folder).as_posix(): reason for row, reason in damaged.items()}
+        left_out = {
+            printable(Path(found[int(row)].path).relative_to(folder).as_posix()): reason for row, reason in damaged.items()
+        }
         self._report(left_out, len(found))
         rows = [row for row in range(len(found)) if str(row) not in damaged]
         return self._content(folder, found, rows, Mapped.of_array_file(decoded / _PIXELS), left_out)

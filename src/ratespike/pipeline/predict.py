@@ -15,13 +15,14 @@ import torch
 from jaxtyping import Float, Int
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor, nn
 
 from ratespike.config.job import Job
 from ratespike.config.schemas import PredictConfig
 from ratespike.data import DataSet, Images, Scaling
 from ratespike.data.images import is_from_0_to_1
-from ratespike.data.pictures import Shape, pictures_below, read_pictures
+from ratespike.data.pictures import Shape, pictures_below, printable, read_pictures
 from ratespike.metrics.names import in_steps
 from ratespike.parameters import ParameterError, build
 from ratespike.pipeline.checkpoint import Checkpoint, build_trained
@@ -183,7 +184,7 @@ def _files(given: object) -> dict[str, Path]:
         if place is None or not path.exists():
             raise ParameterError(f"images={place}: no such file or folder; give images=<folder>, <file> or [<file>,<file>]")
         found = pictures_below(path) if path.is_dir() else [path]
-        files.update((str(file), Path(file)) for file in found)
+        files.update((printable(str(file)), Path(file)) for file in found)
     if not files:
         raise ParameterError(f"images={given}: holds no pictures")
     return files
@@ -246,13 +247,13 @@ def _print(answers: Sequence[Prediction]) -> None:
     for answer in answers[:_IN_TABLE]:
         name = f"…{answer.file[-_NAME:]}" if len(answer.file) > _NAME else answer.file
         if answer.error:
-            table.add_row(name, "cannot be read")
+            table.add_row(Text(name), "cannot be read")
             continue
         table.add_row(
-            name,
-            answer.rate_class,
+            Text(name),  # in a plain string brackets are markup
+            Text(answer.rate_class),
             f"{answer.rate_confidence:.0%}",
-            answer.spike_class,
+            Text(answer.spike_class),
             f"{answer.spike_confidence:.0%}",
             in_steps(answer.decision_step or 0),
         )
