@@ -1,6 +1,7 @@
 """A folder of somebody's IDX files: read as they are, or refused in one line that names the file."""
 
 import gzip
+import logging
 import struct
 from pathlib import Path
 
@@ -44,6 +45,17 @@ def test_other_counts_sizes_and_classes(tmp_path: Path, zipped: bool) -> None:
     assert splits.test.labels.tolist() == [0, 1, 2, 0]
 
 
+def test_labels_that_begin_at_1_train_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Those of EMNIST's letters do."""
+    folder = write(tmp_path, train_labels=idx(LABELS + 1), t10k_labels=idx(LABELS[:4] + 1))
+    with caplog.at_level(logging.WARNING):
+        splits = data(folder).load(tmp_path)
+    assert (splits.class_names, splits.test.labels.tolist()) == (("0", "1", "2", "3"), [1, 2, 3, 1])
+    assert [record.message for record in caplog.records] == [
+        f"{folder}: no training images of the class 0; number the classes from 0, without gaps"
+    ]
+
+
 def test_colours_are_the_last_axis_of_the_file(tmp_path: Path) -> None:
     colours = GENERATOR.integers(0, 256, (12, 5, 7, 3), dtype=np.uint8)
     folder = write(tmp_path, train_images=idx(colours), t10k_images=idx(colours[:4]))
@@ -83,6 +95,7 @@ HUGE = struct.pack(">HBB3I", 0, 8, 3, 10**9, 28, 28)
         ({"train_images": b""}, "train-images.*: not an IDX file"),
         ({"train_images": idx(PIXELS[0])}, r"train-images.*: holds numbers of the shape \(5, 7\)"),
         ({"t10k_images": idx(PIXELS[:0]), "t10k_labels": idx(LABELS[:0])}, "there are no test images"),
+        ({"train_labels": idx(LABELS % 2 * 2)}, "there are test images of the class 1, but no training images"),
         ({"train_labels": idx(0 * LABELS), "t10k_labels": idx(0 * LABELS[:4])}, "there is only one class, 0"),
         ({"train_images": idx(PIXELS[:0]), "train_labels": idx(LABELS[:0])}, "there are no training images"),
     ],

@@ -1,6 +1,7 @@
 """An `.npz` file: mapped or unpacked, any order of axes, and what is refused in one line."""
 
 import io
+import logging
 import pickle
 import zipfile
 from pathlib import Path
@@ -108,6 +109,8 @@ NAN[17, 2, 2] = np.nan
         ({"labels": np.array(3)}, "labels must be one whole number or word for each image"),
         ({"labels": np.array("cat")}, r"labels has the shape \(\); must be a list of words"),
         ({"labels": np.array(["café".encode()] * 40)}, "labels holds bytes that are not ASCII; save them as words"),
+        ({"labels": (SPLIT == "test") * 2}, "there are test images of the class 2, but no training images"),
+        ({"labels": np.where(SPLIT == "test", "cat", "dog")}, "there are test images of the class cat, but no training images"),
         ({"labels": np.zeros(40, int)}, "there is only one class, 0; to tell classes apart takes two or more"),
         ({"labels": np.zeros(40, "datetime64[s]")}, r"labels.npy holds datetime64\[s\]; save whole or floating-point"),
         ({"labels": np.zeros(40, [("a", int)])}, r"labels.npy holds \[\('a', '<i8'\)\]; save whole or floating-point"),
@@ -161,6 +164,23 @@ def test_damaged_and_missing_files(tmp_path: Path) -> None:
     np.savez(path, pictures=IMAGES)
     with pytest.raises(ParameterError, match="has no array images; it has pictures"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "warning"),
+    [
+        (LABELS + 1, "no training images of the class 0; number the classes from 0, without gaps"),
+        (np.where(LABELS == 1, 39, LABELS), "no training images of the 36 classes 1, 4, 5, 6, 7, …; number the classes from 0"),
+        (LABELS, ""),
+    ],
+)
+def test_classes_without_training_images(
+    tmp_path: Path, labels: np.ndarray, warning: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        splits = load(save(tmp_path, labels=labels, split=SPLIT[::-1]))
+    assert splits.classes == labels.max() + 1
+    assert [warning in record.message for record in caplog.records] == [True] * bool(warning)
 
 
 def test_arrays_that_are_not_used_are_not_looked_at(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a data set is: images split into training, validation and test images, and the names of their classes."""
 
 import hashlib
+import logging
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ from ratespike.data.splitting import split_off
 from ratespike.parameters import ParameterError, check_parameters, parameter
 
 CACHE = "outputs/data_cache"  # below the repository root
+_NAMED = 5  # classes without images that a warning names
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class Content:
         left_out: files that could not be read, and why.
 
     Raises:
-        ParameterError: no images, images of two shapes, a label that is no class, fewer than two classes, or a name that is
-            empty, given twice or not UTF-8.
+        ParameterError: no images, images of two shapes, a label that is no class, fewer than two classes, a name that is empty,
+            given twice or not UTF-8, or a class of test images alone.
     """
 
     train: Images
@@ -54,6 +57,16 @@ class Content:
             shapes = f"{self.train.shape} and {self.test.shape}"
             raise ParameterError(f"training and test images differ in shape (channels, height, width): {shapes}")
         _check_names(self.class_names)
+        untrained = set(self.classes_without_training_images)
+        for number in self.test.labels.unique().tolist():
+            if number in untrained:
+                raise ParameterError(f"there are test images of the class {self.class_names[number]}, but no training images")
+
+    @property
+    def classes_without_training_images(self) -> list[int]:
+        """Numbers of classes that a network cannot learn."""
+        counts = self.train.labels.bincount(minlength=len(self.class_names))
+        return (counts == 0).nonzero().flatten().tolist()
 
 
 @dataclass(frozen=True)
@@ -202,6 +215,7 @@ class DataSet(ABC):
             content = self.read(folder, Cache(root / CACHE))
         except ParameterError as error:
             raise ParameterError(f"data.dir={self.dir}: {error}") from None
+        self._warn_of_untrained(content)
         for name in ("mean", "std"):
             given, channels = getattr(self, name), content.train.shape[0]
             if given is not None and len(given) not in (1, channels):
@@ -214,6 +228,17 @@ class DataSet(ABC):
             test=self._scaled(content.test)[: self.test_images],
             class_names=content.class_names,
             left_out=content.left_out,
+        )
+
+    def _warn_of_untrained(self, content: Content) -> None:
+        """Labels that begin at 1, or one that is 255 by mistake, make classes of nothing."""
+        untrained = [content.class_names[number] for number in content.classes_without_training_images]
+        if not untrained:
+            return
+        classes = "class" if len(untrained) == 1 else f"{len(untrained)} classes"
+        named = ", ".join([*untrained[:_NAMED], *(["…"] if len(untrained) > _NAMED else [])])
+        _logger.warning(
+            "%s: no training images of the %s %s; number the classes from 0, without gaps", self.dir, classes, named
         )
 
     def _validation_images(self, training_images: int) -> int:
