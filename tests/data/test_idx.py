@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from idx_files import idx
-from program import ROOT
+from program import CONF, ROOT
 
-from ratespike.data import MNIST
+from ratespike.data import MNIST, DataSet
 from ratespike.data.idx import IDX, parse_idx
-from ratespike.parameters import ParameterError
+from ratespike.parameters import ParameterError, build
 
 GENERATOR = np.random.default_rng(0)
 PIXELS = GENERATOR.integers(0, 256, (12, 5, 7), dtype=np.uint8)
@@ -130,6 +131,24 @@ def test_missing_and_doubled_files(tmp_path: Path) -> None:
         path.unlink()
     with pytest.raises(ParameterError, match="no file has train and images in its name"):
         data(folder).load(tmp_path)
+
+
+def test_test_is_a_word_of_a_name(tmp_path: Path) -> None:
+    for path in write(tmp_path).iterdir():
+        path.rename(tmp_path / f"latest_{path.name.replace('t10k-', 'test.')}")
+    assert len(data(tmp_path).load(tmp_path).test) == 4
+
+
+def test_a_small_set_needs_no_option(tmp_path: Path) -> None:
+    options = yaml.safe_load((CONF / "data/idx.yaml").read_text()) | {"dir": str(write(tmp_path))}
+    splits = build(DataSet, options, "data").load(tmp_path)  # type: ignore[type-abstract]
+    assert (len(splits.train), len(splits.validation)) == (11, 1)
+
+
+def test_a_file_is_no_folder_of_them(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"no such folder; give data\.dir=<folder>$"):
+        data(write(tmp_path) / "train-images-idx3-ubyte").load(tmp_path)
+    assert data(tmp_path / "train-images-idx3-ubyte").content(tmp_path) == ""
 
 
 def test_the_example_of_the_format() -> None:

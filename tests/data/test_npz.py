@@ -73,6 +73,21 @@ def test_without_a_split_a_share_of_each_class_is_drawn_once_for_all(tmp_path: P
     assert not torch.equal(splits.test.pixels, load(path, test_seed=3).test.pixels)
 
 
+@pytest.mark.parametrize(
+    ("of_each_class", "message"),
+    [
+        (1, "none of 4 images can be set aside for tests: no class has more than one image"),
+        (2, "no image can be set aside for validation: no class has more than one training image; give more"),
+    ],
+)
+def test_too_few_images_of_each_class(tmp_path: Path, of_each_class: int, message: str) -> None:
+    labels = np.repeat(np.arange(4), of_each_class)
+    path = tmp_path / "some.npz"
+    np.savez(path, images=IMAGES[: len(labels)], labels=labels)
+    with pytest.raises(ParameterError, match=message):
+        load(path, stratify=True, test_fraction=0.5)
+
+
 def huge(path: Path, compression: int) -> None:
     """A file whose header claims 10^9 images."""
     content = io.BytesIO()
@@ -161,8 +176,10 @@ def test_damaged_and_missing_files(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ParameterError, match=r"0 files end in \.npz; give data.dir=<file.npz>"):
         load(tmp_path / "empty")
-    np.savez(path, pictures=IMAGES)
-    with pytest.raises(ParameterError, match="has no array images; it has pictures"):
+    with pytest.raises(ParameterError, match=r"^data.dir=.*nowhere: no such file; give data.dir=<file>$"):
+        load(tmp_path / "nowhere")
+    np.savez(path, x_train=IMAGES, y_train=LABELS)
+    with pytest.raises(ParameterError, match=r"has no array images; it has x_train, y_train: save them as images, labels$"):
         load(path)
 
 

@@ -152,9 +152,11 @@ class DataSet(ABC):
         batch_size: images a batch, in training and in testing.
         changes_over_time: whether the images do. Then a training sees their mean over the steps of a simulation, and depends on
             how many and how long these are.
+        may_be_a_file: whether `dir` may be a file in place of a folder.
     """
 
     changes_over_time: ClassVar[bool] = False
+    may_be_a_file: ClassVar[bool] = False
 
     dir: str = parameter()
     validation_images: int | None = parameter(None, at_least=1)
@@ -178,7 +180,7 @@ class DataSet(ABC):
         """Training and test images and the names of their classes.
 
         Args:
-            folder: `dir`; it exists.
+            folder: `dir`; it exists, and is a folder unless `may_be_a_file`.
             cache: keeps what is decoded from the files.
 
         Raises:
@@ -196,7 +198,7 @@ class DataSet(ABC):
             root: the folder from which a relative `dir` starts.
         """
         folder = root / self.dir
-        files = self.files(folder) if folder.exists() else []
+        files = self.files(folder) if self._exists(folder) else []
         return Cache(root / CACHE).content(folder, files) if files else ""
 
     def load(self, root: Path) -> Splits:
@@ -209,8 +211,9 @@ class DataSet(ABC):
             ParameterError: files missing or damaged, or more validation images than there are.
         """
         folder = root / self.dir
-        if not folder.exists():
-            raise ParameterError(f"data.dir={self.dir}: no such folder; give data.dir=<folder>")
+        if not self._exists(folder):
+            kind = "file" if self.may_be_a_file else "folder"
+            raise ParameterError(f"data.dir={self.dir}: no such {kind}; give data.dir=<{kind}>")
         try:
             content = self.read(folder, Cache(root / CACHE))
         except ParameterError as error:
@@ -222,6 +225,11 @@ class DataSet(ABC):
                 raise ParameterError(f"data.{name}={list(given)}: must be one number, or {channels} for as many channels")
         validation_images = self._validation_images(len(content.train))
         kept, held_out = split_off(content.train.labels, validation_images, self.split_seed, self.stratify)
+        if not len(held_out):
+            raise ParameterError(
+                f"data.dir={self.dir}: no image can be set aside for validation: no class has more than one training image; "
+                "give more images, or data.stratify=false"
+            )
         return Splits(
             train=self._scaled(content.train)[kept[: self.train_images].clone()],
             validation=self._scaled(content.train)[held_out[: self.train_images].clone()],
@@ -229,6 +237,9 @@ class DataSet(ABC):
             class_names=content.class_names,
             left_out=content.left_out,
         )
+
+    def _exists(self, folder: Path) -> bool:
+        return folder.is_dir() or (self.may_be_a_file and folder.exists())
 
     def _warn_of_untrained(self, content: Content) -> None:
         """Labels that begin at 1, or one that is 255 by mistake, make classes of nothing."""
@@ -279,6 +290,8 @@ class UnsplitDataSet(DataSet, ABC):
         if not 0 < n_test < len(images):
             raise ParameterError(f"{len(images)} images are too few to set {self.test_fraction:g} of them aside for tests")
         train, test = split_off(images.labels, n_test, self.test_seed, stratify=True)
+        if not len(test):
+            raise ParameterError(f"none of {len(images)} images can be set aside for tests: no class has more than one image")
         return images[train], images[test]
 
 

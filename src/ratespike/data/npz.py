@@ -8,6 +8,7 @@ from abc import ABC
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ Arrays = dict[str, Mapped | np.ndarray]
 @dataclass(frozen=True, kw_only=True)
 class NPZFile(UnsplitDataSet, ABC):
     """A data set in the arrays of one `.npz` file: `dir` is the file, or a folder with one such file."""
+
+    may_be_a_file: ClassVar[bool] = True
 
     def files(self, folder: Path) -> Sequence[Path]:
         return [npz_file(folder)]
@@ -98,7 +101,8 @@ def read_arrays(path: Path, cache: Cache, needed: Sequence[str], optional: Seque
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             for name in needed:
                 if name not in members:
-                    raise ParameterError(f"{path.name}: has no array {name}; it has {', '.join(sorted(members)) or 'none'}")
+                    found = ", ".join(sorted(members)) or "none"
+                    raise ParameterError(f"{path.name}: has no array {name}; it has {found}: save them as {', '.join(needed)}")
             used = [name for name in (*needed, *optional) if name in members]
             return {name: _array(path, archive, members[name], cache) for name in used}
     except ParameterError:
