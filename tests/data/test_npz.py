@@ -113,6 +113,7 @@ NAN[17, 2, 2] = np.nan
     [
         ({"images": NAN}, "image 17 has pixels that are NaN or infinite"),
         ({"images": IMAGES.astype(np.int64)}, "images are torch.int64; save them as uint8 from 0 to 255, or as floating-point"),
+        ({"images": NAN[:, :0]}, r"images have no pixels: their shape \(channels, height, width\) is \(1, 0, 5\)"),
         ({"images": IMAGES[:30]}, "holds 40 labels for 30 images"),
         ({"images": IMAGES[..., :2]}, r"images have the shape \(40, 6, 5, 2\); must be"),
         ({"labels": LABELS + 0.5}, "labels must be one whole number or word for each image"),

@@ -34,8 +34,8 @@ class Content:
         left_out: files that could not be read, and why.
 
     Raises:
-        ParameterError: no images, images of two shapes, a label that is no class, fewer than two classes, a name that is empty,
-            given twice or not UTF-8, or a class of test images alone.
+        ParameterError: no images, or no pixels in them; images of two shapes; a label that is no class; fewer than two classes;
+            a name that is empty, given twice or not UTF-8; a class of test images alone.
     """
 
     train: Images
@@ -56,6 +56,8 @@ class Content:
         if self.train.shape != self.test.shape:
             shapes = f"{self.train.shape} and {self.test.shape}"
             raise ParameterError(f"training and test images differ in shape (channels, height, width): {shapes}")
+        if not all(self.train.shape):
+            raise ParameterError(f"images have no pixels: their shape (channels, height, width) is {self.train.shape}")
         _check_names(self.class_names)
         untrained = set(self.classes_without_training_images)
         for number in self.test.labels.unique().tolist():
