@@ -260,6 +260,41 @@ def test_own_events_train_and_are_evaluated(checkout: Path, recordings: Path) ->
     assert "n_steps=30 (trained with 60): would change the training" in error
 
 
+def test_pictures_are_not_shown_to_a_network_that_was_trained_on_other_values(
+    checkout: Path, squares: Path, tmp_path: Path
+) -> None:
+    """White of a picture is 1; of these images it was 255."""
+    images, labels = (parse_idx((squares / f"train-{what}").read_bytes()).numpy() for what in ("images", "labels"))
+    np.savez(tmp_path / "some.npz", images=images.astype(np.float32), labels=labels)
+    Image.fromarray(images[0]).save(tmp_path / "0.png")
+    given = ("data=npz", f"data.dir={tmp_path}/some.npz", "n_steps=3", "trainer.max_epochs=1")
+    code, _, error = run_here(checkout, *SMALL, *given)
+    assert code == 0, error
+    run_id = run_ids(checkout)[-1]
+    code, out, error = run_here(checkout, f"run={run_id}", f"images={tmp_path}/0.png", program="predict.py")
+    assert (code, out) == (1, "")
+    assert f"error: that network was trained on floating-point images from 0 to {images.max()}; predict.py shows" in error
+    (checkpoint,) = checkout.glob(f"mlruns/*/{run_id}/artifacts/checkpoints/best.ckpt")
+    content = torch.load(checkpoint, weights_only=True)
+    for value_range, expected in ((None, 0), ([0.0, 1.0], 0), ([0.0], 1), ([0, "1"], 1)):
+        content["ratespike"].pop("value_range", None)
+        if value_range is not None:
+            content["ratespike"]["value_range"] = value_range
+        torch.save(content, tmp_path / "other.ckpt")
+        asked = (f"checkpoint={tmp_path}/other.ckpt", f"images={tmp_path}/0.png", f"folder={tmp_path}")
+        code, _, error = run_here(checkout, *asked, program="predict.py")
+        assert code == expected, error
+        assert code == 0 or "its value_range is not two floating-point numbers" in error
+
+
+def test_colours_of_events_are_refused_before_a_run(checkout: Path, recordings: Path) -> None:
+    before = run_ids(checkout)
+    code, _, error = run_here(checkout, *SMALL, "data=events", f"data.dir={recordings}", "augmentation=photos")
+    assert code == 1
+    assert "error: augmentation.brightness=0.2 contrast=0.2 saturation=0.2: colours can only be changed of images" in error
+    assert run_ids(checkout) == before
+
+
 def test_events_after_the_last_step_are_refused(checkout: Path, recordings: Path) -> None:
     before = run_ids(checkout)
     code, _, error = run_here(checkout, *SMALL, "data=events", f"data.dir={recordings}", "n_steps=2")

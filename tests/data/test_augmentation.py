@@ -11,6 +11,7 @@ import yaml
 from program import CONF
 from torch import Tensor
 
+from ratespike.data import Images
 from ratespike.data import augmentation as module
 from ratespike.data.augmentation import Augmentation
 from ratespike.parameters import ParameterError, build
@@ -264,3 +265,26 @@ def test_the_options_give_the_network_what_it_may_see(path: Path) -> None:
 def test_a_value_out_of_range_is_named() -> None:
     with pytest.raises(ParameterError, match=r"rotation=200: must be a number at least 0 and at most 180 \(degrees\)"):
         Augmentation(rotation=200)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "found"),
+    [
+        (torch.tensor([-1.0, 1.0]), "from -1 to 1"),
+        (torch.tensor([0.0, 255.0], dtype=torch.float64), "from 0 to 255"),
+        (torch.tensor([0.0, 1.0000005]), None),
+        (torch.tensor([0, 255], dtype=torch.uint8), None),
+    ],
+)
+@pytest.mark.parametrize("change", ["brightness", "contrast", "saturation", "cut_out"])
+def test_colours_change_of_values_from_0_to_1_alone(
+    monkeypatch: pytest.MonkeyPatch, pixels: torch.Tensor, found: str | None, change: str
+) -> None:
+    monkeypatch.setattr("ratespike.data.images._PIECE", 1)
+    images = Images(pixels.reshape(2, 1, 1, 1), torch.arange(2))
+    augmentation = Augmentation(**{change: 0.2})
+    if found is None or change == "cut_out":
+        augmentation.check_colours(images)
+        return
+    with pytest.raises(ParameterError, match=f"{change}=0.2.*are floating-point numbers {found}; scale .*augmentation=digits"):
+        augmentation.check_colours(images)

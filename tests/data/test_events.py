@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ratespike import simulate
-from ratespike.data import MNIST, Recordings, Splits
+from ratespike.data import MNIST, Augmentation, Recordings, Splits
 from ratespike.data.events import Events
 from ratespike.neurons import LIF, IntegrateAndFire, SpikingRectifiedLinear
 from ratespike.parameters import ParameterError
@@ -225,6 +225,21 @@ def test_wrong_content_is_refused_in_one_line(tmp_path: Path, arrays: Arrays, me
         load(save(tmp_path / "some.npz", SCATTERED | arrays), height=4, width=5)
 
 
+@pytest.mark.parametrize("name", ["x", "y", "polarity"])
+def test_whole_numbers_of_any_type(tmp_path: Path, scattered_file: Path, name: str) -> None:
+    expected = load(scattered_file).test.pixels.clone()
+    other = save(tmp_path / "other.npz", SCATTERED | {name: SCATTERED[name].astype(np.uint64)})
+    assert torch.equal(load(other).test.pixels, expected)
+
+
+@pytest.mark.parametrize("largest", [3 * 10**8, 2**64 - 1])
+def test_places_that_no_camera_has(tmp_path: Path, largest: int) -> None:
+    x = SCATTERED["x"].astype(np.uint64)
+    x[3] = largest
+    with pytest.raises(ParameterError, match=rf"a camera of 4 x {largest + 1:,} pixels, .*; give data.height= and data.width="):
+        load(save(tmp_path / "some.npz", SCATTERED | {"x": x}))
+
+
 def test_an_array_that_is_missing(tmp_path: Path) -> None:
     path = save(tmp_path / "some.npz", {name: values for name, values in SCATTERED.items() if name != "begin"})
     with pytest.raises(ParameterError, match="has no array begin; it has labels, polarity, split, t, x, y"):
@@ -238,6 +253,13 @@ def test_events_that_all_come_too_late(tmp_path: Path) -> None:
     ):
         splits.shown_for(30, 0.001)
     assert splits.shown_for(40, 0.001).test.pixels.sum() > 0
+
+
+def test_the_colours_of_events_do_not_change(scattered_file: Path) -> None:
+    train = load(scattered_file).train
+    with pytest.raises(ParameterError, match=r"^augmentation.brightness=0.2 .* but these are events; "):
+        Augmentation(brightness=0.2).check_colours(train)
+    Augmentation(shift=0.2, cut_out=0.2).check_colours(train)
 
 
 def test_events_are_scaled_by_their_rate_alone() -> None:

@@ -1,18 +1,20 @@
 """A folder of somebody's IDX files: read as they are, or refused in one line that names the file."""
 
 import gzip
+import logging
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from idx_files import idx
-from program import ROOT
+from program import CONF, ROOT
 
-from ratespike.data import MNIST
+from ratespike.data import MNIST, DataSet
 from ratespike.data.idx import IDX, parse_idx
-from ratespike.parameters import ParameterError
+from ratespike.parameters import ParameterError, build
 
 GENERATOR = np.random.default_rng(0)
 PIXELS = GENERATOR.integers(0, 256, (12, 5, 7), dtype=np.uint8)
@@ -44,6 +46,17 @@ def test_other_counts_sizes_and_classes(tmp_path: Path, zipped: bool) -> None:
     assert splits.test.labels.tolist() == [0, 1, 2, 0]
 
 
+def test_labels_that_begin_at_1_train_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Those of EMNIST's letters do."""
+    folder = write(tmp_path, train_labels=idx(LABELS + 1), t10k_labels=idx(LABELS[:4] + 1))
+    with caplog.at_level(logging.WARNING):
+        splits = data(folder).load(tmp_path)
+    assert (splits.class_names, splits.test.labels.tolist()) == (("0", "1", "2", "3"), [1, 2, 3, 1])
+    assert [record.message for record in caplog.records] == [
+        f"{folder}: no training images of the class 0; number the classes from 0, without gaps"
+    ]
+
+
 def test_colours_are_the_last_axis_of_the_file(tmp_path: Path) -> None:
     colours = GENERATOR.integers(0, 256, (12, 5, 7, 3), dtype=np.uint8)
     folder = write(tmp_path, train_images=idx(colours), t10k_images=idx(colours[:4]))
@@ -62,7 +75,7 @@ def test_colours_may_be_the_axis_behind_the_count(tmp_path: Path) -> None:
 
 def test_a_file_is_no_folder_of_idx_files(tmp_path: Path) -> None:
     path = write(tmp_path) / "train-images-idx3-ubyte"
-    with pytest.raises(ParameterError, match=r"data\.dir=.*train-images-idx3-ubyte: is a file; give the folder"):
+    with pytest.raises(ParameterError, match=r"data\.dir=.*train-images-idx3-ubyte: no such folder; "):
         data(path).load(tmp_path)
 
 
@@ -101,6 +114,8 @@ HUGE = struct.pack(">HBB3I", 0, 8, 3, 10**9, 28, 28)
             r"train-images.*shape \(12, 5, 7, 2\); .* with 1 or 3",
         ),
         ({"t10k_images": idx(PIXELS[:0]), "t10k_labels": idx(LABELS[:0])}, "there are no test images"),
+        ({"train_labels": idx(LABELS % 2 * 2)}, "there are test images of the class 1, but no training images"),
+        ({"train_labels": idx(0 * LABELS), "t10k_labels": idx(0 * LABELS[:4])}, "there is only one class, 0"),
         ({"train_images": idx(PIXELS[:0]), "train_labels": idx(LABELS[:0])}, "there are no training images"),
     ],
 )
@@ -136,6 +151,18 @@ def test_missing_and_doubled_files(tmp_path: Path) -> None:
     (folder / "train-images-idx3-ubyte").symlink_to(tmp_path / "none")
     with pytest.raises(ParameterError, match="no file has train and images in its name"):
         data(folder).load(tmp_path)
+
+
+def test_test_is_a_word_of_a_name(tmp_path: Path) -> None:
+    for path in write(tmp_path).iterdir():
+        path.rename(tmp_path / f"latest_{path.name.replace('t10k-', 'test.')}")
+    assert len(data(tmp_path).load(tmp_path).test) == 4
+
+
+def test_a_small_set_needs_no_option(tmp_path: Path) -> None:
+    options = yaml.safe_load((CONF / "data/idx.yaml").read_text()) | {"dir": str(write(tmp_path))}
+    splits = build(DataSet, options, "data").load(tmp_path)  # type: ignore[type-abstract]
+    assert (len(splits.train), len(splits.validation)) == (11, 1)
 
 
 def test_the_example_of_the_format() -> None:

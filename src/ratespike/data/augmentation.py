@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from ratespike.parameters import check_parameters, parameter
+from ratespike.data.images import Images, is_from_0_to_1
+from ratespike.parameters import ParameterError, check_parameters, parameter
 from ratespike.random import uniform
 
 _PURPOSE = 0xA06  # of the numbers: no layer of a simulation has this one
@@ -45,8 +46,9 @@ class _Draws(NamedTuple):
 class Augmentation:
     """Random changes of images, each drawn uniformly up to its parameter, and off at 0.
 
-    An image is cropped, mirrored, sheared, scaled, rotated, shifted and bent, all in one interpolation (bilinear; black outside
-    the image). Then brightness, contrast and saturation change, and a square is erased.
+    An image is cropped, mirrored, sheared, scaled, rotated, shifted and bent, all in one interpolation (bilinear; black, which
+    is 0, outside the image). Then brightness, contrast and saturation change, for which values must be in [0, 1], and a square
+    is erased: it becomes black.
 
     Sources: elastic deformation by random displacements of a coarse grid as O. Ronneberger, P. Fischer and T. Brox 2015,
     arXiv:1505.04597, theirs being normal and ours uniform; cut-out as T. DeVries and G. W. Taylor 2017, arXiv:1708.04552;
@@ -117,13 +119,13 @@ class Augmentation:
         """Augment images; without any effect turned on they come back as the same tensor.
 
         Args:
-            images: values in [0, 1].
+            images: values in [0, 1]; any others if colours do not change (`check_colours`).
             image_index: the number of each in its split.
             seed: of the training.
             epoch: its number; each has draws of its own.
 
         Returns:
-            Images of the same shape, values in [0, 1].
+            Images of the same shape.
         """
         if self.is_off or not len(images):
             return images
@@ -140,6 +142,18 @@ class Augmentation:
         if self.cut_out:
             images = self._with_cut_out(images, draws)
         return images
+
+    def check_colours(self, images: Images) -> None:
+        """Raise `ParameterError` if brightness, contrast or saturation change of images that are not from 0 to 1."""
+        if not self._recolours or is_from_0_to_1(images.value_range):
+            return
+        lowest, highest = images.value_range
+        found = "events" if images.event_height is not None else f"floating-point numbers from {lowest:g} to {highest:g}"
+        raise ParameterError(
+            f"augmentation.brightness={self.brightness} contrast={self.contrast} saturation={self.saturation}: colours "
+            f"can only be changed of images from 0 to 1, but these are {found}; scale floating-point numbers to [0, 1], or "
+            "take augmentation=digits or none"
+        )
 
     def _grid_points(self, images: Tensor) -> tuple[int, int]:
         """Rows and columns of the elastic grid, the outermost on the image's border; none if it is off."""

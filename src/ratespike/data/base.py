@@ -1,8 +1,10 @@
 """What a data set is: images split into training, validation and test images, and the names of their classes."""
 
 import hashlib
+import logging
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +20,8 @@ from ratespike.data.splitting import split_off
 from ratespike.parameters import ParameterError, check_parameters, parameter
 
 CACHE = "outputs/data_cache"  # below the repository root
+_NAMED = 5  # classes without images that a warning names
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Content:
         left_out: files that could not be read, and why.
 
     Raises:
-        ParameterError: no images, images of two shapes, or a label that is no class.
+        ParameterError: no images, or no pixels in them; images of two shapes; a label that is no class; fewer than two classes;
+            a name that is empty, given twice or not UTF-8; a class of test images alone.
     """
 
     train: Images
@@ -52,6 +57,19 @@ class Content:
         if self.train.shape != self.test.shape:
             shapes = f"{self.train.shape} and {self.test.shape}"
             raise ParameterError(f"training and test images differ in shape (channels, height, width): {shapes}")
+        if not all(self.train.shape):
+            raise ParameterError(f"images have no pixels: their shape (channels, height, width) is {self.train.shape}")
+        _check_names(self.class_names)
+        untrained = set(self.classes_without_training_images)
+        for number in self.test.labels.unique().tolist():
+            if number in untrained:
+                raise ParameterError(f"there are test images of the class {self.class_names[number]}, but no training images")
+
+    @property
+    def classes_without_training_images(self) -> list[int]:
+        """Numbers of classes that a network cannot learn."""
+        counts = self.train.labels.bincount(minlength=len(self.class_names))
+        return (counts == 0).nonzero().flatten().tolist()
 
 
 @dataclass(frozen=True)
@@ -137,9 +155,11 @@ class DataSet(ABC):
         batch_size: images a batch, in training and in testing.
         changes_over_time: whether the images do. Then a training sees their mean over the steps of a simulation, and depends on
             how many and how long these are.
+        may_be_a_file: whether `dir` may be a file in place of a folder.
     """
 
     changes_over_time: ClassVar[bool] = False
+    may_be_a_file: ClassVar[bool] = False
 
     dir: str = parameter()
     validation_images: int | None = parameter(None, at_least=1)
@@ -163,7 +183,7 @@ class DataSet(ABC):
         """Training and test images and the names of their classes.
 
         Args:
-            folder: `dir`; it exists.
+            folder: `dir`; it exists, and is a folder unless `may_be_a_file`.
             cache: keeps what is decoded from the files.
 
         Raises:
@@ -181,7 +201,7 @@ class DataSet(ABC):
             root: the folder from which a relative `dir` starts.
         """
         folder = self._folder(root)
-        files = self.files(folder) if folder.exists() else []
+        files = self.files(folder) if self._exists(folder) else []
         return Cache(root / CACHE).content(folder, files) if files else ""
 
     def load(self, root: Path) -> Splits:
@@ -194,20 +214,26 @@ class DataSet(ABC):
             ParameterError: files missing or damaged, or more validation images than there are.
         """
         folder = self._folder(root)
-        if not folder.exists():
-            raise ParameterError(
-                f"data.dir={self.dir}: no such folder; {folder.absolute()} was looked for; give data.dir=<folder>"
-            )
+        if not self._exists(folder):
+            kind = "file" if self.may_be_a_file else "folder"
+            looked = f"{folder.absolute()} was looked for"
+            raise ParameterError(f"data.dir={self.dir}: no such {kind}; {looked}; give data.dir=<{kind}>")
         try:
             content = self.read(folder, Cache(root / CACHE))
         except ParameterError as error:
             raise ParameterError(f"data.dir={self.dir}: {error}") from None
+        self._warn_of_untrained(content)
         for name in ("mean", "std"):
             given, channels = getattr(self, name), content.train.shape[0]
             if given is not None and len(given) not in (1, channels):
                 raise ParameterError(f"data.{name}={list(given)}: must be one number, or {channels} for as many channels")
         validation_images = self._validation_images(len(content.train))
         kept, held_out = split_off(content.train.labels, validation_images, self.split_seed, self.stratify)
+        if not len(held_out):
+            raise ParameterError(
+                f"data.dir={self.dir}: no image can be set aside for validation: no class has more than one training image; "
+                "give more images, or data.stratify=false"
+            )
         return Splits(
             train=self._scaled(content.train)[kept[: self.train_images].clone()],
             validation=self._scaled(content.train)[held_out[: self.train_images].clone()],
@@ -218,6 +244,20 @@ class DataSet(ABC):
 
     def _folder(self, root: Path) -> Path:
         return root / os.path.expanduser(self.dir)  # noqa: PTH111  # that of `Path` raises where there is no such user
+
+    def _exists(self, folder: Path) -> bool:
+        return folder.is_dir() or (self.may_be_a_file and folder.exists())
+
+    def _warn_of_untrained(self, content: Content) -> None:
+        """Labels that begin at 1, or one that is 255 by mistake, make classes of nothing."""
+        untrained = [content.class_names[number] for number in content.classes_without_training_images]
+        if not untrained:
+            return
+        classes = "class" if len(untrained) == 1 else f"{len(untrained)} classes"
+        named = ", ".join([*untrained[:_NAMED], *(["…"] if len(untrained) > _NAMED else [])])
+        _logger.warning(
+            "%s: no training images of the %s %s; number the classes from 0, without gaps", self.dir, classes, named
+        )
 
     def _validation_images(self, training_images: int) -> int:
         validation_images = self.validation_images or max(1, training_images // 10)
@@ -257,6 +297,8 @@ class UnsplitDataSet(DataSet, ABC):
         if not 0 < n_test < len(images):
             raise ParameterError(f"{len(images)} images are too few to set {self.test_fraction:g} of them aside for tests")
         train, test = split_off(images.labels, n_test, self.test_seed, stratify=True)
+        if not len(test):
+            raise ParameterError(f"none of {len(images)} images can be set aside for tests: no class has more than one image")
         return images[train], images[test]
 
 
@@ -286,6 +328,20 @@ def check_finite(values: Tensor, what: str) -> None:
         wrong = (~values[first : first + rows].isfinite()).flatten(1).any(1)
         if wrong.any():
             raise ParameterError(f"{what}: image {first + int(wrong.nonzero()[0])} has pixels that are NaN or infinite")
+
+
+def _check_names(class_names: Sequence[str]) -> None:
+    """Raise `ParameterError` for names of classes that results could not be told apart by, or that no file can hold."""
+    if len(class_names) < 2:
+        raise ParameterError(f"there is only one class, {class_names[0]}; to tell classes apart takes two or more")
+    for number, name in enumerate(class_names):
+        if not name.strip():
+            raise ParameterError(f"the class {number} has an empty name; give each class a name")
+        if any("\ud800" <= letter <= "\udfff" for letter in name):  # as Python reads a folder's name of other bytes
+            raise ParameterError(f"the name of the class {name!a} is not UTF-8, and no result could hold it; rename it")
+    twice = [name for name, count in Counter(class_names).items() if count > 1]
+    if twice:
+        raise ParameterError(f"two classes have the name {twice[0]}; give each a name of its own")
 
 
 def _numbers(name: str, given: Any) -> tuple[float, ...] | None:

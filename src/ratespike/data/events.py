@@ -15,6 +15,8 @@ from ratespike.data.npz import Arrays, NPZFile, labels_and_names, npz_file, read
 from ratespike.data.recordings import EventArrays, Recordings
 from ratespike.parameters import ParameterError, parameter
 
+_MOST_PIXELS = 2**24  # of a camera; those that there are have a million
+
 
 @dataclass(frozen=True, kw_only=True)
 class Events(NPZFile):
@@ -67,7 +69,7 @@ class Events(NPZFile):
 
     def read(self, folder: Path, cache: Cache) -> Content:
         path = npz_file(folder)
-        arrays = read_arrays(path, cache, ("t", "x", "y", "begin", "labels"))
+        arrays = read_arrays(path, cache, ("t", "x", "y", "begin", "labels"), ("polarity", "split", "class_names"))
         try:
             events = self._events(arrays)
         except ParameterError as error:
@@ -91,13 +93,19 @@ class Events(NPZFile):
                 raise ParameterError(f"holds {len(values.tensor)} values of {name} for {n_events} values of t")
         if polarity is not None:
             _check_whole(polarity, "polarity", 2)
+        height, width = _check_whole(y, "y", self.height), _check_whole(x, "x", self.width)
+        if height * width > _MOST_PIXELS:
+            raise ParameterError(
+                f"its events are those of a camera of {height:,} x {width:,} pixels, which take too much memory; give "
+                "data.height= and data.width= of the camera, or are x and y no columns and rows?"
+            )
         return EventArrays(
             t=t,
             x=x,
             y=y,
             polarity=polarity,
             begin=_begin(_numbers(arrays, "begin"), n_events),
-            shape=(1 if polarity is None else 2, _check_whole(y, "y", self.height), _check_whole(x, "x", self.width)),
+            shape=(1 if polarity is None else 2, height, width),
             earliest=_earliest(t),
         )
 

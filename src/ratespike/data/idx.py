@@ -3,6 +3,7 @@
 import gzip
 import logging
 import math
+import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ _CHANNELS = (1, 3)
 class IDX(DataSet):
     """Images and labels in four IDX files of unsigned bytes, gzipped or not.
 
-    The files are found by their names: `train` or `t10k` or `test`, and `images` or `labels`, as in
+    The files are found by words in their names: `train` or `t10k` or `test`, and `images` or `labels`, as in
     `train-images-idx3-ubyte.gz`. Images are grey (count, height, width), or have 1 or 3 channels, as their last axis or their
     second; labels are whole numbers from 0, as many classes as the largest training label says. Files of MNIST, Fashion-MNIST
     and KMNIST are known by their checksums, which are checked, and their classes have names. A gzipped file is unpacked once,
@@ -90,17 +91,20 @@ def _channels_first(pixels: Mapped, path: Path) -> Mapped:
 
 def _file(folder: Path, split: tuple[str, ...], what: str) -> Path:
     """The one file of a split that holds images, or labels."""
-    if not folder.is_dir():
-        raise ParameterError("is a file; give the folder that holds the four IDX files")
     words = " or ".join(split)
     files = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    found = [path for path in files if what in path.name and any(word in path.name for word in split)]
+    found = [path for path in files if what in _words(path) and not _words(path).isdisjoint(split)]
     if not found:
         raise ParameterError(f"no file has {words} and {what} in its name, such as {split[0]}-{what}-idx3-ubyte.gz")
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         raise ParameterError(f"{len(found)} files have {words} and {what} in their names ({names}); leave one")
     return found[0]
+
+
+def _words(path: Path) -> set[str]:
+    """The words in a file's name: `latest-images` is no file of tests."""
+    return set(re.split(r"[\W_]+", path.name))
 
 
 def read_idx(path: Path, cache: Cache) -> Mapped:

@@ -16,7 +16,7 @@ from ratespike.data.base import Content, UnsplitDataSet
 from ratespike.data.cache import Cache
 from ratespike.data.images import Images
 from ratespike.data.mapped import Mapped
-from ratespike.data.pictures import Header, Shape, is_hidden, pictures_below, read_headers, read_pictures
+from ratespike.data.pictures import Header, Shape, is_hidden, pictures_below, printable, read_headers, read_pictures
 from ratespike.parameters import ParameterError, parameter
 
 _PIXELS, _DAMAGED = "pixels.npy", "damaged.json"  # in the cache
@@ -75,7 +75,9 @@ class ImageFolder(UnsplitDataSet):
         how = json.dumps(["pictures", options, _code()])
         decoded = cache.made(how, folder, files, lambda place: _decode(files, self._shape(files), place, cache))
         damaged = json.loads((decoded / _DAMAGED).read_text(encoding="utf-8"))
-        left_out = {Path(found[int(row)].path).relative_to(folder).as_posix(): reason for row, reason in damaged.items()}
+        left_out = {
+            printable(Path(found[int(row)].path).relative_to(folder).as_posix()): reason for row, reason in damaged.items()
+        }
         self._report(left_out, len(found))
         rows = [row for row in range(len(found)) if str(row) not in damaged]
         return self._content(folder, found, rows, Mapped.of_array_file(decoded / _PIXELS), left_out)
@@ -181,8 +183,6 @@ def _class_folders(folder: Path) -> set[str]:
 
 
 def _folders(parent: Path) -> list[Path]:
-    if not parent.is_dir():
-        raise ParameterError(f"is a file; give the folder that holds {_LAYOUTS}")
     return sorted(path for path in parent.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 

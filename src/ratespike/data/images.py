@@ -1,5 +1,6 @@
 """Images and their labels, in memory or in a file larger than that."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 from ratespike.data.mapped import Mapped
 
 Rows = slice | Tensor
+_ROUNDING = 1e-5  # of values that were resized
+_PIECE = 2**24  # pixels that are read at a time
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,16 @@ class Images:
         return stored if self._rows is None else stored[self._rows]
 
     @property
+    def value_range(self) -> tuple[float, float]:
+        """Where the values of `as_pictures` are: 0 and 1 for bytes; of floating-point numbers the least and the largest."""
+        if _stored(self._pixels).dtype == torch.uint8:
+            return 0.0, 1.0
+        pieces = torch.arange(len(self), dtype=torch.int32).split(max(1, _PIECE // math.prod(self.shape)))
+        ends = [torch.stack(self[rows].as_pictures().aminmax()) for rows in pieces]
+        lowest, highest = torch.stack(ends).T
+        return float(lowest.min()), float(highest.max())
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
         _, channels, height, width = _stored(self._pixels).shape
@@ -127,6 +140,17 @@ class Images:
     def as_pictures(self) -> Float[Tensor, "images channels height width"]:
         """The pixels as a person sees them, in float32 from 0 to 1: without the normalisation."""
         return self.pixels.float() / self.scaling.white
+
+
+def is_from_0_to_1(value_range: tuple[float, float]) -> bool:
+    """Whether values are those of pictures, from black to white, but for rounding.
+
+    Example:
+        >>> is_from_0_to_1((0.0, 0.9)), is_from_0_to_1((-1.0, 1.0)), is_from_0_to_1((0.0, 255.0))
+        (True, False, False)
+    """
+    lowest, highest = value_range
+    return lowest >= -_ROUNDING and highest <= 1 + _ROUNDING
 
 
 def _stored(pixels: Tensor | Mapped) -> Tensor:

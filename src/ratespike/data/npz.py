@@ -8,6 +8,7 @@ from abc import ABC
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ Arrays = dict[str, Mapped | np.ndarray]
 class NPZFile(UnsplitDataSet, ABC):
     """A data set in the arrays of one `.npz` file: `dir` is the file, or a folder with one such file."""
 
+    may_be_a_file: ClassVar[bool] = True
+
     def files(self, folder: Path) -> Sequence[Path]:
         return [npz_file(folder)]
 
@@ -37,8 +40,8 @@ class NPZFile(UnsplitDataSet, ABC):
         if "split" not in arrays:
             train, test = self.with_test_images(images)
             return Content(train, test, class_names)
-        words = np.asarray(arrays["split"]).astype(str)
-        if words.shape != (len(images),) or not np.isin(words, ("train", "test")).all():
+        words = _words(arrays["split"], "split", path)
+        if len(words) != len(images) or not np.isin(words, ("train", "test")).all():
             raise ParameterError(f"{path.name}: split must hold the word train or test for each of the {len(images)} images")
         is_test = torch.from_numpy(words == "test")
         return Content(images[_places(~is_test)], images[_places(is_test)], class_names)
@@ -72,7 +75,7 @@ class NPZ(NPZFile):
 
     def read(self, folder: Path, cache: Cache) -> Content:
         path = npz_file(folder)
-        arrays = read_arrays(path, cache, ("images", "labels"))
+        arrays = read_arrays(path, cache, ("images", "labels"), ("split", "class_names"))
         pixels = _channels_first(arrays["images"], path)
         labels, class_names = labels_and_names(arrays, path)
         if len(labels) != len(pixels.tensor):
@@ -81,24 +84,27 @@ class NPZ(NPZFile):
         return self.divided(Images(pixels, labels), arrays, class_names, path)
 
 
-def read_arrays(path: Path, cache: Cache, needed: Sequence[str]) -> Arrays:
-    """The arrays of an `.npz` file by name: numbers as they lie in the file, not read into memory; words as arrays.
+def read_arrays(path: Path, cache: Cache, needed: Sequence[str], optional: Sequence[str]) -> Arrays:
+    """Arrays of an `.npz` file by name: numbers as they lie in the file, not read into memory; words as arrays.
 
     Args:
         path: of the file.
         cache: where compressed arrays are unpacked.
         needed: names of arrays that must be there.
+        optional: names of arrays that are read if they are there; no others are looked at.
 
     Raises:
-        ParameterError: a missing array, a damaged file, or one that claims more than it can hold.
+        ParameterError: a missing array, one of another type, a damaged file, or one that claims more than it can hold.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             for name in needed:
                 if name not in members:
-                    raise ParameterError(f"{path.name}: has no array {name}; it has {', '.join(sorted(members)) or 'none'}")
-            return {name: _array(path, archive, info, cache) for name, info in members.items()}
+                    found = ", ".join(sorted(members)) or "none"
+                    raise ParameterError(f"{path.name}: has no array {name}; it has {found}: save them as {', '.join(needed)}")
+            used = [name for name in (*needed, *optional) if name in members]
+            return {name: _array(path, archive, members[name], cache) for name in used}
     except ParameterError:
         raise
     except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError, zlib.error) as error:
@@ -109,8 +115,7 @@ def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, cache: C
     with archive.open(info) as member:
         header = read_array_header(member)
         begin = member.tell()
-        if header.dtype.hasobject:
-            raise ParameterError(f"{path.name}: {info.filename} holds Python objects; save numbers, or words as dtype str")
+        _check_type(header.dtype, f"{path.name}: {info.filename}")
         if begin + header.size != info.file_size:
             raise ParameterError(
                 f"{path.name}: {info.filename} is damaged: it holds {info.file_size} bytes, but its header says "
@@ -125,6 +130,28 @@ def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, cache: C
     how = f"npz {info.filename}"
     unpacked = cache.made(how, path.parent, [path], lambda place: _unpack(archive, info, place / "array.npy", cache))
     return Mapped.of_array_file(unpacked / "array.npy")
+
+
+def _check_type(dtype: "np.dtype[np.generic]", where: str) -> None:
+    """Raise `ParameterError` for an array that is neither words nor numbers such as PyTorch has."""
+    if dtype.hasobject:
+        raise ParameterError(f"{where} holds Python objects; save numbers, or words as dtype str")
+    if dtype.kind not in "USbiuf" or (dtype.kind == "f" and dtype.itemsize > 8):
+        raise ParameterError(f"{where} holds {dtype}; save whole or floating-point numbers of at most 64 bits, or words")
+    if dtype.kind not in "US" and not dtype.isnative:
+        native = dtype.newbyteorder("=").str
+        raise ParameterError(f"{where} holds {dtype.str}, another byte order than this machine's; save .astype('{native}')")
+
+
+def _words(array: Mapped | np.ndarray, name: str, path: Path) -> np.ndarray:
+    """A list of words, or of numbers as words."""
+    values = array.tensor.numpy() if isinstance(array, Mapped) else array
+    if values.ndim != 1:
+        raise ParameterError(f"{path.name}: {name} has the shape {values.shape}; must be a list of words, (count,)")
+    try:
+        return values.astype(str)
+    except UnicodeDecodeError:
+        raise ParameterError(f"{path.name}: {name} holds bytes that are not ASCII; save them as words of dtype str") from None
 
 
 def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, cache: Cache) -> None:
@@ -152,13 +179,14 @@ def labels_and_names(arrays: Arrays, path: Path) -> tuple[Tensor, tuple[str, ...
     """
     found = arrays["labels"]
     if isinstance(found, np.ndarray):
-        names, numbers = np.unique(found.astype(str), return_inverse=True)
-        return torch.from_numpy(numbers.reshape(-1)), tuple(names.tolist())
+        names, numbers = np.unique(_words(found, "labels", path), return_inverse=True)
+        return torch.from_numpy(numbers), tuple(names.tolist())
     labels = found.tensor
-    if labels.is_floating_point() or labels.dtype == torch.bool or labels.numel() != len(labels):
+    is_whole = not (labels.is_floating_point() or labels.dtype == torch.bool)
+    if not is_whole or not labels.dim() or labels.numel() != len(labels):
         raise ParameterError(f"{path.name}: labels must be one whole number or word for each image")
     labels = labels.flatten() if labels.dtype == torch.uint8 else labels.flatten().long()
-    class_names = tuple(np.asarray(arrays["class_names"]).astype(str).tolist()) if "class_names" in arrays else None
+    class_names = tuple(_words(arrays["class_names"], "class_names", path).tolist()) if "class_names" in arrays else None
     most = len(labels) if class_names is None else len(class_names)
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < most:
         holds = f"holds labels from {int(labels.min())} to {int(labels.max())}"

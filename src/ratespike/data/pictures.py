@@ -82,6 +82,16 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
+def printable(name: str) -> str:
+    """A file's name for results: of one that is not UTF-8, the bytes that Python cannot decode are written as `\\udc..`.
+
+    Example:
+        >>> printable("café.png"), printable(os.fsdecode(b"caf\\xe9.png"))
+        ('café.png', 'caf\\\\udce9.png')
+    """
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def pictures_below(folder: Path) -> list[str]:
     """The paths of the picture files in a folder and in the folders in it, in their order; hidden folders are left out.
 

@@ -1,5 +1,6 @@
 """Recordings of an event camera: images whose input is spikes, each with a place and a moment."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,10 +43,10 @@ class EventArrays:
         begin_of_row = counts.cumsum(0) - counts  # among the chosen events
         chosen = (torch.arange(len(row)) + (first - begin_of_row)[row]).numpy()
         _, height, width = self.shape
-        place = _read(self.y, chosen).astype(np.int64) * width + _read(self.x, chosen)
+        place = _read(self.y, chosen) * width + _read(self.x, chosen)
         if self.polarity is not None:
-            place += _read(self.polarity, chosen).astype(np.int64) * (height * width)
-        return ChosenEvents(row.numpy(), place, _read(self.t, chosen).astype(np.float64))
+            place += _read(self.polarity, chosen) * (height * width)
+        return ChosenEvents(row.numpy(), place, self.t.tensor.numpy()[chosen].astype(np.float64))
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,10 @@ class Recordings(Images):
         return self._counted(in_each_step=False)[0]
 
     @property
+    def value_range(self) -> tuple[float, float]:
+        return 0.0, math.inf  # a pixel may have any number of events
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         return self._events.shape
 
@@ -148,4 +153,4 @@ class Recordings(Images):
 
 def _read(array: Mapped, chosen: "np.ndarray") -> "np.ndarray":
     values: np.ndarray = array.tensor.numpy()[chosen]
-    return values
+    return values.astype(np.int64)  # NumPy adds a uint64 and an int64 as floating-point numbers

@@ -90,6 +90,8 @@ def build_components(config: RunConfig, root: Path) -> Components:
     if isinstance(config, Config):
         _check_conversion(config)
     splits = _load(data, root).shown_for(config.n_steps, config.dt)
+    if isinstance(config, Config):
+        augmentation.check_colours(splits.train)
     torch.manual_seed(config.seed)
     network, converted = _networks(config, splits)
     if isinstance(config, Config) and config.start_from is not None:
@@ -160,6 +162,7 @@ def build_classifier(components: Components, job: Job[RunConfig], n_steps: int) 
         "image_shape": list(splits.image_shape),
         "classes": splits.classes,
         "class_names": list(splits.class_names),
+        "value_range": list(splits.train.value_range),
     }
     return Classifier(
         network=components.network,

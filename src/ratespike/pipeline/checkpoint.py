@@ -2,7 +2,7 @@
 
 Lightning writes the file during training. It holds the network's weights and, under `ratespike`, what it takes to build that
 network again: the configuration, the shape of an image, the number of classes;
-beside them the classes' names, for readers of the file.
+beside them the classes' names, and between which values the training images were, for readers of the file.
 """
 
 from collections.abc import Mapping
@@ -59,12 +59,15 @@ class Checkpoint:
         image_shape: channels, height, width.
         class_names: the name of each class, by its number; in files of earlier versions the numbers.
         state: the network's parameters by name.
+        value_range: the least and the largest value of the training images, before their normalisation; in files of earlier
+            versions 0 and 1.
     """
 
     config: dict[str, Any]
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
     state: dict[str, Tensor]
+    value_range: tuple[float, float]
 
     @property
     def classes(self) -> int:
@@ -96,7 +99,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     names = description.get("class_names", [str(number) for number in range(classes)])
     if not isinstance(names, list) or len(names) != classes or not all(isinstance(name, str) for name in names):
         raise ParameterError(f"checkpoint {path}: its class_names are not one word for each of {classes} classes")
-    return Checkpoint(plain_settings(config, f"checkpoint {path}"), image_shape, tuple(names), weights)
+    ends = description.get("value_range", [0.0, 1.0])
+    if not isinstance(ends, list) or [type(end) for end in ends] != [float, float]:
+        raise ParameterError(f"checkpoint {path}: its value_range is not two floating-point numbers")
+    settings = plain_settings(config, f"checkpoint {path}")
+    return Checkpoint(settings, image_shape, tuple(names), weights, (ends[0], ends[1]))
 
 
 def write_checkpoint(path: Path, network: nn.Module, description: Mapping[str, Any]) -> None:

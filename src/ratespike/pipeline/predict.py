@@ -16,12 +16,14 @@ import torch
 from jaxtyping import Float, Int
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor, nn
 
 from ratespike.config.job import Job
 from ratespike.config.schemas import PredictConfig
 from ratespike.data import DataSet, Images, Scaling
-from ratespike.data.pictures import Shape, pictures_below, read_pictures
+from ratespike.data.images import is_from_0_to_1
+from ratespike.data.pictures import Shape, pictures_below, printable, read_pictures
 from ratespike.metrics.names import in_steps
 from ratespike.parameters import ParameterError, build
 from ratespike.pipeline.checkpoint import Checkpoint, build_trained
@@ -70,6 +72,7 @@ def predict_pictures(job: Job[PredictConfig]) -> None:
         raise ParameterError("that network was trained on events; predict.py shows pictures, evaluate.py recordings")
     files = _files(config.images)
     trained = trained_network(config, job.plain, job.root)
+    _check_values(trained)
     network = build_trained(trained, str(config.run or config.checkpoint))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
     synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
@@ -163,6 +166,16 @@ def decision_step(predicted: Int[Tensor, " time"]) -> int:
     return int(others[-1]) + 2 if len(others) else 1
 
 
+def _check_values(trained: Checkpoint) -> None:
+    """Raise `ParameterError` if a network was trained on images whose black is not 0 or whose white is not 1."""
+    if not is_from_0_to_1(trained.value_range):
+        lowest, highest = trained.value_range
+        raise ParameterError(
+            f"that network was trained on floating-point images from {lowest:g} to {highest:g}; predict.py shows pictures from "
+            "0 (black) to 1 (white): train on images that are scaled so, or simulate an .npz file by evaluate.py"
+        )
+
+
 def _files(given: object) -> dict[str, Path]:
     """The picture files that a folder, a file or a list of them stands for, by the names that they have in the answers."""
     places = given if isinstance(given, list) else [given]
@@ -172,7 +185,7 @@ def _files(given: object) -> dict[str, Path]:
         if place is None or not path.exists():
             raise ParameterError(f"images={place}: no such file or folder; give images=<folder>, <file> or [<file>,<file>]")
         found = pictures_below(path) if path.is_dir() else [path]
-        files.update((str(file), Path(file)) for file in found)
+        files.update((printable(str(file)), Path(file)) for file in found)
     if not files:
         raise ParameterError(f"images={given}: holds no pictures")
     return files
@@ -235,13 +248,13 @@ def _print(answers: Sequence[Prediction]) -> None:
     for answer in answers[:_IN_TABLE]:
         name = f"…{answer.file[-_NAME:]}" if len(answer.file) > _NAME else answer.file
         if answer.error:
-            table.add_row(name, "cannot be read")
+            table.add_row(Text(name), "cannot be read")
             continue
         table.add_row(
-            name,
-            answer.rate_class,
+            Text(name),  # in a plain string brackets are markup
+            Text(answer.rate_class),
             f"{answer.rate_confidence:.0%}",
-            answer.spike_class,
+            Text(answer.spike_class),
             f"{answer.spike_confidence:.0%}",
             in_steps(answer.decision_step or 0),
         )
