@@ -59,6 +59,16 @@ def test_scales_are_those_with_the_least_error() -> None:
     assert torch.allclose(network(torch.ones(1, 1)), trained(torch.ones(1, 1)), rtol=0.04)
 
 
+def test_channels_that_are_never_active_stay() -> None:
+    trained = nn.Sequential(nn.Linear(2, 3), IntegrateAndFire(), nn.Linear(3, 1))
+    with torch.no_grad():
+        trained[0].bias[1] = -100
+    network = deepcopy(trained)
+    network[1] = IntegrateAndFire(max_rate=1000, levels=4)
+    rescale(network, trained, torch.rand(20, 2))
+    assert network[0].bias[1] == -100
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

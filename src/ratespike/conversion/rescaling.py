@@ -93,7 +93,7 @@ def _nearest_scales(neuron: Neuron, inputs: Tensor, activations: Tensor) -> Tens
     channels_first = (1, 0, *range(2, inputs.dim()))
     inputs = inputs.permute(channels_first).flatten(1)  # (channels, images and places)
     activations = activations.permute(channels_first).flatten(1)
-    largest = activations.amax(1).clamp(min=1e-6)
+    largest = activations.amax(1)
     best = largest.clone()
     least = torch.full_like(largest, float("inf"))
     for part in _SCALES.tolist():
@@ -102,7 +102,7 @@ def _nearest_scales(neuron: Neuron, inputs: Tensor, activations: Tensor) -> Tens
         error = (given - activations).square().mean(1)
         best = torch.where(error < least, scale, best)
         least = torch.minimum(error, least)
-    return best
+    return torch.where(largest > 0, best, 1)  # 1 of a channel that is never active
 
 
 def _multiply_inputs(layer: nn.Conv2d | nn.Linear, scales: Tensor) -> None:

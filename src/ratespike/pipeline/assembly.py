@@ -27,6 +27,7 @@ from ratespike.synapses import Synapse
 from ratespike.tracking import address
 
 _CALIBRATION_IMAGES = 2000
+_RESCALING_IMAGES = 200
 _logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def build_components(config: RunConfig, root: Path) -> Components:
     torch.manual_seed(config.seed)
     network, converted = _networks(config, splits)
     if isinstance(config, Config) and config.start_from is not None:
-        images = splits.train[:_CALIBRATION_IMAGES].as_inputs()
+        images = splits.train[:_RESCALING_IMAGES].as_inputs()
         take_weights(network, config.start_from, config.tracking.uri, root, images)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
     image = torch.zeros(1, *splits.image_shape)
