@@ -30,7 +30,7 @@ ARTIFACTS = {
     "config.yaml",
     *(f"checkpoints/{name}.ckpt" for name in ("best", "last")),
     *(f"figures/{name}.png" for name in FIGURES),
-    *(f"results/{name}" for name in ("spiking_accuracy.csv", "per_class.csv", "simulation.npz")),
+    *(f"results/{name}" for name in ("spiking_accuracy.csv", "per_class.csv", "predictions.csv", "simulation.npz")),
 }
 
 
