@@ -22,5 +22,8 @@ def test_each_training_starts_from_the_first(checkout: Path) -> None:
         assert code == 0, error
     trained = run_ids(checkout)
     assert [status(checkout, run_id) for run_id in trained] == ["FINISHED"] * 4
+    code, out, error = run_here(checkout, f"run={trained[-1]}", "n_steps=7", program="evaluate.py")
+    assert code == 0, error
+    assert "spiking accuracy, 7 steps" in out
     rates = [float(metrics(checkout, run_id)["test/rate_accuracy", 0]) for run_id in trained]  # type: ignore[arg-type]
     assert min(rates[1:]) > rates[0] + 0.03, "the trainings that go on learn nothing more"
