@@ -90,3 +90,6 @@ def test_a_model_without_weights_is_refused(checkout: Path, given: tuple[str, st
     code, _, error = run_here(checkout, "+experiment=convert", given[0], *SLICE)
     assert code != 0
     assert "a conversion needs both" in error
+    code, _, error = run_here(checkout, "+experiment=convert", *given[:2], "start_from=some.ckpt", *SLICE)
+    assert code != 0
+    assert "start_from=some.ckpt: a conversion has the weights of checkpoint=" in error

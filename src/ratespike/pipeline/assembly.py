@@ -129,6 +129,10 @@ def _check_conversion(config: Config) -> None:
         )
     if config.checkpoint is not None and not Path(config.checkpoint).is_file():
         raise ParameterError(f"checkpoint={config.checkpoint}: there is no such file")
+    if config.model is not None and config.start_from is not None:
+        raise ParameterError(
+            f"start_from={config.start_from}: a conversion has the weights of checkpoint={config.checkpoint}; leave it out"
+        )
     if config.model is not None and config.network.layers:
         raise ParameterError(
             f"model={config.model}: has layers of its own; add network=plain_model, or take +experiment=convert"
