@@ -38,12 +38,12 @@ def test_rows_of_two_runs() -> None:
     other = Predictions("other", labels, rates=np.array([0, 1, 2, 1]), spikes=np.array([0, 0, 0, 0]))
     found = {name: (row.first, row.second) for name, row in paired_rows([one, other])}
     assert found == {
-        "one: rates, spikes": (1, 0.75),
-        "other: rates, spikes": (0.75, 0.5),
-        "rates: one, other": (1, 0.75),
-        "spikes: one, other": (0.75, 0.5),
+        "rates, spikes of 1": (1, 0.75),
+        "rates, spikes of 2": (0.75, 0.5),
+        "rates of 1, of 2": (1, 0.75),
+        "spikes of 1, of 2": (0.75, 0.5),
     }
-    assert [name for name, _ in paired_rows([one])] == ["one: rates, spikes"]
+    assert [name for name, _ in paired_rows([one])] == ["rates, spikes of 1"]
     others_images = Predictions("third", labels[::-1], labels, labels)
     with pytest.raises(ParameterError, match="paired=one,third: were tested on different images"):
         paired_rows([one, others_images])

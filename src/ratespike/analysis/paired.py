@@ -85,12 +85,14 @@ class Predictions:
 def paired_rows(runs: Sequence[Predictions]) -> list[tuple[str, PairedDifference]]:
     """What is compared of one run or of two: rates with spikes of each, then rates and spikes of one with those of the other.
 
+    The rows call the runs 1 and 2, as their names may be long.
+
     Raises:
         ParameterError: the runs were tested on different images.
     """
     rows = []
-    for run in runs:
-        rows.append((f"{run.name}: rates, spikes", paired_difference(run.rates == run.labels, run.spikes == run.labels)))
+    for number, run in enumerate(runs, 1):
+        rows.append((f"rates, spikes of {number}", paired_difference(run.rates == run.labels, run.spikes == run.labels)))
     if len(runs) == 2:
         first, second = runs
         if not np.array_equal(first.labels, second.labels):
@@ -98,5 +100,5 @@ def paired_rows(runs: Sequence[Predictions]) -> list[tuple[str, PairedDifference
             raise ParameterError(f"paired={first.name},{second.name}: were tested on different images ({sizes})")
         for mode in ("rates", "spikes"):
             right = [getattr(run, mode) == run.labels for run in runs]
-            rows.append((f"{mode}: {first.name}, {second.name}", paired_difference(*right)))
+            rows.append((f"{mode} of 1, of 2", paired_difference(*right)))
     return rows

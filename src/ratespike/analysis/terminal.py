@@ -125,8 +125,10 @@ def _widths(fitting: Sequence[FilledColumn], width: int) -> list[int]:
     return [min(names.width, names.least_width + spare), *widths]
 
 
-def show_paired(rows: Sequence[tuple[str, PairedDifference]]) -> None:
+def show_paired(names: Sequence[str], rows: Sequence[tuple[str, PairedDifference]]) -> None:
     """Print differences of accuracies on the same images, in points, with what only one has right and McNemar's p."""
+    for number, name in enumerate(names, 1):
+        say(f"{number}: {name}")
     table = Table(box=box.SIMPLE)
     for title in ("first, second", "first", "second", "difference", "right alone", "p"):
         table.add_column(title, justify="left" if title == "first, second" else "right", overflow="fold")

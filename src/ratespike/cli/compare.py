@@ -66,7 +66,8 @@ def _compare_paired(names: list[str], uri: str) -> None:
     from ratespike.tracking.store import connect
 
     client = connect(uri)
-    terminal.show_paired(paired_rows([_predictions(client, name) for name in names]))
+    runs = [_predictions(client, name) for name in names]
+    terminal.show_paired([run.name for run in runs], paired_rows(runs))
 
 
 def _predictions(client: "Client", name: str) -> "Predictions":
