@@ -7,6 +7,7 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 from program import CONF
+from variants import all_but_one_slow
 
 from ratespike.config.schemas import check
 from ratespike.pipeline import fingerprint
@@ -27,12 +28,14 @@ def plain(*overrides: str) -> dict:
 
 @pytest.mark.parametrize(
     "override",
-    [
-        *("n_steps=60", "dt=0.002", "synapse=alpha", "synapse.tau=0.05", "simulation=steady_phase", "simulation.seed=1"),
-        *("simulation.engine=torch", "simulation.early_exit=0.5", "neuron.min_voltage=-1", "data.test_images=100"),
-        *("neuron=poisson", "neuron=stochastic", "neuron=regular"),  # of the soft LIF, whose rate they train
-        "+network.layers.filter1={type: Filter, synapse: {type: LowPass, tau: 0.01}}",
-    ],
+    all_but_one_slow(
+        [
+            *("n_steps=60", "dt=0.002", "synapse=alpha", "synapse.tau=0.05", "simulation=steady_phase", "simulation.seed=1"),
+            *("simulation.engine=torch", "simulation.early_exit=0.5", "neuron.min_voltage=-1", "data.test_images=100"),
+            *("neuron=poisson", "neuron=stochastic", "neuron=regular"),  # of the soft LIF, whose rate they train
+            "+network.layers.filter1={type: Filter, synapse: {type: LowPass, tau: 0.01}}",
+        ]
+    ),
 )
 def test_what_does_not_change_a_training(override: str) -> None:
     assert training_hash(plain(override)) == training_hash(plain())
@@ -41,27 +44,29 @@ def test_what_does_not_change_a_training(override: str) -> None:
 
 @pytest.mark.parametrize(
     "override",
-    [
-        *(
-            "neuron.tau_rc=0.03",
-            "neuron.sigma=0.05",
-            "neuron.max_rate=200",
-            "neuron.amplitude=0.02",
-            "neuron=lif",
-            "neuron=relu",
-        ),
-        *("seed=1", "optimizer.lr=0.01", "optimizer=sgd", "trainer.max_epochs=2", "network=conv3_glorot"),
-        *(
-            "data.batch_size=100",
-            "data.split_seed=1",
-            "data.train_images=100",
-            "data.class_weights=balanced",
-            "network.layers.conv1.filters=16",
-        ),
-        *("augmentation=digits", "augmentation.rotation=10", "loss=smoothed", "forward=spikes", "start_from=some.ckpt"),
-        *("optimizer.weight_averaging=0.9", "trainer.precision=bf16-mixed", "neuron=clip_floor_shift"),
-        "+network.layers.neuron1.neuron={type: SpikingRectifiedLinear}",
-    ],
+    all_but_one_slow(
+        [
+            *(
+                "neuron.tau_rc=0.03",
+                "neuron.sigma=0.05",
+                "neuron.max_rate=200",
+                "neuron.amplitude=0.02",
+                "neuron=lif",
+                "neuron=relu",
+            ),
+            *("seed=1", "optimizer.lr=0.01", "optimizer=sgd", "trainer.max_epochs=2", "network=conv3_glorot"),
+            *(
+                "data.batch_size=100",
+                "data.split_seed=1",
+                "data.train_images=100",
+                "data.class_weights=balanced",
+                "network.layers.conv1.filters=16",
+            ),
+            *("augmentation=digits", "augmentation.rotation=10", "loss=smoothed", "forward=spikes", "start_from=some.ckpt"),
+            *("optimizer.weight_averaging=0.9", "trainer.precision=bf16-mixed", "neuron=clip_floor_shift"),
+            "+network.layers.neuron1.neuron={type: SpikingRectifiedLinear}",
+        ]
+    ),
 )
 def test_what_changes_a_training(override: str) -> None:
     assert training_hash(plain(override)) != training_hash(plain())

@@ -6,7 +6,6 @@ import logging
 import pytest
 import torch
 from torch import nn
-from variants import all_but_one_slow
 
 from ratespike import simulate
 from ratespike.neurons import LIF, Neuron, PoissonSpiking, SpikingRectifiedLinear
@@ -51,8 +50,9 @@ def spikes_and_differences(event_driven: Simulation, torch_engine: Simulation) -
     return spikes, different
 
 
-@pytest.mark.parametrize("threads", all_but_one_slow([1, 2]))
-@pytest.mark.parametrize("start", all_but_one_slow(["steady_phase", "zero", "uniform", "half"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("start", ["steady_phase", "zero", "uniform", "half"])
 def test_every_start(conv_network: nn.Sequential, start: str, threads: int) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -96,6 +96,7 @@ def test_every_length_of_step(conv_network: nn.Sequential, dt: float) -> None:
         assert_equal(*both_engines(conv_network.double(), pixels(4, 1, 13, 13), n_steps=80, dt=dt))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("convolution", "size"),
     [
@@ -111,7 +112,7 @@ def test_every_length_of_step(conv_network: nn.Sequential, dt: float) -> None:
     ],
     ids=repr,
 )
-@pytest.mark.parametrize("pool", all_but_one_slow([nn.AvgPool2d(3, stride=2, padding=1), None, nn.AvgPool2d(2)]), ids=repr)
+@pytest.mark.parametrize("pool", [nn.AvgPool2d(3, stride=2, padding=1), None, nn.AvgPool2d(2)], ids=repr)
 @pytest.mark.filterwarnings("ignore:Using padding='same'")  # PyTorch: an even kernel may cost it a copy
 def test_every_connection(convolution: nn.Conv2d, size: int, pool: nn.AvgPool2d | None) -> None:
     torch.manual_seed(0)
@@ -133,7 +134,8 @@ def test_every_filter(hidden: Synapse, output: Synapse) -> None:
     assert_equal(*both_engines(network, pixels(6, 1, 8, 8), n_steps=40, synapse=output))
 
 
-@pytest.mark.parametrize("readout", all_but_one_slow(["mean", "last", "mean_after_burn_in", "spike_count"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("readout", ["mean", "last", "mean_after_burn_in", "spike_count"])
 def test_every_readout(conv_network: nn.Sequential, readout: str) -> None:
     assert_equal(*both_engines(conv_network.double(), pixels(5, 1, 13, 13), readout=readout))
 
@@ -163,6 +165,7 @@ def test_early_exit(conv_network: nn.Sequential, readout: str, hidden: Synapse) 
     assert abs(event_driven.firing_rates_hz()[first] - float(event_driven.recordings[first].sum()) / seconds) < 1e-9
 
 
+@pytest.mark.slow
 def test_a_last_layer_with_places_and_an_empty_batch() -> None:
     network = nn.Sequential(nn.Conv2d(1, 4, 3), LIF(intercept=-0.5), nn.Conv2d(4, 3, 3)).double()
     event_driven, torch_engine = both_engines(network, pixels(4, 1, 8, 8))
