@@ -60,6 +60,7 @@ def test_neurons_without_leak_are_exact_on_rates(model: nn.Module, neuron: Neuro
     assert all(layer.error < 1e-6 for layer in spiking.report)
 
 
+@pytest.mark.slow
 def test_a_leaky_neuron_comes_near_and_says_how_near(model: nn.Module) -> None:
     spiking = convert(model, neuron=LIF(max_rate=250), images=IMAGES)
     right = model.eval()(IMAGES)
@@ -70,6 +71,7 @@ def test_a_leaky_neuron_comes_near_and_says_how_near(model: nn.Module) -> None:
         assert 0 < layer.error < 0.1
 
 
+@pytest.mark.slow
 def test_spikes_approach_the_networks_outputs(model: nn.Module) -> None:
     spiking = convert(model, neuron=IntegrateAndFire(max_rate=1000), images=IMAGES)
     right = model.eval()(IMAGES).detach()

@@ -58,6 +58,7 @@ def test_jobs_of_several_experiments_are_all_below_their_parent(
     assert {run.info.run_id for run in children(client, parent.id)} == runs
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_in_its_run_unless_the_code_is_another(
     client: MlflowClient, job: Callable[..., Job[Config]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,6 +107,7 @@ def test_without_a_change_nothing_is_found_out_again() -> None:
     assert analyse(net, IMAGES) is not first
 
 
+@pytest.mark.slow
 def test_images_of_another_dtype_or_shape_are_another_matter() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3), LIF(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     small = simulate(net, torch.ones(2, 1, 8, 8), 10)

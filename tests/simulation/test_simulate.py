@@ -54,6 +54,7 @@ def test_a_short_simulation_is_the_beginning_of_a_long_one(conv_network: nn.Sequ
     assert torch.equal(long.synaptic_operations[:5], short.synaptic_operations)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("neuron", [LIF(max_rate=150, intercept=-0.2), SpikingRectifiedLinear(max_rate=300)])
 @pytest.mark.parametrize("start", ["zero", "uniform"])
 def test_spikes_approach_the_rates(neuron: nn.Module, start: str) -> None:

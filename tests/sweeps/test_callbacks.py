@@ -75,6 +75,7 @@ def test_the_parent_of_a_sweep_whose_launcher_gave_up_has_failed(sweep: OpenSwee
     assert "the launcher gave up (ValueError: no workers)" in str(sweep.parent.tag(ERROR))
 
 
+@pytest.mark.slow
 def test_the_parent_of_an_interrupted_sweep_is_killed(sweep: OpenSweep, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(KeyboardInterrupt), multirun({}):
         begin(sweep)
