@@ -38,16 +38,9 @@ def load(run_or_checkpoint: str | Path) -> nn.Sequential:
         ```
     """
     if Path(run_or_checkpoint).suffix == ".ckpt":
-        return _from_file(Path(run_or_checkpoint))
-    from ratespike.tracking import runs, store  # imports MLflow, which a file does not need
-
-    uri = address.resolve(None, Path.cwd())
-    address.check(uri, exists=True)
-    run = store.find_run(store.connect(uri), str(run_or_checkpoint))
-    with run.artifact(runs.BEST) as path:
-        if path is None:
-            raise ParameterError(f"run {run.id} has no checkpoint: it ended before its first epoch did")
-        return _from_file(path)
+        return build_trained(read_checkpoint(Path(run_or_checkpoint)), f"checkpoint {run_or_checkpoint}")
+    run_id, trained = checkpoint_of_run(str(run_or_checkpoint), None, Path.cwd())
+    return build_trained(trained, f"run {run_id}")
 
 
 @dataclass(frozen=True)
@@ -106,6 +99,28 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(settings, image_shape, tuple(names), weights, (ends[0], ends[1]))
 
 
+def checkpoint_of_run(id_or_name: str, uri: str | None, root: Path) -> tuple[str, Checkpoint]:
+    """The id of a run, and the checkpoint of its best epoch.
+
+    Args:
+        id_or_name: of the run.
+        uri: of the tracking server, as a configuration has it.
+        root: the folder in which the database is, without `uri`.
+
+    Raises:
+        ParameterError: no such run, or it ended before its first epoch did.
+    """
+    from ratespike.tracking import runs, store  # imports MLflow, which a file does not need
+
+    resolved = address.resolve(uri, root)
+    address.check(resolved, exists=True)
+    run = store.find_run(store.connect(resolved), id_or_name)
+    with run.artifact(runs.BEST) as path:
+        if path is None:
+            raise ParameterError(f"run {run.id} has no checkpoint: it ended before its first epoch did")
+        return run.id, read_checkpoint(path)
+
+
 def write_checkpoint(path: Path, network: nn.Module, description: Mapping[str, Any]) -> None:
     """Write the file that Lightning would write of a classifier with this network and description."""
     state = {_PREFIX + name: weights for name, weights in network.state_dict().items()}
@@ -119,10 +134,6 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint, where: str) -> None
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ParameterError(f"{where}: its weights do not fit the network of its settings ({reason})") from None
-
-
-def _from_file(path: Path) -> nn.Sequential:
-    return build_trained(read_checkpoint(path), f"checkpoint {path}")
 
 
 def build_trained(checkpoint: Checkpoint, where: str) -> nn.Sequential:

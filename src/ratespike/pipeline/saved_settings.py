@@ -60,17 +60,12 @@ def trained_network(config: EvaluateConfig, plain: Mapping[str, Any], root: Path
     Raises:
         ParameterError: the settings would have changed its training.
     """
-    from ratespike.pipeline.checkpoint import read_checkpoint
+    from ratespike.pipeline.checkpoint import checkpoint_of_run, read_checkpoint
 
     if config.checkpoint is not None:
         trained = read_checkpoint(Path(config.checkpoint))
     else:
-        from ratespike.tracking import runs, store
-
-        run = store.find_run(store.connect(address.resolve(config.tracking.uri, root)), str(config.run))
-        with run.artifact(runs.BEST) as path:
-            assert path is not None  # of a run whose settings were offered
-            trained = read_checkpoint(path)
+        _, trained = checkpoint_of_run(str(config.run), config.tracking.uri, root)
     refuse_another_training(plain, trained.config)
     return trained
 

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from ratespike.conversion.rescaling import rescale
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError
-from ratespike.pipeline.checkpoint import Checkpoint, build_trained, load_weights, read_checkpoint
-from ratespike.tracking import address
+from ratespike.pipeline.checkpoint import Checkpoint, build_trained, checkpoint_of_run, load_weights, read_checkpoint
 
 _logger = logging.getLogger(__name__)
 
@@ -41,17 +40,10 @@ def take_weights(network: nn.Module, start_from: str, uri: str | None, root: Pat
 def _checkpoint(start_from: str, where: str, uri: str | None, root: Path) -> Checkpoint:
     if Path(start_from).suffix == ".ckpt":
         return read_checkpoint(Path(start_from))
-    from ratespike.tracking import runs, store
-
-    resolved = address.resolve(uri, root)
-    address.check(resolved, exists=True)
-    run = store.find_run(store.connect(resolved), start_from)
-    if run.id != start_from:
-        raise ParameterError(f"{where}: is the name of a run, which others may have too; give its id, {run.id}")
-    with run.artifact(runs.BEST) as path:
-        if path is None:
-            raise ParameterError(f"{where}: that run has no checkpoint; it ended before its first epoch did")
-        return read_checkpoint(path)
+    run_id, started = checkpoint_of_run(start_from, uri, root)
+    if run_id != start_from:
+        raise ParameterError(f"{where}: is the name of a run, which others may have too; give its id, {run_id}")
+    return started
 
 
 def _neurons(network: nn.Module) -> list[dict[str, object]]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # an unknown run is reported before torch is imported
 BEST = "checkpoints/best.ckpt"  # artifact: the epoch with the highest accuracy on validation images
 FILES_LEFT_OUT = "ratespike.files_left_out"  # tag: how many files of the data could not be read
 LAST = "checkpoints/last.ckpt"  # artifact: the last epoch
-PREDICTIONS = "results/predictions.csv"
+PREDICTIONS = "results/predictions.csv"  # artifact: of each test image its class and the predicted ones
 MODEL_PACKAGES = ("ratespike", "torch", "numpy")  # what the MLflow model needs where it is loaded
 _IMAGES_HASHED = 1000  # at least, where there are so many, for the digest of a split
 _METRICS_PER_CALL = 1000  # MLflow accepts no more
