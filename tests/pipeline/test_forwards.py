@@ -23,6 +23,7 @@ def drawn(least: int, most: int) -> tuple[int, int]:
     return int(torch.randint(least, most + 1, ())), int(torch.randint(2**31, ()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("neuron", [LIF(max_rate=200, intercept=-0.3, sigma=0.05), AdaptiveLIF(intercept=-0.5)], ids=repr)
 def test_outputs_are_those_of_the_mean_pulses(neuron: Neuron) -> None:
     network = two_layers(neuron)
@@ -56,6 +57,7 @@ def test_slopes_are_those_of_rates_at_the_mean_pulses() -> None:
     assert torch.allclose(network[0].weight.grad, entering.grad.T @ IMAGES, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_length_is_drawn_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = set()
     network = two_layers(LIF())

@@ -77,6 +77,7 @@ def test_a_job_goes_on_in_its_run_unless_the_code_is_another(
         _interrupted_run(job("seed=1"), client, first.id)
 
 
+@pytest.mark.slow
 def test_a_finished_job_is_not_done_again(
     client: MlflowClient, job: Callable[..., Job[Config]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

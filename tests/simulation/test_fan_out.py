@@ -75,6 +75,7 @@ def test_fan_out_of_a_network() -> None:
     assert counted.output_shape == (3,) and counted.largest_layer == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["torch", "event_driven"])
 def test_each_event_of_the_image_meets_the_weights_of_its_place(engine: str) -> None:
     """At a corner of 4 x 4 pixels one window of 3 x 3 holds the event, in the middle four; two neurons hear each window."""

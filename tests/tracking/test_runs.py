@@ -15,6 +15,7 @@ def run(client: Client) -> Run:
     return store.open_run(client, "mnist", "run", {"begun": "true"})
 
 
+@pytest.mark.slow
 def test_a_resumed_run_logs_no_value_twice(run: Run) -> None:
     run.metrics({"loss": 1.0}, step=1)
     resumed = Run(run.client, run.id, run.experiment, resumed=True)
