@@ -23,7 +23,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[1]  # of the repository
 CONF = ROOT / "conf"
 SMALL = (  # a run that takes little longer than its imports: eight steps of training an epoch
-    *("+experiment=mnist", "+debug=fast", "data.train_images=200", "data.validation_images=20", "data.test_images=20"),
+    *("tracking.experiment=mnist", "+debug=fast", "data.train_images=200", "data.validation_images=20", "data.test_images=20"),
     *("data.batch_size=25", "trainer.max_epochs=2"),
     *(f"network.layers.conv{number}.filters=8" for number in (1, 2, 3)),
 )

@@ -133,7 +133,7 @@ def test_the_page_on_networks_of_ones_own_runs(capsys: pytest.CaptureFixture[str
 # `make lint` and the tests above check, and a short use of each new thing.
 
 NEURON_GUIDE = ROOT / "docs/adding_a_neuron.md"
-TINY = (*(argument for argument in SMALL if argument != "+experiment=mnist"), "n_steps=3")
+TINY = (*(argument for argument in SMALL if argument != "tracking.experiment=mnist"), "n_steps=3")
 LINT = (
     ("-m", "ruff", "check", "."),
     ("-m", "ruff", "format", "--check", "."),

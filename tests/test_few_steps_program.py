@@ -10,19 +10,20 @@ pytestmark = [
     pytest.mark.program,
     pytest.mark.filterwarnings("ignore"),  # Lightning's advice
 ]
+ONE_STAGE = ("stages=rectified", "stages.rectified.trainer.max_epochs=1")
 
 
-def test_each_training_starts_from_the_first(checkout: Path) -> None:
-    commands = re.findall(r"^python train.py (.*)$", (ROOT / "docs/few_steps.md").read_text(), re.MULTILINE)
-    assert len(commands) == 4
-    for command in commands:
-        first = run_ids(checkout)[0] if "<run>" in command else ""
-        code, _, error = run_here(checkout, *command.replace("<run>", first).split(), *SMALL[1:])
-        assert code == 0, error
+def test_a_training_in_stages_and_one_that_starts_from_it(checkout: Path) -> None:
+    commands = re.findall(r"^python train.py (\+.*)$", (ROOT / "docs/few_steps.md").read_text(), re.MULTILINE)
+    (from_a_run,) = [command for command in commands if "<run>" in command]
+    code, _, error = run_here(checkout, "+experiment=mnist", *SMALL[1:], *ONE_STAGE)
+    assert code == 0, error
+    first, stage = run_ids(checkout)
+    assert query(checkout, "select value from tags where run_uuid = ? and key = 'mlflow.parentRunId'", stage) == [(first,)]
+    code, _, error = run_here(checkout, *from_a_run.replace("<run>", first).split(), *SMALL[1:])
+    assert code == 0, error
     trained = run_ids(checkout)
-    assert [status(checkout, run_id) for run_id in trained] == ["FINISHED"] * 4
-    code, out, error = run_here(checkout, f"run={trained[-1]}", "n_steps=7", program="evaluate.py")
+    assert [status(checkout, run_id) for run_id in trained] == ["FINISHED"] * 3
+    code, out, error = run_here(checkout, f"run={first}", "n_steps=7", program="evaluate.py")
     assert code == 0, error
     assert "spiking accuracy, 7 steps" in out
-    started = query(checkout, "select run_uuid from params where key = 'start_from' and value = ?", trained[0])
-    assert {run_id for (run_id,) in started} == set(trained[1:])

@@ -120,7 +120,7 @@ IN_A_PROCESS = ("n_step=3", "neuron.tau_rc=-1")  # the others in that of the tes
     [
         ("n_step=3", "did you mean n_steps"),
         ("+experiment=mnits", "did you mean mnist"),
-        ("neuron=typo", "known: adaptive_lif, clip_floor_shift, integrate_and_fire, integrate_and_fire_1_khz"),
+        ("neuron=typo", "known: adaptive_lif, binary, clip_floor_shift, integrate_and_fire"),
         ("neuron.tau_rcc=1", "did you mean tau_rc"),
         ("neuron.tau_rc=-1", "error: neuron.tau_rc=-1: must be a number above 0 (s)"),
         ("neuron.tau_rc=abc", "error: neuron.tau_rc=abc: must be a number above 0 (s)"),
@@ -163,8 +163,8 @@ def test_help_tells_groups_and_options(checkout: Path) -> None:
     code, out, _ = run_here(checkout, "--help")
     assert code == 0
     for words in (
-        "experiment: convert, digits, images, mnist, mnist_nengo",
-        "neuron: adaptive_lif, clip_floor_shift, integrate_and_fire, integrate_and_fire_1_khz, leaky_relu",
+        "experiment: convert, digits, images, mnist, mnist_few_steps",
+        "neuron: adaptive_lif, binary, clip_floor_shift, integrate_and_fire",
         "debug: fast",
         "n_steps: 30",
     ):

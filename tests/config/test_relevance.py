@@ -10,7 +10,7 @@ from ratespike.parameters import flat
 
 def keys() -> set[str]:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("config", ["+experiment=mnist"])
+        config = hydra.compose("config", ["stages=rectified"])
     return {key for key, _ in flat(OmegaConf.to_container(config))}  # type: ignore[arg-type]
 
 

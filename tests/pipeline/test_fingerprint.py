@@ -21,7 +21,7 @@ config_hash, simulation_hash, training_hash = (
 def plain(*overrides: str) -> dict:
     """The configuration of a training as plain values; the same object for the same overrides."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("config", ["+experiment=mnist", *overrides])
+        config = hydra.compose("config", list(overrides))
     check(config)
     return OmegaConf.to_container(config, resolve=True)
 

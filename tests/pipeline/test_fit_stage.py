@@ -1,7 +1,9 @@
 """From which epoch a training that was interrupted goes on, and with which best one."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pytest
@@ -19,6 +21,7 @@ from ratespike.pipeline.datamodule import DataModule
 from ratespike.pipeline.open_run import identity_tags
 from ratespike.tracking import store
 from ratespike.tracking.runs import BEST, LAST, Run
+from ratespike.tracking.sweeps import children
 
 SLICE = ("data.train_images=20", "data.validation_images=10", "data.test_images=5", "trainer.accelerator=cpu")
 NETWORK = tuple(f"network.layers.conv{number}.filters=4" for number in (1, 2, 3))
@@ -27,7 +30,7 @@ LEARNS_NOTHING = ("optimizer=sgd", "optimizer.lr=1e-20", "optimizer.schedule=con
 
 
 def job(folder: Path, max_epochs: int, *given: str) -> Job[Config]:
-    asked = ["+experiment=mnist", f"data.dir={ROOT}/data/mnist", *SLICE, *NETWORK, *(given or LEARNS_NOTHING)]
+    asked = [f"data.dir={ROOT}/data/mnist", *SLICE, *NETWORK, *(given or LEARNS_NOTHING)]
     asked.append(f"trainer.max_epochs={max_epochs}")
     with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = hydra.compose("config", asked)
@@ -39,7 +42,7 @@ def train(job: Job[Config], run: Run) -> int:
     components = build_components(job.config, job.root)
     classifier = build_classifier(components, job, job.config.n_steps)
     datamodule = DataModule(components.splits, components.data.batch_size, job.config.seed, components.augmentation)
-    fit_stage.fit(job, run, None, classifier, datamodule)
+    fit_stage.fit(job, run, components, classifier, datamodule)
     return classifier.trained_images
 
 
@@ -115,3 +118,60 @@ def test_a_training_starts_from_the_weights_of_another(tmp_path: Path, database:
     ):
         with pytest.raises(ParameterError, match=message):
             build_components(job(tmp_path, 1, *wrong).config, tmp_path)
+
+
+IN_STAGES = (
+    "data.batch_size=10",
+    "optimizer.lr=0.05",
+    "stages={first: {neuron: {type: IntegrateAndFire}, optimizer: {lr: 0.03}}, second: {optimizer: {lr: 0.02}}}",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Lightning's advice
+def test_stages_train_as_trainings_that_start_from_one_another(tmp_path: Path, database: str) -> None:
+    kept = tmp_path / "kept.ckpt"
+    start: tuple[str, ...] = ()
+    for given in (
+        ("neuron=integrate_and_fire", "optimizer.lr=0.03"),
+        ("optimizer.lr=0.02",),
+        ("optimizer.lr=0.05",),
+    ):
+        run, weights = trained(tmp_path, database, "data.batch_size=10", *given, *start)
+        run.fetch(BEST, tmp_path)
+        shutil.move(tmp_path / Path(BEST).name, kept)
+        start = (f"start_from={kept}",)
+
+    _, in_stages = trained(tmp_path, database, *IN_STAGES)
+    for name, value in weights.items():
+        assert torch.equal(in_stages[name], value), name
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Lightning's advice
+def test_an_interrupted_training_keeps_its_finished_stages(
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace(job(tmp_path, 1, *IN_STAGES), number=None)  # a job of a multirun would take the stages of others
+    begun = store.open_run(store.connect(database), "mnist", "run", identity_tags(asked))
+    trainings: list[str] = []
+    use_trainer = fit_stage.use_trainer
+
+    def interrupted_at_the_second(*arguments: Any) -> None:
+        trainings.append("")
+        if len(trainings) == 2:
+            raise KeyboardInterrupt
+        use_trainer(*arguments)
+
+    monkeypatch.setattr(fit_stage, "use_trainer", interrupted_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        train(asked, begun)
+    assert stages_of(begun) == {"first of run": "FINISHED", "second of run": "KILLED"}
+    train(asked, Run(begun.client, begun.id, "mnist", resumed=True))
+    assert stages_of(begun) == {"first of run": "FINISHED", "second of run": "FINISHED"}
+    assert len(trainings) == 4, "the interrupted one, and the last one"
+
+
+def stages_of(run: Run) -> dict[str, str]:
+    """The status of each stage by the name of its run."""
+    return {stage.info.run_name: stage.info.status for stage in children(run.client, run.id)}

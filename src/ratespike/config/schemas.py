@@ -1,5 +1,6 @@
 """The schemas of the commands' configurations. Ranges of the groups with a `type` belong to the objects themselves."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from ratespike.config.source import check_declared, constant
+from ratespike.config.stages import stages_of
 from ratespike.parameters import ParameterError, check_parameters, nearest, parameter
 
 STRATEGIES = ("auto", "ddp_spawn")
@@ -85,11 +87,12 @@ class Config(RunConfig):
     """A training; `resume` is the id of an interrupted run to go on with, `objective` what a search is after.
 
     With `model`, whose trained weights `checkpoint` holds, a conversion. With `start_from`, the id of a run or a checkpoint
-    file, the training begins from these weights.
+    file, the training begins from these weights. `stages` are trainings in front of it (see `ratespike.config.stages`).
     """
 
     checkpoint: str | None = parameter(None)
     start_from: str | None = parameter(None)
+    stages: dict[str, Any] | None = field(default_factory=dict)
     objective: Any = None
     resume: str | None = parameter(None)
 
@@ -133,7 +136,9 @@ class CompareConfig:
     tracking: StoreConfig = field(default_factory=StoreConfig)
 
 
-ConfigStore.instance().store(name="schema", node=Config)
+_training = OmegaConf.structured(Config)
+OmegaConf.set_struct(_training.stages, False)
+ConfigStore.instance().store(name="schema", node=_training)
 ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
 ConfigStore.instance().store(name="predict_schema", node=PredictConfig)
 _compare = OmegaConf.structured(CompareConfig)
@@ -149,7 +154,27 @@ def check(config: DictConfig) -> Any:
     if isinstance(checked, RunConfig):
         _check_strategy(checked.trainer.strategy)
         check_declared(asdict(checked))
+    if isinstance(checked, Config):
+        _check_stages(config)
     return checked
+
+
+def training_config(plain: Mapping[str, Any]) -> Config:
+    """The configuration of a training from nested dictionaries; raises `ParameterError` for a wrong one."""
+    config = OmegaConf.merge(OmegaConf.structured(Config), plain)
+    assert isinstance(config, DictConfig)
+    checked = check(config)
+    assert isinstance(checked, Config)
+    return checked
+
+
+def _check_stages(config: DictConfig) -> None:
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    for name, settings in stages_of(plain):
+        try:
+            training_config({**settings, "stages": {}})
+        except ParameterError as error:
+            raise ParameterError(f"stages.{name}: {error}") from None
 
 
 def _check_strategy(strategy: str) -> None:

@@ -45,6 +45,12 @@ def rescale(network: nn.Sequential, trained: nn.Sequential, images: Float[Tensor
     return scales
 
 
+def check_can_be_rescaled(network: nn.Sequential) -> None:
+    """Raise `ParameterError` if a network is not a row of layers with weights in front of and behind each layer of neurons."""
+    for _ in _neighbours(network):
+        pass
+
+
 def _signals(network: nn.Sequential, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     """The inputs and the activations of each layer of neurons."""
     names = {module: name for name, module in network.named_modules() if isinstance(module, Neuron)}

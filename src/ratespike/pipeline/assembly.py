@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from ratespike.config.job import Job
-from ratespike.config.schemas import Config, RunConfig, TrainerConfig
+from ratespike.config.schemas import Config, RunConfig, TrainerConfig, training_config
+from ratespike.config.stages import stages_of
 from ratespike.conversion.convert import convert
 from ratespike.conversion.plain_model import load_weights_of_plain_model, plain_model
 from ratespike.data import Augmentation, DataSet, Splits
@@ -21,13 +22,12 @@ from ratespike.pipeline.forwards import Forward
 from ratespike.pipeline.losses import Loss
 from ratespike.pipeline.optimizers import Optimizer
 from ratespike.pipeline.simulator import Simulator
-from ratespike.pipeline.start_from import take_weights
+from ratespike.pipeline.start_from import check_can_start_with, first_images, start_from_kept
 from ratespike.simulation import simulate
 from ratespike.synapses import Synapse
 from ratespike.tracking import address
 
 _CALIBRATION_IMAGES = 2000
-_RESCALING_IMAGES = 200
 _logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
@@ -95,9 +95,10 @@ def build_components(config: RunConfig, root: Path) -> Components:
         augmentation.check_colours(splits.train)
     torch.manual_seed(config.seed)
     network, converted = _networks(config, splits)
-    if isinstance(config, Config) and config.start_from is not None:
-        images = splits.train[:_RESCALING_IMAGES].as_inputs()
-        take_weights(network, config.start_from, config.tracking.uri, root, images)
+    if isinstance(config, Config) and config.start_from is not None and not config.stages:
+        start_from_kept(network, config.start_from, config.tracking.uri, root, first_images(splits))
+    if isinstance(config, Config):
+        _check_stages(config, network, root)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
     image = torch.zeros(1, *splits.image_shape)
     simulated = simulate(network, image, n_steps=1, dt=config.dt, engine="torch")
@@ -118,6 +119,21 @@ def build_components(config: RunConfig, root: Path) -> Components:
         optimizer=optimizer,
         simulator=Simulator(config.simulation, config.dt, synapse, splits.test.event_height),
     )
+
+
+def _check_stages(config: Config, network: nn.Module, root: Path) -> None:
+    """Raise `ParameterError` if a stage cannot be trained, or its weights cannot be used by the training behind it."""
+    stages = stages_of(asdict(config))
+    if stages and config.model is not None:
+        raise ParameterError(f"stages.{stages[0][0]}: model={config.model} is converted, not trained; leave the stages out")
+    following = network
+    for name, settings in reversed(stages):
+        trained = build_components(training_config({**settings, "stages": {}}), root).network
+        try:
+            check_can_start_with(following, trained)
+        except ParameterError as error:
+            raise ParameterError(f"stages.{name}: the training behind it has other neurons; {error}") from None
+        following = trained
 
 
 def _check_conversion(config: Config) -> None:

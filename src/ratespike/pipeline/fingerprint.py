@@ -9,6 +9,7 @@ from typing import Any
 
 from ratespike.config.relevance import affects_result
 from ratespike.config.schemas import TrainerConfig
+from ratespike.config.stages import stages_of
 from ratespike.conversion.plain_model import sources_of
 from ratespike.data import Augmentation, DataSet
 from ratespike.network import layers_training_values
@@ -72,8 +73,7 @@ def training_hash(plain: Mapping[str, Any], content: str) -> str:
     whose formula was edited trains anew.
     """
     training = training_parts(plain)
-    is_simulated = build(Forward, plain["forward"], "forward").spikes  # type: ignore[type-abstract]
-    sources = _SIMULATION_SOURCES if is_simulated else _TRAINING_SOURCES
+    sources = _SIMULATION_SOURCES if _simulates(plain) else _TRAINING_SOURCES
     parts: dict[str, Any] = {"training": training, "sources": _sources(sources)}
     if plain.get("model") is not None:
         parts["neuron"] = plain["neuron"]
@@ -82,6 +82,12 @@ def training_hash(plain: Mapping[str, Any], content: str) -> str:
         parts["model"] = [str(plain["model"]), *[_content(path) for path in sources_of(file)]]
         parts["weights"] = _content(Path(str(plain.get("checkpoint"))))
     return _hash(_with_content(parts, content))
+
+
+def _simulates(plain: Mapping[str, Any]) -> bool:
+    """Whether a simulation is part of the training, or of a stage before it."""
+    trainings = [plain, *(settings for _, settings in stages_of(plain))]
+    return any(build(Forward, training["forward"], "forward").spikes for training in trainings)  # type: ignore[type-abstract]
 
 
 def _with_content(parts: Mapping[str, Any], content: str) -> dict[str, Any]:
@@ -108,6 +114,9 @@ def training_parts(plain: Mapping[str, Any]) -> dict[str, Any]:
         parts |= {"n_steps": plain["n_steps"], "dt": plain["dt"]}
     if forward.spikes:
         parts["dt"] = plain["dt"]
+    stages = stages_of(plain)
+    if stages:
+        parts["stages"] = [training_parts({**settings, "stages": {}}) for _, settings in stages]
     if plain.get("start_from") is not None:
         parts["start_from"] = _content(Path(str(plain["start_from"])))
     return parts
@@ -125,7 +134,7 @@ def _is_unused(key: str, value: object) -> bool:
         return build(Loss, value, key) == CrossEntropy()  # type: ignore[type-abstract]
     if key == "forward" and isinstance(value, Mapping):
         return build(Forward, value, key) == Rates()  # type: ignore[type-abstract]
-    return key in ("model", "checkpoint", "start_from") and value is None
+    return key in ("model", "checkpoint", "start_from", "stages") and not value
 
 
 def _content(path: Path) -> str:

@@ -69,6 +69,26 @@ def open_run(job: Job[RunConfig], client: Client, trained: Checkpoint | None) ->
             yield OpenRun(run, max(job.config.n_steps, longest))
 
 
+@contextmanager
+def open_stage(job: Job[RunConfig], run: Run, name: str) -> Iterator[Run]:
+    """The run of a stage of a training, below that training's run: the one that an interrupted attempt has left, or a new one.
+
+    Args:
+        job: the stage, with `tracking.parent` the training's run.
+        run: of the training.
+        name: of the stage.
+    """
+    tags = identity_tags(job)
+    stage = None
+    for found in children(run.client, run.id):
+        if found.data.tags.get(shared.TRAINING_HASH) == tags[shared.TRAINING_HASH]:
+            stage = Run(run.client, found.info.run_id, run.experiment, resumed=True)
+    if stage is None:
+        stage = store.open_run(run.client, run.experiment, f"{name} of {run.name}", tags)
+    with track(stage, job.root, job.config.tracking.system_metrics):
+        yield stage
+
+
 def identity_tags(job: Job[RunConfig], trained: Checkpoint | None = None) -> dict[str, str]:
     """The tags that a run begins with: what makes it equal to others, its parent, and that it is alive."""
     content = data_content(job.plain, job.root)

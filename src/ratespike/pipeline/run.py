@@ -58,7 +58,7 @@ def run_experiment(job: Job[RunConfig], components: Components) -> None:
         datamodule = DataModule(components.splits, components.data.batch_size, job.config.seed, components.augmentation)
 
         if trained is None:
-            fit(job, run, components.converted, classifier, datamodule)
+            fit(job, run, components, classifier, datamodule)
         results = test(job, run, classifier, datamodule, untrained)
         _report(job, run, components, results)
     summary.summary(results, run, job.number, is_slice=components.data.is_slice)

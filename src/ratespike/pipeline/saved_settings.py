@@ -75,7 +75,8 @@ def refuse_another_training(plain: Mapping[str, Any], trained: Mapping[str, Any]
     from ratespike.pipeline.fingerprint import training_parts
 
     as_trained = _with_values_of(trained, plain, FREE_IN_EVALUATION)
-    as_trained.pop("start_from", None)  # an evaluation has the weights, wherever their training began
+    for beginning in ("start_from", "stages"):  # an evaluation has the weights, wherever their training began
+        as_trained.pop(beginning, None)
     parts = training_parts(plain)
     if parts == training_parts(as_trained):
         return

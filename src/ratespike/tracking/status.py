@@ -32,7 +32,7 @@ def track(run: Run, root: Path, system_metrics: bool) -> Iterator[None]:
     """Have the run RUNNING inside; behind, it is FINISHED, KILLED by an interruption, or FAILED with its error as a tag.
 
     Args:
-        run: becomes MLflow's active run of this process.
+        run: becomes MLflow's active run of this process; a stage of a training does within its training's.
         root: the repository root, below which the locks are.
         system_metrics: whether MLflow logs the load of processors and memory.
 
@@ -45,7 +45,7 @@ def track(run: Run, root: Path, system_metrics: bool) -> Iterator[None]:
     status = "KILLED"  # by whatever interrupts the lines below, at any of them
     try:
         # Not as a context: MLflow would write a status of its own before ours.
-        mlflow.start_run(run.id, log_system_metrics=system_metrics)
+        mlflow.start_run(run.id, log_system_metrics=system_metrics, nested=True)
         with _heartbeat(run):
             yield
         if run.tag(ERROR):  # of an earlier attempt
