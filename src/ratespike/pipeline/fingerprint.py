@@ -106,7 +106,7 @@ def training_parts(plain: Mapping[str, Any]) -> dict[str, Any]:
     }
     if data.changes_over_time:
         parts |= {"n_steps": plain["n_steps"], "dt": plain["dt"]}
-    if forward.spikes:
+    if forward.depends_on_dt:
         parts["dt"] = plain["dt"]
     if plain.get("start_from") is not None:
         parts["start_from"] = _content(Path(str(plain["start_from"])))
