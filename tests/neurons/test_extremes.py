@@ -15,7 +15,9 @@ from ratespike.neurons import (
     Sigmoid,
     SpikingLeakyReLU,
     SpikingRectifiedLinear,
+    StaircaseIntegrateAndFire,
     StochasticSpiking,
+    WindowCountLIF,
 )
 from ratespike.parameters import ParameterError
 
@@ -29,6 +31,8 @@ NEURONS = [
     SpikingLeakyReLU(),
     IntegrateAndFire(),
     IntegrateAndFire(reset="zero"),
+    StaircaseIntegrateAndFire(),
+    WindowCountLIF(),
     Sigmoid(),
     RegularSpiking(neuron=Sigmoid()),
     StochasticSpiking(neuron=LIF(sigma=0.02)),
@@ -144,6 +148,10 @@ def test_steps_longer_than_the_refractory_time_warn() -> None:
         (lambda: LIF().current_for(0), "rate=0: must be a number above 0"),
         (lambda: Sigmoid(max_rate=100), "max_rate=100: must be above 0.5/tau_ref = 200 Hz"),
         (lambda: IntegrateAndFire(reset="zer"), "reset=zer: must be one of subtract, zero"),
+        (lambda: WindowCountLIF(tau_ref=0.0009), "tau_ref=0.0009: must be at least dt=0.001 s"),
+        (lambda: WindowCountLIF(start="uniform"), "start=uniform: must be one of zero, half"),
+        (lambda: StaircaseIntegrateAndFire(levels=4), "levels=4: this rate is a staircase already"),
+        (lambda: StaircaseIntegrateAndFire(reset="subtract"), "reset=subtract: must be one of zero"),
         (lambda: RegularSpiking(neuron=3), r"neuron=3: must be a neuron"),  # type: ignore[arg-type]
         (lambda: RegularSpiking(neuron={"type": "LFI"}), "neuron.type=LFI: did you mean LIF"),  # type: ignore[arg-type]
     ],

@@ -80,6 +80,24 @@ def test_a_training_on_spikes_depends_on_its_steps() -> None:
     assert training_hash(plain("forward=spikes", "n_steps=60")) == on_spikes
 
 
+@pytest.mark.parametrize(
+    ("option", "changes"),
+    all_but_one_slow(
+        [
+            ("neuron=window_count", ("neuron.n_steps=9", "neuron.start=zero", "dt=0.0005")),
+            ("neuron=staircase", ("dt=0.002",)),
+            ("forward=residual_noise", ("forward.n_steps=9", "dt=0.002")),
+            ("forward=spike_noise", ("forward.tau_s=0.002",)),
+        ]
+    ),
+)
+def test_a_training_depends_on_the_steps_that_its_rates_know_of(option: str, changes: tuple[str, ...]) -> None:
+    training = training_hash(plain(option))
+    assert training != training_hash(plain())
+    for change in changes:
+        assert training_hash(plain(option, change)) != training
+
+
 def test_a_training_from_a_changed_file_is_another(tmp_path: Path) -> None:
     start = tmp_path / "start.ckpt"
     start.write_bytes(b"one")

@@ -7,7 +7,7 @@ from torch import nn
 from ratespike import simulate
 from ratespike.neurons import LIF, AdaptiveLIF, Neuron
 from ratespike.parameters import ParameterError
-from ratespike.pipeline.forwards import Rates, Spikes
+from ratespike.pipeline.forwards import NoisyRates, Rates, ResidualNoise, SpikeNoise, Spikes
 from ratespike.synapses import LowPass
 
 IMAGES = torch.rand(6, 5, generator=torch.Generator().manual_seed(1))
@@ -72,9 +72,41 @@ def test_the_length_is_drawn_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> 
     assert lengths == {2, 3, 4}
 
 
+@pytest.mark.parametrize("noise", [SpikeNoise(), ResidualNoise(n_steps=4)], ids=repr)
+def test_noisy_rates_have_the_slopes_of_rates(noise: NoisyRates) -> None:
+    """Of one layer, whose slope does not depend on what it gives."""
+    images = IMAGES[:, :3].clone().requires_grad_()
+    network = nn.Sequential(LIF(max_rate=200, intercept=-0.5, sigma=0.05), LowPass(), nn.Linear(3, 3))
+    outputs = noise(network, images, ["0"], dt=0.001)
+    rates = network(images)
+    assert not torch.allclose(outputs, rates), "there is no noise"
+    (slope,) = torch.autograd.grad(outputs.sum(), images)
+    (expected,) = torch.autograd.grad(rates.sum(), images)
+    assert torch.equal(slope, expected)
+    assert noise(network, images[:0], ["0"], dt=0.001).shape == (0, 3)
+
+
+def test_residual_noise_has_the_counts_of_neurons_at_a_random_phase() -> None:
+    neuron = LIF(max_rate=200)
+    x = torch.tensor([0.1, 0.5, 1.0, 1.3]).repeat(2000, 1)
+    torch.manual_seed(0)
+    drawn = ResidualNoise(n_steps=12)(neuron, x, ["0"], dt=0.001) / neuron.scale * 0.012
+    current = neuron.current(x)
+    state = neuron.steady_state(current, torch.rand_like(x), 0.001)
+    simulated = torch.zeros_like(x)
+    for _ in range(12):
+        spikes, state = neuron.step(current, state, 0.001)
+        simulated += spikes
+    for ours, theirs in zip(drawn.T.round(), simulated.T, strict=True):
+        assert torch.equal(ours.unique(), theirs.unique())
+        assert abs(float(ours.mean() - theirs.mean())) < 4 * 0.5 * (2 / 2000) ** 0.5  # standard errors, at most
+
+
 def test_a_batch_without_images_and_rates() -> None:
     network = two_layers(LIF())
     assert Spikes()(network, IMAGES[:0], ["1", "4"], dt=0.001).shape == (0, 3)
     assert torch.equal(Rates()(network, IMAGES, ["1", "4"], dt=0.001), network(IMAGES))
     with pytest.raises(ParameterError, match="least_steps=9: must be at most n_steps=8"):
         Spikes(least_steps=9)
+    with pytest.raises(ParameterError, match=r"tau_s=0\.02: must be another number than tau_rc; try 0\.0198"):
+        SpikeNoise(tau_s=0.02)

@@ -110,8 +110,7 @@ class StochasticSpiking(SpikesFromRates):
             mean: at least 0, of the current's shape.
             uniform: numbers from [0, 1), of the same shape.
         """
-        whole = mean.floor()
-        return whole + (uniform < mean - whole)
+        return stochastic_count(mean, uniform)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -136,6 +135,24 @@ class PoissonSpiking(StochasticSpiking):
 
     def count(self, mean: Float[Tensor, "..."], uniform: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         return poisson_quantile(mean, uniform)
+
+
+def stochastic_count(mean: Float[Tensor, "..."], uniform: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """`floor(mean)`, and one more with probability `mean - floor(mean)`: a whole number whose expectation is `mean`.
+
+    It is also the exact distribution of how many spikes of a regular train fall into a time window, if all phases of the train
+    are equally likely; then `mean` is the rate times the window's length.
+
+    Args:
+        mean: at least 0, any shape; a NaN stays one.
+        uniform: numbers from [0, 1), of the same shape.
+
+    Example:
+        >>> stochastic_count(torch.tensor([1.25, 1.25]), torch.tensor([0.2, 0.3]))
+        tensor([2., 1.])
+    """
+    whole = mean.floor()
+    return whole + (uniform < mean - whole)
 
 
 def poisson_quantile(mean: Float[Tensor, "..."], uniform: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -112,7 +112,7 @@ def training_parts(plain: Mapping[str, Any]) -> dict[str, Any]:
     }
     if data.changes_over_time:
         parts |= {"n_steps": plain["n_steps"], "dt": plain["dt"]}
-    if forward.spikes:
+    if forward.depends_on_dt:
         parts["dt"] = plain["dt"]
     stages = stages_of(plain)
     if stages:

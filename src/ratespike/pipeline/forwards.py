@@ -1,4 +1,4 @@
-"""What a training computes of its images: firing rates, or spikes with the slope of rates."""
+"""What a training computes of its images: firing rates, rates with noise, or spikes; the slope is always that of rates."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,7 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ratespike.neurons import Neuron
+from ratespike.neurons import Neuron, filtered_spikes, stochastic_count
+from ratespike.neurons.base import at_least_float32
+from ratespike.neurons.straight_through import straight_through
 from ratespike.parameters import ParameterError, check_parameters, parameter
 from ratespike.simulation import STARTS, simulate
 from ratespike.stateful import Stateful, replaced
@@ -20,13 +22,15 @@ class Forward(ABC):
     """A forward pass of a training. A class below this one is an option of `forward.type`.
 
     Attributes:
-        spikes: of the class, whether a simulation is part of it, on whose time step the training then depends.
+        spikes: of the class, whether a simulation is part of it.
+        depends_on_dt: of the class, whether the training depends on the length of a time step.
 
     Raises:
         ParameterError: a value out of range.
     """
 
     spikes: ClassVar[bool] = False
+    depends_on_dt: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_parameters(self)
@@ -56,6 +60,99 @@ class Rates(Forward):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoisyRates(Forward, ABC):
+    """Each neuron gives its rate with noise, such as spikes have; the slope is that of the rate.
+
+    Only trainings have the noise: validation and tests call the network itself.
+    """
+
+    @abstractmethod
+    def drawn(self, rate: Float[Tensor, "..."], dt: float) -> Float[Tensor, "..."]:
+        """Random values whose mean is the rate.
+
+        Args:
+            rate: in Hz, in float32 at least; negative where a neuron fires negative spikes.
+            dt: length of a time step, seconds.
+        """
+
+    def __call__(
+        self, network: nn.Module, images: Float[Tensor, "batch ..."], layers: Sequence[str], dt: float
+    ) -> Float[Tensor, "batch classes"]:
+        def call(module: Stateful, signal: Tensor) -> Tensor:
+            activation = module.in_rate_mode(signal)
+            if not isinstance(module, Neuron):
+                return activation
+            noisy = self.drawn(at_least_float32(activation.detach()) / module.scale, dt) * module.scale
+            return straight_through(noisy.to(activation.dtype), activation)
+
+        with replaced(call):
+            return network(images)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpikeNoise(NoisyRates):
+    """Each neuron gives what its regular spikes leave behind two low-pass filters, at a random moment between two spikes.
+
+    It is the noise of a simulation that has run for long, and says nothing about first spikes.
+
+    Source: see `ratespike.neurons.filtered_spikes`.
+
+    Attributes:
+        tau_rc: time constant of the membrane that the spikes arrive at, seconds.
+        tau_s: of a filter in front of it, seconds.
+
+    Raises:
+        ParameterError: in addition, two time constants that are the same.
+
+    Example:
+        >>> from ratespike.neurons import LIF
+        >>> network = nn.Sequential(nn.Linear(2, 3), LIF(), nn.Linear(3, 2))
+        >>> outputs = SpikeNoise()(network, torch.rand(5, 2), ["1"], dt=0.001)
+        >>> outputs.shape, outputs.requires_grad
+        (torch.Size([5, 2]), True)
+    """
+
+    tau_rc: float = parameter(0.02, above=0, unit="s")
+    tau_s: float = parameter(0.005, above=0, unit="s")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tau_s == self.tau_rc:
+            raise ParameterError(f"tau_s={self.tau_s:g}: must be another number than tau_rc; try {0.99 * self.tau_rc:g}")
+
+    def drawn(self, rate: Float[Tensor, "..."], dt: float) -> Float[Tensor, "..."]:
+        return filtered_spikes(rate, torch.rand_like(rate), self.tau_rc, self.tau_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualNoise(NoisyRates):
+    """Each neuron gives the mean of the whole spikes that a window of steps may hold: one of the two numbers next to its rate.
+
+    A neuron that fires regularly, at a phase of which nothing is known, has exactly this distribution of counts
+    (`ratespike.neurons.stochastic_count`).
+
+    Source: Huang et al. 2024, "Converting high-performance and low-latency SNNs through explicit modelling of residual error
+    in ANNs", arXiv:2404.17456, for residual errors as noise in training; there the noise has one variance for all activations.
+
+    Attributes:
+        n_steps: length of the window.
+
+    Example:
+        >>> from ratespike.neurons import SpikingRectifiedLinear
+        >>> ResidualNoise(n_steps=4)(SpikingRectifiedLinear(max_rate=250), torch.tensor([0.0, 1.0]), ["0"], dt=0.001)
+        tensor([0., 1.])
+    """
+
+    depends_on_dt: ClassVar[bool] = True
+
+    n_steps: int = parameter(10, at_least=1)
+
+    def drawn(self, rate: Float[Tensor, "..."], dt: float) -> Float[Tensor, "..."]:
+        window = self.n_steps * dt
+        return stochastic_count(rate.abs() * window, torch.rand_like(rate)) * rate.sign() / window
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spikes(Forward):
     """Each neuron gives the mean of the pulses that it really sends in a simulation; the slope is that of its rate.
 
@@ -78,6 +175,7 @@ class Spikes(Forward):
     """
 
     spikes: ClassVar[bool] = True
+    depends_on_dt: ClassVar[bool] = True
 
     n_steps: int = parameter(8, at_least=1)
     least_steps: int | None = parameter(None, at_least=1)
@@ -100,7 +198,7 @@ class Spikes(Forward):
             if not isinstance(module, Neuron):
                 return rates
             pulses = next(means).to(rates.dtype) * (module.scale / dt)
-            return rates + (pulses - rates).detach()
+            return straight_through(pulses, rates)
 
         with replaced(call):
             return network(images)  # type: ignore[no-any-return]

@@ -116,10 +116,10 @@ def compiled_step(neuron: Neuron, dt: float, dtype: Any) -> CompiledStep:
     """
     if type(neuron) is SpikingRectifiedLinear:
         return RectifiedStep(dt=dtype(dt), ring=1)
-    if type(neuron) is IntegrateAndFire:
+    if isinstance(neuron, IntegrateAndFire) and type(neuron).step is IntegrateAndFire.step:
         lowest = -inf if neuron.min_voltage is None else neuron.min_voltage
         return IntegrateAndFireStep(dtype(dt), dtype(neuron.threshold), neuron.reset == "subtract", dtype(lowest), ring=1)
-    if type(neuron) is not LIF:
+    if not isinstance(neuron, LIF) or type(neuron).step is not LIF.step:
         raise UnsupportedError(f"the neuron {type(neuron).__name__}, which has no compiled step")
     steps = max(1, round_down(neuron.tau_ref / dt + _ROUNDING))
     early = (neuron.tau_ref - steps * dt) / neuron.tau_rc
