@@ -6,7 +6,10 @@ whether a training depends on it (`parameter(..., training=False)`).
 """
 
 SEEDS = ("seed", "data.split_seed", "simulation.seed")  # runs that differ in these alone are repetitions
-TRAINING_GROUPS = ("data", "augmentation", "network", "neuron", "forward", "loss", "optimizer", "seed", "trainer", "start_from")
+TRAINING_GROUPS = (
+    *("data", "augmentation", "network", "neuron", "forward", "loss", "rate_control", "optimizer"),
+    *("seed", "trainer", "start_from"),
+)
 
 _BOOKKEEPING = ("tracking", "resume", "objective")  # where a result is kept, and what for
 _HARDWARE = ("trainer.devices", "trainer.accelerator", "trainer.strategy")

@@ -16,12 +16,14 @@ from ratespike.parameters import ParameterError, build, training_values
 from ratespike.pipeline.forwards import Forward, Rates
 from ratespike.pipeline.losses import CrossEntropy, Loss
 from ratespike.pipeline.optimizers import Optimizer
+from ratespike.pipeline.rate_control import NoControl, RateControl
 
 _PACKAGE = Path(__file__).parent.parent
 _TRAINING_SOURCES = (
     *("compiled", "data", "neurons", "network.py", "parameters.py", "random.py", "stateful.py", "synapses.py"),
     *("pipeline/assembly.py", "pipeline/classifier.py", "pipeline/datamodule.py", "pipeline/forwards.py"),
-    *("pipeline/losses.py", "pipeline/optimizers.py", "pipeline/start_from.py", "conversion/rescaling.py"),
+    *("pipeline/losses.py", "pipeline/optimizers.py", "pipeline/rate_control.py", "pipeline/start_from.py"),
+    "conversion/rescaling.py",
     *("pipeline/checkpoint.py", "pipeline/epoch_callbacks.py", "pipeline/fit_stage.py", "pipeline/trainer.py"),
 )
 _SIMULATION_SOURCES = (*_TRAINING_SOURCES, "metrics", "pipeline/simulator.py", "pipeline/test_stage.py", "simulation")
@@ -72,8 +74,7 @@ def training_hash(plain: Mapping[str, Any], content: str) -> str:
     whose formula was edited trains anew.
     """
     training = training_parts(plain)
-    is_simulated = build(Forward, plain["forward"], "forward").spikes  # type: ignore[type-abstract]
-    sources = _SIMULATION_SOURCES if is_simulated else _TRAINING_SOURCES
+    sources = _SIMULATION_SOURCES if _is_in_steps(plain) else _TRAINING_SOURCES
     parts: dict[str, Any] = {"training": training, "sources": _sources(sources)}
     if plain.get("model") is not None:
         parts["neuron"] = plain["neuron"]
@@ -92,25 +93,38 @@ def _with_content(parts: Mapping[str, Any], content: str) -> dict[str, Any]:
 def training_parts(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a configuration that changes what a training gives; raises `ParameterError` for a wrong one."""
     data = build(DataSet, plain["data"], "data")  # type: ignore[type-abstract]
-    forward = build(Forward, plain["forward"], "forward")  # type: ignore[type-abstract]
     parts: dict[str, Any] = {
         "data": training_values(data),
         "augmentation": training_values(build(Augmentation, plain["augmentation"], "augmentation")),
         "layers": layers_training_values(plain["network"]["layers"], plain["neuron"], "network.layers"),
         "initialisation": plain["network"]["initialisation"],
-        "forward": training_values(forward),
+        "forward": training_values(_forward(plain)),
         "loss": training_values(build(Loss, plain["loss"], "loss")),  # type: ignore[type-abstract]
+        "rate_control": training_values(_rate_control(plain)),
         "optimizer": training_values(build(Optimizer, plain["optimizer"], "optimizer")),  # type: ignore[type-abstract]
         "trainer": asdict(TrainerConfig(**plain["trainer"])),
         "seed": plain["seed"],
     }
     if data.changes_over_time:
         parts |= {"n_steps": plain["n_steps"], "dt": plain["dt"]}
-    if forward.spikes:
+    if _is_in_steps(plain):
         parts["dt"] = plain["dt"]
     if plain.get("start_from") is not None:
         parts["start_from"] = _content(Path(str(plain["start_from"])))
     return parts
+
+
+def _is_in_steps(plain: Mapping[str, Any]) -> bool:
+    """Whether a training counts spikes in time steps."""
+    return _forward(plain).spikes or _rate_control(plain).in_steps
+
+
+def _forward(plain: Mapping[str, Any]) -> Forward:
+    return build(Forward, plain["forward"], "forward")  # type: ignore[type-abstract]
+
+
+def _rate_control(plain: Mapping[str, Any]) -> RateControl:
+    return build(RateControl, plain["rate_control"], "rate_control")  # type: ignore[type-abstract]
 
 
 def _hash(parts: Mapping[str, Any]) -> str:
@@ -123,6 +137,8 @@ def _is_unused(key: str, value: object) -> bool:
         return build(Augmentation, value, key).is_off
     if key == "loss" and isinstance(value, Mapping):
         return build(Loss, value, key) == CrossEntropy()  # type: ignore[type-abstract]
+    if key == "rate_control" and isinstance(value, Mapping):
+        return build(RateControl, value, key) == NoControl()  # type: ignore[type-abstract]
     if key == "forward" and isinstance(value, Mapping):
         return build(Forward, value, key) == Rates()  # type: ignore[type-abstract]
     return key in ("model", "checkpoint", "start_from") and value is None

@@ -1,7 +1,7 @@
 """What a training computes of its images: firing rates, or spikes with the slope of rates."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError, check_parameters, parameter
 from ratespike.simulation import STARTS, simulate
-from ratespike.stateful import Stateful, replaced
+from ratespike.stateful import Replacement, Stateful, replaced
+
+Watch = Callable[[Neuron, Tensor], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,12 @@ class Forward(ABC):
 
     @abstractmethod
     def __call__(
-        self, network: nn.Module, images: Float[Tensor, "batch ..."], layers: Sequence[str], dt: float
+        self,
+        network: nn.Module,
+        images: Float[Tensor, "batch ..."],
+        layers: Sequence[str],
+        dt: float,
+        watch: Watch | None = None,
     ) -> Float[Tensor, "batch classes"]:
         """The network's outputs.
 
@@ -42,7 +49,25 @@ class Forward(ABC):
             images: of a batch.
             layers: the names of the calls of neurons, in their order.
             dt: length of a time step, seconds.
+            watch: is given each neuron and its activations, in the order of the calls.
         """
+
+
+def _outputs(network: nn.Module, images: Tensor, activations: Replacement, watch: Watch | None) -> Tensor:
+    """The network's outputs, with `activations(module, signal)` for each neuron and filter."""
+
+    def call(module: Stateful, signal: Tensor) -> Tensor:
+        given = activations(module, signal)
+        if watch is not None and isinstance(module, Neuron):
+            watch(module, given)
+        return given
+
+    with replaced(call):
+        return network(images)  # type: ignore[no-any-return]
+
+
+def _rates(module: Stateful, signal: Tensor) -> Tensor:
+    return module.in_rate_mode(signal)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +75,14 @@ class Rates(Forward):
     """The network's own forward: each neuron gives its firing rate."""
 
     def __call__(
-        self, network: nn.Module, images: Float[Tensor, "batch ..."], layers: Sequence[str], dt: float
+        self,
+        network: nn.Module,
+        images: Float[Tensor, "batch ..."],
+        layers: Sequence[str],
+        dt: float,
+        watch: Watch | None = None,
     ) -> Float[Tensor, "batch classes"]:
-        return network(images)  # type: ignore[no-any-return]
+        return _outputs(network, images, _rates, watch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +119,15 @@ class Spikes(Forward):
             raise ParameterError(f"least_steps={self.least_steps}: must be at most n_steps={self.n_steps}")
 
     def __call__(
-        self, network: nn.Module, images: Float[Tensor, "batch ..."], layers: Sequence[str], dt: float
+        self,
+        network: nn.Module,
+        images: Float[Tensor, "batch ..."],
+        layers: Sequence[str],
+        dt: float,
+        watch: Watch | None = None,
     ) -> Float[Tensor, "batch classes"]:
         if not len(images):
-            return network(images)  # type: ignore[no-any-return]
+            return _outputs(network, images, _rates, watch)
         means = iter(self._mean_spikes(network, images, layers, dt))
 
         def call(module: Stateful, signal: Tensor) -> Tensor:
@@ -102,8 +137,7 @@ class Spikes(Forward):
             pulses = next(means).to(rates.dtype) * (module.scale / dt)
             return rates + (pulses - rates).detach()
 
-        with replaced(call):
-            return network(images)  # type: ignore[no-any-return]
+        return _outputs(network, images, call, watch)
 
     def _mean_spikes(self, network: nn.Module, images: Tensor, layers: Sequence[str], dt: float) -> list[Tensor]:
         """The spikes of each neuron in a step, on average, by layer."""
