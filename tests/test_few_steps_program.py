@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from program import ROOT, SMALL, query, run_here, run_ids, status
+from program import ROOT, SMALL, metrics, query, run_here, run_ids, status
 
 pytestmark = [
     pytest.mark.program,
@@ -14,13 +14,15 @@ pytestmark = [
 
 def test_each_training_starts_from_the_first(checkout: Path) -> None:
     commands = re.findall(r"^python train.py (.*)$", (ROOT / "docs/few_steps.md").read_text(), re.MULTILINE)
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         first = run_ids(checkout)[0] if "<run>" in command else ""
         code, _, error = run_here(checkout, *command.replace("<run>", first).split(), *SMALL[1:])
         assert code == 0, error
     trained = run_ids(checkout)
-    assert [status(checkout, run_id) for run_id in trained] == ["FINISHED"] * 4
+    assert [status(checkout, run_id) for run_id in trained] == ["FINISHED"] * 5
+    within_budget = metrics(checkout, trained[-1])
+    assert within_budget["val/spike_operations", 2] < within_budget["val/synaptic_operations", 0]
     code, out, error = run_here(checkout, f"run={trained[-1]}", "n_steps=7", program="evaluate.py")
     assert code == 0, error
     assert "spiking accuracy, 7 steps" in out

@@ -10,7 +10,7 @@ from ratespike import simulate
 from ratespike.neurons import LIF, IntegrateAndFire, Neuron, SpikingLeakyReLU
 from ratespike.parameters import ParameterError
 from ratespike.pipeline.forwards import Rates, Spikes
-from ratespike.pipeline.rate_control import LayerRates, NoControl, OperationsBudget, RateBand
+from ratespike.pipeline.rate_control import Activity, NoControl, OperationsBudget, RateBand
 from ratespike.simulation.fan_out import fan_out
 from ratespike.simulation.probe import trace
 
@@ -53,13 +53,13 @@ def test_the_slope_is_what_a_spike_costs_and_nothing_below_the_target() -> None:
     rates = torch.tensor([[0.0, 40.0, -10.0], [20.0, 0.0, 0.0]], requires_grad=True)
     weights_met = torch.tensor([1e6, 2e6, 3e6])
     budget = OperationsBudget(weight=0.5, target=0.2, n_steps=10)
-    penalty, operations = budget([LayerRates(rates, weights_met)], dt=0.001)
+    penalty, operations = budget([Activity(rates, 1, weights_met)], dt=0.001)
     assert operations.item() == pytest.approx(0.01 * (20e6 + 80e6 + 30e6) / 2)
     assert penalty.item() == pytest.approx(0.5 * (0.65 - 0.2))
     (slope,) = torch.autograd.grad(penalty, rates)
     sign = torch.tensor([[1, 1, -1], [1, 1, 1]])
     torch.testing.assert_close(slope, 0.5 * sign * torch.tensor([1.0, 2.0, 3.0]) * 0.01 / 2)
-    below, _ = OperationsBudget(weight=0.5, target=0.7, n_steps=10)([LayerRates(rates, weights_met)], dt=0.001)
+    below, _ = OperationsBudget(weight=0.5, target=0.7, n_steps=10)([Activity(rates, 1, weights_met)], dt=0.001)
     assert below == 0 and not torch.autograd.grad(below, rates)[0].any()
 
 
@@ -69,11 +69,11 @@ def test_the_processes_slopes_average_to_that_of_the_whole_batch(target: float) 
     rates = torch.tensor([[10.0, 500.0], [0.0, 200.0], [100.0, 0.0], [0.0, 1.0]], requires_grad=True)
     weights_met = torch.tensor([1e6, 2e6])
     budget = OperationsBudget(target=target, n_steps=1)
-    whole = budget([LayerRates(rates, weights_met)], dt=0.001)
+    whole = budget([Activity(rates, 1, weights_met)], dt=0.001)
     parts = [rates[:1], rates[1:], rates[4:]]
     held = []
     for part in parts:
-        held.append(budget([LayerRates(part, weights_met)], 0.001, 4 / 3, lambda own: whole.quantity.clone()))
+        held.append(budget([Activity(part, 1, weights_met)], 0.001, 4 / 3, lambda own: whole.quantity.clone()))
     penalty = torch.stack([each.penalty for each in held]).mean()
     torch.testing.assert_close(penalty, whole.penalty)
     torch.testing.assert_close(torch.stack([each.quantity for each in held]).mean(), whole.quantity)
@@ -90,10 +90,10 @@ def test_the_band_holds_the_percentile_that_numpy_finds(shape: tuple[int, ...]) 
     percentiles = np.percentile(of_channels, 70, axis=1, method="inverted_cdf")
     outside = np.maximum(60 - percentiles, 0) + np.maximum(percentiles - 120, 0)
     assert 0 < percentiles[0] < 60 and percentiles.max() > 120
-    penalty, in_band = band([LayerRates(rates, rates[0])], dt=0.001)
+    penalty, in_band = band([Activity(rates, 1, rates[0])], dt=0.001)
     assert penalty.item() == pytest.approx(0.01 * (outside**2).mean(), rel=1e-5)
     assert in_band.item() == pytest.approx((outside == 0).mean())
-    assert band([LayerRates(rates[:0], rates[0])], 0.001, 2) == (0, 0)
+    assert band([Activity(rates[:0], 1, rates[0])], 0.001, 2) == (0, 0)
     with pytest.raises(ParameterError, match=r"low=50: must be below high=50 \(Hz\)"):
         RateBand(low=50, high=50)
 

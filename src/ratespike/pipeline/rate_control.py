@@ -21,15 +21,17 @@ from ratespike.simulation.network_analysis import analyse
 MILLION = 1e6
 
 
-class LayerRates(NamedTuple):
-    """The firing rates of a neuron layer.
+class Activity(NamedTuple):
+    """What a neuron layer gave in a forward pass.
 
     Attributes:
-        rates: in Hz, negative where a neuron fires negative spikes; of shape (batch, ...).
-        weights_met: how many weights a spike of each neuron meets; of the layer's shape without batch.
+        activations: `scale` times the firing rates, negative where a neuron fires negative spikes; of shape (batch, ...).
+        scale: activation per Hz.
+        weights_met: how many weights a spike of each neuron meets; of the layer's shape without batch, in float32.
     """
 
-    rates: Float[Tensor, "batch ..."]
+    activations: Float[Tensor, "batch ..."]
+    scale: float
     weights_met: Float[Tensor, "..."]
 
 
@@ -102,7 +104,7 @@ class RateTerm(RateControl, ABC):
     @abstractmethod
     def __call__(
         self,
-        layers: Sequence[LayerRates],
+        layers: Sequence[Activity],
         dt: float,
         n_images: float | None = None,
         over_processes: Callable[[Tensor], Tensor] = _alone,
@@ -110,7 +112,7 @@ class RateTerm(RateControl, ABC):
         """The term for a batch, or for one process's part of it; the mean over the processes is that of the whole batch.
 
         Args:
-            layers: in float32, on one device.
+            layers: on one device.
             dt: length of a time step, seconds.
             n_images: how many images a process has, on average; None: as many as there are.
             over_processes: gives the mean of a number over the processes; it may overwrite the number.
@@ -134,7 +136,8 @@ class OperationsBudget(RateTerm):
         n_steps: of the simulation whose operations are counted.
 
     Example:
-        >>> layer = LayerRates(rates=torch.tensor([[100.0, 0.0], [300.0, 50.0]]), weights_met=torch.tensor([2e6, 4e6]))
+        >>> rates, weights_met = torch.tensor([[100.0, 0.0], [300.0, 50.0]]), torch.tensor([2e6, 4e6])
+        >>> layer = Activity(rates, scale=1, weights_met=weights_met)
         >>> OperationsBudget(weight=0.1, target=1, n_steps=10)([layer], dt=0.001)  # 4 and 1 million of the two neurons
         Held(penalty=tensor(0.4000), quantity=tensor(5000000.))
     """
@@ -148,22 +151,24 @@ class OperationsBudget(RateTerm):
 
     def __call__(
         self,
-        layers: Sequence[LayerRates],
+        layers: Sequence[Activity],
         dt: float,
         n_images: float | None = None,
         over_processes: Callable[[Tensor], Tensor] = _alone,
     ) -> Held:
         of_all_images = torch.stack([_operations_a_second(layer) for layer in layers]).sum()
-        own = of_all_images * (self.n_steps * dt / (n_images or len(layers[0].rates)))
+        own = of_all_images * (self.n_steps * dt / (n_images or len(layers[0].activations)))
         above = own / MILLION - self.target
         whole_is_above = over_processes(own.detach().clone()) / MILLION > self.target
         return Held(self.weight * above * whole_is_above, own.detach())
 
 
-def _operations_a_second(layer: LayerRates) -> Tensor:
+def _operations_a_second(layer: Activity) -> Tensor:
     """Of all images of a batch together."""
-    rates = torch.where(layer.rates < 0, -layer.rates, layer.rates)  # unlike `abs`, with a slope at 0
-    return (rates.sum(0) * layer.weights_met).sum()
+    sizes = layer.activations
+    if sizes.numel() and sizes.detach().amin() < 0:
+        sizes = torch.where(sizes < 0, -sizes, sizes)  # unlike `abs`, with a slope at 0
+    return (sizes.sum(0, dtype=torch.float32) * layer.weights_met).sum() / layer.scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +189,8 @@ class RateBand(RateTerm):
         percentile: of the rates, per cent.
 
     Example:
-        >>> layer = LayerRates(rates=torch.tensor([[90.0, 10.0], [300.0, 150.0]]), weights_met=torch.ones(2))
+        >>> rates = torch.tensor([[90.0, 10.0], [300.0, 150.0]])
+        >>> layer = Activity(rates, scale=1, weights_met=torch.ones(2))
         >>> RateBand(weight=1e-4, low=100, high=200, percentile=100)([layer], dt=0.001)  # 300 Hz and 150 Hz
         Held(penalty=tensor(0.5000), quantity=tensor(0.5000))
     """
@@ -203,32 +209,33 @@ class RateBand(RateTerm):
 
     def __call__(
         self,
-        layers: Sequence[LayerRates],
+        layers: Sequence[Activity],
         dt: float,
         n_images: float | None = None,
         over_processes: Callable[[Tensor], Tensor] = _alone,
     ) -> Held:
-        own_images = len(layers[0].rates)
+        own_images = len(layers[0].activations)
         if not own_images:
-            nothing = layers[0].rates.new_zeros(())
+            nothing = torch.zeros_like(layers[0].weights_met.sum())
             return Held(nothing, nothing)
-        percentiles = torch.cat([self._percentiles(layer.rates) for layer in layers])
+        percentiles = torch.cat([self._percentiles(layer) for layer in layers])
         distance = torch.relu(self.low - percentiles) + torch.relu(percentiles - self.high)
         share = own_images / (n_images or own_images)
         in_band = (distance == 0).float().mean()
         return Held(self.weight * share * distance.square().mean(), share * in_band)
 
-    def _percentiles(self, rates: Float[Tensor, "batch channels *places"]) -> Float[Tensor, " channels"]:
-        of_channels = rates.transpose(0, 1).flatten(1)
+    def _percentiles(self, layer: Activity) -> Float[Tensor, " channels"]:
+        """In Hz."""
+        of_channels = layer.activations.transpose(0, 1).flatten(1)
         place = math.ceil(self.percentile / 100 * of_channels.shape[1])
-        return of_channels.kthvalue(place, dim=1).values
+        return of_channels.kthvalue(place, dim=1).values.float() / layer.scale
 
 
 class HeldRates(nn.Module):
-    """A rate control of one network: it sees the rates of a forward pass and makes a term of the loss of them.
+    """A rate control of one network: it watches a forward pass and makes a term of the loss of it.
 
     Args:
-        term: what it makes of them.
+        term: what it makes of it.
         weights_met: by neuron layer, in the order of their calls, how many weights a spike of each neuron meets.
         dt: length of a time step, seconds.
 
@@ -247,20 +254,17 @@ class HeldRates(nn.Module):
         super().__init__()
         self.term = term
         self.dt = dt
-        self._layers = len(weights_met)
         for number, of_layer in enumerate(weights_met):
             self.register_buffer(f"weights_met_{number}", of_layer.float(), persistent=False)
-        self._rates: list[Tensor] = []
+        self._layers: list[Activity] = []
 
     def watch(self, neuron: Neuron, activations: Float[Tensor, "batch ..."]) -> None:
-        """Remember the rates of a layer; a forward pass calls this for each call of a neuron, in their order."""
-        self._rates.append(activations.float() / neuron.scale)
+        """Remember what a layer gave; a forward pass calls this for each call of a neuron, in their order."""
+        weights_met = self.get_buffer(f"weights_met_{len(self._layers)}")
+        self._layers.append(Activity(activations, neuron.scale, weights_met))
 
     def taken(self, n_images: float | None = None, over_processes: Callable[[Tensor], Tensor] = _alone) -> Held:
-        """The term for the rates that were remembered, which are forgotten; the arguments are those of the term."""
-        rates, self._rates = self._rates, []
-        with torch.autocast(rates[0].device.type, enabled=False):
-            layers = []
-            for number, of_layer in enumerate(rates):
-                layers.append(LayerRates(of_layer, self.get_buffer(f"weights_met_{number}")))
+        """The term for what was remembered, which is forgotten; the arguments are those of the term."""
+        layers, self._layers = self._layers, []
+        with torch.autocast(layers[0].activations.device.type, enabled=False):
             return self.term(layers, self.dt, n_images, over_processes)
