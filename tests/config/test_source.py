@@ -14,6 +14,7 @@ from ratespike.network import Layer
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError, build, kinds
 from ratespike.pipeline.optimizers import Optimizer
+from ratespike.pipeline.rate_control import RateControl
 from ratespike.simulation import ENGINES, READOUTS, STARTS
 from ratespike.synapses import Synapse
 
@@ -23,6 +24,7 @@ BASES = {
     "neuron": Neuron,
     "synapse": Synapse,
     "optimizer": Optimizer,
+    "rate_control": RateControl,
     "layer": Layer,
 }
 CLASSES = [

@@ -63,6 +63,7 @@ def test_what_does_not_change_a_training(override: str) -> None:
                 "network.layers.conv1.filters=16",
             ),
             *("augmentation=digits", "augmentation.rotation=10", "loss=smoothed", "forward=spikes", "start_from=some.ckpt"),
+            *("rate_control=operations", "rate_control=band"),
             *("optimizer.weight_averaging=0.9", "trainer.precision=bf16-mixed", "neuron=clip_floor_shift"),
             "+network.layers.neuron1.neuron={type: SpikingRectifiedLinear}",
         ]
@@ -96,6 +97,15 @@ def test_a_training_depends_on_the_steps_that_its_rates_know_of(option: str, cha
     assert training != training_hash(plain())
     for change in changes:
         assert training_hash(plain(option, change)) != training
+
+
+@pytest.mark.slow
+def test_a_training_within_a_budget_depends_on_the_steps_that_are_counted() -> None:
+    within = training_hash(plain("rate_control=operations"))
+    for override in ("n_steps=9", "rate_control.n_steps=9", "rate_control.target=1", "dt=0.002"):
+        assert training_hash(plain("rate_control=operations", override)) != within
+    assert training_hash(plain("rate_control=operations", "rate_control.n_steps=30", "n_steps=60")) == within
+    assert training_hash(plain("rate_control=band", "dt=0.002")) == training_hash(plain("rate_control=band"))
 
 
 def test_a_training_from_a_changed_file_is_another(tmp_path: Path) -> None:
@@ -139,11 +149,14 @@ def test_where_a_run_is_kept_does_not_change_it() -> None:
     assert config_hash(plain("tracking.experiment=other", "resume=abc", "tracking.parent=p")) == config_hash(plain())
 
 
-def test_a_configuration_from_before_there_was_augmentation_has_the_same_hash() -> None:
-    before = {key: value for key, value in plain().items() if key != "augmentation"}
+@pytest.mark.parametrize(
+    ("group", "off", "on"), [("augmentation", "Augmentation", "digits"), ("rate_control", "NoControl", "operations")]
+)
+def test_a_configuration_from_before_there_was_the_group_has_the_same_hash(group: str, off: str, on: str) -> None:
+    before = {key: value for key, value in plain().items() if key != group}
     assert config_hash(before) == config_hash(plain())
-    assert config_hash(before) == config_hash({**before, "augmentation": {"type": "Augmentation"}})
-    assert config_hash(plain("augmentation=digits")) != config_hash(before)
+    assert config_hash(before) == config_hash({**before, group: {"type": off}})
+    assert config_hash(plain(f"{group}={on}")) != config_hash(before)
 
 
 def test_two_integrate_and_fire_neurons_that_differ_in_their_reset_train_alike() -> None:

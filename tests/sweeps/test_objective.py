@@ -1,10 +1,11 @@
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
 from ratespike.parameters import ParameterError
-from ratespike.sweeps.objective import Objective, objectives
+from ratespike.sweeps.objective import Objective, objectives, value_of
 
 BASIC = OmegaConf.create({"_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"})
 
@@ -52,3 +53,11 @@ def test_a_metric_of_many_classes_is_no_objective_of_few() -> None:
     Objective("val/spiking_top5_accuracy", True).check({"neuron1"}, 11)
     with pytest.raises(ParameterError, match=r"val/spiking_top5_accuracy: is measured of 11 classes or more, but .* have 10"):
         Objective("val/spiking_top5_accuracy", True).check({"neuron1"}, 10)
+
+
+@pytest.mark.parametrize(("control", "kept"), [(None, 2), ("NoControl", 2), ("OperationsBudget", 3)])
+def test_a_metric_of_each_epoch_is_that_of_the_epoch_that_was_kept(control: str | None, kept: int) -> None:
+    """The most accurate one; where rates are held, the last one."""
+    histories = {"val/rate_accuracy": {1: 0.9, 2: 0.95, 3: 0.93}, "val/loss": {1: 0.5, 2: 0.4, 3: 0.6}}
+    run: Any = SimpleNamespace(history=histories.get, parameter={"rate_control.type": control}.get)
+    assert value_of(run, "val/loss") == histories["val/loss"][kept]

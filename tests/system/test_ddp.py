@@ -60,16 +60,23 @@ def test_two_processes_test_what_one_tests(trained: tuple[Path, str], test_image
         assert of_test(folder, run_id) == by_one, "the training itself measured something else"
 
 
-def test_a_training_of_two_is_that_of_one_but_for_rounding(trained: tuple[Path, str]) -> None:
+BUDGET = ("rate_control=operations", "rate_control.weight=0.01", "rate_control.target=1")
+
+
+@pytest.mark.parametrize("settings", [(), BUDGET], ids=["loss alone", "budget"])
+def test_a_training_of_two_is_that_of_one_but_for_rounding(trained: tuple[Path, str], settings: tuple[str, ...]) -> None:
     """With an uneven last batch too. Single runs, because those of a sweep would share one training."""
     folder, _ = trained
     of_run = []
     for processes in ((), TWO):
-        code, _, error = run(folder, *TRAINING, *SGD, *processes)
+        code, _, error = run(folder, *TRAINING, *SGD, *settings, *processes)
         assert code == 0, error
         of_run.append(metrics(folder, run_ids(folder)[-1]))
     of_one, of_two = of_run
+    tolerances = {"train/loss": 1e-4, "val/loss": 1e-4, "val/rate_accuracy": 0.01}
+    if settings:
+        tolerances |= {"train/spike_operations": 1e-4, "val/spike_operations": 1e-4}
     for epoch in (1, 2):
-        for name, tolerance in (("train/loss", 1e-4), ("val/loss", 1e-4), ("val/rate_accuracy", 0.01)):
+        for name, tolerance in tolerances.items():
             expected = float(str(of_one[name, epoch]))
             assert float(str(of_two[name, epoch])) == pytest.approx(expected, rel=tolerance), (name, epoch)

@@ -7,8 +7,8 @@ whether a training depends on it (`parameter(..., training=False)`).
 
 SEEDS = ("seed", "data.split_seed", "simulation.seed")  # runs that differ in these alone are repetitions
 TRAINING_GROUPS = (
-    *("data", "augmentation", "network", "neuron", "forward", "loss", "optimizer", "seed", "trainer"),
-    *("start_from", "stages"),
+    *("data", "augmentation", "network", "neuron", "forward", "loss", "rate_control", "optimizer"),
+    *("seed", "trainer", "start_from", "stages"),
 )
 
 _BOOKKEEPING = ("tracking", "resume", "objective")  # where a result is kept, and what for

@@ -73,6 +73,7 @@ class RunConfig:
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
     forward: dict[str, Any] = field(default_factory=lambda: {"type": "Rates"})  # older runs had none
     loss: dict[str, Any] = field(default_factory=lambda: {"type": "CrossEntropy"})  # older runs had none
+    rate_control: dict[str, Any] = field(default_factory=lambda: {"type": "NoControl"})  # older runs had none
     optimizer: dict[str, Any] = field(default_factory=dict)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

@@ -22,6 +22,7 @@ _FAMILIES = {
     "synapse": "synapses.py",
     "forward": "pipeline/forwards.py",
     "loss": "pipeline/losses.py",
+    "rate_control": "pipeline/rate_control.py",
     "optimizer": "pipeline/optimizers.py",
     "layer": "network.py",
 }
@@ -63,7 +64,7 @@ def check_declared(config: Mapping[str, Any]) -> None:
             ...
         ratespike.parameters.ParameterError: neuron.tau_rc=-1: must be a number above 0 (s); the default is 0.02
     """
-    for family in ("data", "augmentation", "neuron", "synapse", "forward", "loss", "optimizer"):
+    for family in ("data", "augmentation", "neuron", "synapse", "forward", "loss", "rate_control", "optimizer"):
         _check_group(family, config.get(family), family)
     for name, layer in config.get("network", {}).get("layers", {}).items():
         _check_group("layer", layer, f"network.layers.{name}")

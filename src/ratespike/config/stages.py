@@ -14,7 +14,7 @@ from typing import Any
 
 from ratespike.parameters import ParameterError, nearest
 
-GROUPS = ("augmentation", "neuron", "forward", "loss", "optimizer", "trainer")
+GROUPS = ("augmentation", "neuron", "forward", "loss", "rate_control", "optimizer", "trainer")
 
 
 def stages_of(plain: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:

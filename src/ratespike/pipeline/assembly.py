@@ -21,6 +21,7 @@ from ratespike.parameters import ParameterError, build
 from ratespike.pipeline.forwards import Forward
 from ratespike.pipeline.losses import Loss
 from ratespike.pipeline.optimizers import Optimizer
+from ratespike.pipeline.rate_control import RateControl
 from ratespike.pipeline.simulator import Simulator
 from ratespike.pipeline.start_from import check_can_start_with, first_images, start_from_kept
 from ratespike.simulation import simulate
@@ -47,6 +48,7 @@ class Components:
         neurons: by neuron layer, how many.
         forward: of the training.
         loss: of it.
+        rate_control: of it.
         optimizer: before it knows its parameters.
         simulator: the spiking mode.
     """
@@ -59,6 +61,7 @@ class Components:
     neurons: dict[str, int]
     forward: Forward
     loss: Loss
+    rate_control: RateControl
     optimizer: Optimizer
     simulator: Simulator
 
@@ -86,6 +89,7 @@ def build_components(config: RunConfig, root: Path) -> Components:
     augmentation = build(Augmentation, config.augmentation, "augmentation")
     forward = build(Forward, config.forward, "forward")  # type: ignore[type-abstract]
     loss = build(Loss, config.loss, "loss")  # type: ignore[type-abstract]
+    rate_control = build(RateControl, config.rate_control, "rate_control")  # type: ignore[type-abstract]
     optimizer = build(Optimizer, config.optimizer, "optimizer")  # type: ignore[type-abstract]
     synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
     if isinstance(config, Config):
@@ -116,6 +120,7 @@ def build_components(config: RunConfig, root: Path) -> Components:
         neurons=simulated.neurons,
         forward=forward,
         loss=loss,
+        rate_control=rate_control,
         optimizer=optimizer,
         simulator=Simulator(config.simulation, config.dt, synapse, splits.test.event_height),
     )
@@ -185,6 +190,7 @@ def build_classifier(components: Components, job: Job[RunConfig], n_steps: int) 
         "class_names": list(splits.class_names),
         "value_range": list(splits.train.value_range),
     }
+    image = torch.zeros(1, *splits.image_shape)
     return Classifier(
         network=components.network,
         forward=components.forward,
@@ -197,6 +203,7 @@ def build_classifier(components: Components, job: Job[RunConfig], n_steps: int) 
         seed=job.config.seed,
         description=description,
         class_weights=splits.balanced_weights if data.class_weights == "balanced" else None,
+        held_rates=components.rate_control.of(components.network, image, job.config.dt),
     )
 
 

@@ -13,9 +13,10 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from ratespike.metrics import RateVsSpike, Results
 from ratespike.pipeline.datamodule import Batch, Batches, epoch_seed
-from ratespike.pipeline.forwards import Forward
+from ratespike.pipeline.forwards import Forward, Rates
 from ratespike.pipeline.losses import Loss
 from ratespike.pipeline.optimizers import Optimizer
+from ratespike.pipeline.rate_control import HeldRates
 from ratespike.pipeline.simulator import Simulator
 
 _SEEDS_OF_A_RANK = 1_000_000_007  # between the seeds of two processes of a job: more than any seed and epoch reach
@@ -36,6 +37,7 @@ class Classifier(LightningModule):
         seed: with the epoch's number, the seed of what is random in training (dropout).
         description: plain values kept in each checkpoint, from which `ratespike.load` builds the network again.
         class_weights: what an image of each class counts in the training loss, shape (classes,); None for 1.
+        held_rates: adds a term to the training loss; None for none.
 
     Attributes:
         results: of the last test in this process; None before one.
@@ -56,6 +58,7 @@ class Classifier(LightningModule):
         seed: int,
         description: Mapping[str, Any],
         class_weights: Tensor | None = None,
+        held_rates: HeldRates | None = None,
     ):
         super().__init__()
         self.network = network
@@ -70,6 +73,8 @@ class Classifier(LightningModule):
         self.description = description
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
+        self.held_rates = held_rates
+        self.held_in_validation = MeanMetric()
         classes = int(description["classes"])
         self.train_accuracy = MulticlassAccuracy(classes, average="micro")
         self.val_accuracy = MulticlassAccuracy(classes, average="micro")
@@ -89,30 +94,41 @@ class Classifier(LightningModule):
     def training_step(self, batch: Batch, number: int) -> Tensor:
         images, labels, _ = batch
         # of the images of this process, (images, classes)
-        outputs = self.training_forward(self.network, images, self.layers, self.simulator.dt)
+        watch = None if self.held_rates is None else self.held_rates.watch
+        outputs = self.training_forward(self.network, images, self.layers, self.simulator.dt, watch)
         batches = self.trainer.train_dataloader
         assert isinstance(batches, Batches)
         whole = batches.size(number)  # images of this batch in all processes
         # Lightning averages the gradients of the processes, whose parts of a batch may differ in size.
+        n_images = whole / self.trainer.world_size
         summed = self.loss(outputs, labels, self.class_weights)
-        loss: Tensor = summed / (whole / self.trainer.world_size)
+        loss: Tensor = summed / n_images
         self.trained_images += whole
         if len(images):  # of the last batch of an epoch a process may have none
             self.train_accuracy.update(outputs, labels)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=whole)
         self.log("train/rate_accuracy", self.train_accuracy, on_step=False, on_epoch=True)
-        return loss
+        if self.held_rates is None:
+            return loss
+        penalty, quantity = self.held_rates.taken(n_images, self.trainer.strategy.reduce)
+        name = f"train/{self.held_rates.term.quantity}"
+        self.log(name, quantity, on_step=False, on_epoch=True, sync_dist=True, batch_size=whole)
+        return loss + penalty
 
     def on_validation_epoch_start(self) -> None:
         self.seconds["train"] += time.perf_counter() - self.epoch_began
 
     def validation_step(self, batch: Batch, number: int) -> None:
         images, labels, _ = batch
-        outputs = self(images)
+        watch = None if self.held_rates is None else self.held_rates.watch
+        outputs = Rates()(self.network, images, self.layers, self.simulator.dt, watch)
         self.val_accuracy(outputs, labels)
         self.val_loss.update(F.cross_entropy(outputs, labels, reduction="none"))
         self.log("val/loss", self.val_loss)
         self.log("val/rate_accuracy", self.val_accuracy, prog_bar=True)
+        if self.held_rates is not None:
+            self.held_in_validation.update(self.held_rates.taken().quantity, len(images))
+            self.log(f"val/{self.held_rates.term.quantity}", self.held_in_validation)
 
     def on_test_epoch_start(self) -> None:
         self.seconds |= {"rate": 0.0, "spiking": 0.0}

@@ -17,12 +17,14 @@ from ratespike.parameters import ParameterError, build, training_values
 from ratespike.pipeline.forwards import Forward, Rates
 from ratespike.pipeline.losses import CrossEntropy, Loss
 from ratespike.pipeline.optimizers import Optimizer
+from ratespike.pipeline.rate_control import NoControl, RateControl
 
 _PACKAGE = Path(__file__).parent.parent
 _TRAINING_SOURCES = (
     *("compiled", "data", "neurons", "network.py", "parameters.py", "random.py", "stateful.py", "synapses.py"),
     *("pipeline/assembly.py", "pipeline/classifier.py", "pipeline/datamodule.py", "pipeline/forwards.py"),
-    *("pipeline/losses.py", "pipeline/optimizers.py", "pipeline/start_from.py", "conversion/rescaling.py"),
+    *("pipeline/losses.py", "pipeline/optimizers.py", "pipeline/rate_control.py", "pipeline/start_from.py"),
+    "conversion/rescaling.py",
     *("pipeline/checkpoint.py", "pipeline/epoch_callbacks.py", "pipeline/fit_stage.py", "pipeline/trainer.py"),
 )
 _SIMULATION_SOURCES = (*_TRAINING_SOURCES, "metrics", "pipeline/simulator.py", "pipeline/test_stage.py", "simulation")
@@ -73,7 +75,7 @@ def training_hash(plain: Mapping[str, Any], content: str) -> str:
     whose formula was edited trains anew.
     """
     training = training_parts(plain)
-    sources = _SIMULATION_SOURCES if _simulates(plain) else _TRAINING_SOURCES
+    sources = _SIMULATION_SOURCES if _runs_through_simulation(plain) else _TRAINING_SOURCES
     parts: dict[str, Any] = {"training": training, "sources": _sources(sources)}
     if plain.get("model") is not None:
         parts["neuron"] = plain["neuron"]
@@ -84,12 +86,6 @@ def training_hash(plain: Mapping[str, Any], content: str) -> str:
     return _hash(_with_content(parts, content))
 
 
-def _simulates(plain: Mapping[str, Any]) -> bool:
-    """Whether a simulation is part of the training, or of a stage before it."""
-    trainings = [plain, *(settings for _, settings in stages_of(plain))]
-    return any(build(Forward, training["forward"], "forward").spikes for training in trainings)  # type: ignore[type-abstract]
-
-
 def _with_content(parts: Mapping[str, Any], content: str) -> dict[str, Any]:
     """What is hashed, with the content of the data where that may change."""
     return {**parts, "content": content} if content else dict(parts)
@@ -98,21 +94,21 @@ def _with_content(parts: Mapping[str, Any], content: str) -> dict[str, Any]:
 def training_parts(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a configuration that changes what a training gives; raises `ParameterError` for a wrong one."""
     data = build(DataSet, plain["data"], "data")  # type: ignore[type-abstract]
-    forward = build(Forward, plain["forward"], "forward")  # type: ignore[type-abstract]
     parts: dict[str, Any] = {
         "data": training_values(data),
         "augmentation": training_values(build(Augmentation, plain["augmentation"], "augmentation")),
         "layers": layers_training_values(plain["network"]["layers"], plain["neuron"], "network.layers"),
         "initialisation": plain["network"]["initialisation"],
-        "forward": training_values(forward),
+        "forward": training_values(_forward(plain)),
         "loss": training_values(build(Loss, plain["loss"], "loss")),  # type: ignore[type-abstract]
+        "rate_control": training_values(_rate_control(plain)),
         "optimizer": training_values(build(Optimizer, plain["optimizer"], "optimizer")),  # type: ignore[type-abstract]
         "trainer": asdict(TrainerConfig(**plain["trainer"])),
         "seed": plain["seed"],
     }
     if data.changes_over_time:
         parts |= {"n_steps": plain["n_steps"], "dt": plain["dt"]}
-    if forward.depends_on_dt:
+    if _forward(plain).depends_on_dt or _rate_control(plain).in_steps:
         parts["dt"] = plain["dt"]
     stages = stages_of(plain)
     if stages:
@@ -120,6 +116,20 @@ def training_parts(plain: Mapping[str, Any]) -> dict[str, Any]:
     if plain.get("start_from") is not None:
         parts["start_from"] = _content(Path(str(plain["start_from"])))
     return parts
+
+
+def _runs_through_simulation(plain: Mapping[str, Any]) -> bool:
+    """Whether a training, or a stage before it, simulates its images or counts what their spikes cost."""
+    trainings = [plain, *(settings for _, settings in stages_of(plain))]
+    return any(_forward(training).spikes or _rate_control(training).in_steps for training in trainings)
+
+
+def _forward(plain: Mapping[str, Any]) -> Forward:
+    return build(Forward, plain["forward"], "forward")  # type: ignore[type-abstract]
+
+
+def _rate_control(plain: Mapping[str, Any]) -> RateControl:
+    return build(RateControl, plain["rate_control"], "rate_control")  # type: ignore[type-abstract]
 
 
 def _hash(parts: Mapping[str, Any]) -> str:
@@ -132,6 +142,8 @@ def _is_unused(key: str, value: object) -> bool:
         return build(Augmentation, value, key).is_off
     if key == "loss" and isinstance(value, Mapping):
         return build(Loss, value, key) == CrossEntropy()  # type: ignore[type-abstract]
+    if key == "rate_control" and isinstance(value, Mapping):
+        return build(RateControl, value, key) == NoControl()  # type: ignore[type-abstract]
     if key == "forward" and isinstance(value, Mapping):
         return build(Forward, value, key) == Rates()  # type: ignore[type-abstract]
     return key in ("model", "checkpoint", "start_from", "stages") and not value

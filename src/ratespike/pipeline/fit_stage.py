@@ -115,7 +115,7 @@ def _train(job: Job[RunConfig], run: Run, classifier: Classifier, datamodule: Da
     """
     folder = job.root / "outputs" / "trainings" / run.id
     last_epoch = _kept_epoch(run, folder) if run.resumed else None
-    best = Checkpoints(folder, Path(BEST).stem, monitor="val/rate_accuracy", mode="max")
+    best = Checkpoints(folder, Path(BEST).stem, **_choice(classifier))
     # Lightning's `save_last` saves with a new best one alone: a training on a plateau would go back to it.
     latest = Checkpoints(folder, Path(LAST).stem)
     averaging = classifier.optimizer.weight_averaging
@@ -129,6 +129,14 @@ def _train(job: Job[RunConfig], run: Run, classifier: Classifier, datamodule: Da
     )
     run.metrics({"train/seconds": seconds_before + time.perf_counter() - began})
     shutil.rmtree(folder)  # the run's artifacts hold it all
+
+
+def _choice(classifier: Classifier) -> dict[str, str]:
+    """Which epoch is the best one, as `ModelCheckpoint` takes it.
+
+    Where rates are held, the last one: earlier ones are more accurate because they are held less.
+    """
+    return {"monitor": "val/rate_accuracy" if classifier.held_rates is None else "epoch", "mode": "max"}
 
 
 def _kept_epoch(run: Run, folder: Path) -> Path | None:

@@ -1,7 +1,7 @@
 """What a training computes of its images: firing rates, rates with noise, or spikes; the slope is always that of rates."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,7 +14,9 @@ from ratespike.neurons.base import at_least_float32
 from ratespike.neurons.straight_through import straight_through
 from ratespike.parameters import ParameterError, check_parameters, parameter
 from ratespike.simulation import STARTS, simulate
-from ratespike.stateful import Stateful, replaced
+from ratespike.stateful import Replacement, Stateful, replaced
+
+Watch = Callable[[Neuron, Tensor], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,12 @@ class Forward(ABC):
 
     @abstractmethod
     def __call__(
-        self, network: nn.Module, images: Float[Tensor, "batch ..."], layers: Sequence[str], dt: float
+        self,
+        network: nn.Module,
+        images: Float[Tensor, "batch ..."],
+        layers: Sequence[str],
+        dt: float,
+        watch: Watch | None = None,
     ) -> Float[Tensor, "batch classes"]:
         """The network's outputs.
 
@@ -46,7 +53,25 @@ class Forward(ABC):
             images: of a batch.
             layers: the names of the calls of neurons, in their order.
             dt: length of a time step, seconds.
+            watch: is given each neuron and its activations, in the order of the calls.
         """
+
+
+def _outputs(network: nn.Module, images: Tensor, activations: Replacement, watch: Watch | None) -> Tensor:
+    """The network's outputs, with `activations(module, signal)` for each neuron and filter."""
+
+    def call(module: Stateful, signal: Tensor) -> Tensor:
+        given = activations(module, signal)
+        if watch is not None and isinstance(module, Neuron):
+            watch(module, given)
+        return given
+
+    with replaced(call):
+        return network(images)  # type: ignore[no-any-return]
+
+
+def _rates(module: Stateful, signal: Tensor) -> Tensor:
+    return module.in_rate_mode(signal)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +79,14 @@ class Rates(Forward):
     """The network's own forward: each neuron gives its firing rate."""
 
     def __call__(
-        self, network: nn.Module, images: Float[Tensor, "batch ..."], layers: Sequence[str], dt: float
+        self,
+        network: nn.Module,
+        images: Float[Tensor, "batch ..."],
+        layers: Sequence[str],
+        dt: float,
+        watch: Watch | None = None,
     ) -> Float[Tensor, "batch classes"]:
-        return network(images)  # type: ignore[no-any-return]
+        return _outputs(network, images, _rates, watch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +106,21 @@ class NoisyRates(Forward, ABC):
         """
 
     def __call__(
-        self, network: nn.Module, images: Float[Tensor, "batch ..."], layers: Sequence[str], dt: float
+        self,
+        network: nn.Module,
+        images: Float[Tensor, "batch ..."],
+        layers: Sequence[str],
+        dt: float,
+        watch: Watch | None = None,
     ) -> Float[Tensor, "batch classes"]:
-        def call(module: Stateful, signal: Tensor) -> Tensor:
+        def noisy_rates(module: Stateful, signal: Tensor) -> Tensor:
             activation = module.in_rate_mode(signal)
             if not isinstance(module, Neuron):
                 return activation
             noisy = self.drawn(at_least_float32(activation.detach()) / module.scale, dt) * module.scale
             return straight_through(noisy.to(activation.dtype), activation)
 
-        with replaced(call):
-            return network(images)  # type: ignore[no-any-return]
+        return _outputs(network, images, noisy_rates, watch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,10 +221,15 @@ class Spikes(Forward):
             raise ParameterError(f"least_steps={self.least_steps}: must be at most n_steps={self.n_steps}")
 
     def __call__(
-        self, network: nn.Module, images: Float[Tensor, "batch ..."], layers: Sequence[str], dt: float
+        self,
+        network: nn.Module,
+        images: Float[Tensor, "batch ..."],
+        layers: Sequence[str],
+        dt: float,
+        watch: Watch | None = None,
     ) -> Float[Tensor, "batch classes"]:
         if not len(images):
-            return network(images)  # type: ignore[no-any-return]
+            return _outputs(network, images, _rates, watch)
         means = iter(self._mean_spikes(network, images, layers, dt))
 
         def call(module: Stateful, signal: Tensor) -> Tensor:
@@ -200,8 +239,7 @@ class Spikes(Forward):
             pulses = next(means).to(rates.dtype) * (module.scale / dt)
             return straight_through(pulses, rates)
 
-        with replaced(call):
-            return network(images)  # type: ignore[no-any-return]
+        return _outputs(network, images, call, watch)
 
     def _mean_spikes(self, network: nn.Module, images: Tensor, layers: Sequence[str], dt: float) -> list[Tensor]:
         """The spikes of each neuron in a step, on average, by layer."""

@@ -189,6 +189,8 @@ def value_of(run: "Run", metric: str) -> float:
     if len(history) == 1:
         (value,) = history.values()
         return value
+    if run.parameter("rate_control.type") not in (None, "NoControl"):
+        return history[max(history)]
     accuracies = run.history(f"{VALIDATION}{names.RATE_ACCURACY.name}")
     kept = max(accuracies, key=lambda epoch: (accuracies[epoch], -epoch))  # the first of the best
     return history[kept]

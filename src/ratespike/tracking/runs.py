@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # an unknown run is reported before torch is imported
 
     from ratespike.data import Splits
 
-BEST = "checkpoints/best.ckpt"  # artifact: the epoch with the highest accuracy on validation images
+BEST = "checkpoints/best.ckpt"  # artifact: the epoch that is kept, with the highest accuracy on validation images
 FILES_LEFT_OUT = "ratespike.files_left_out"  # tag: how many files of the data could not be read
 LAST = "checkpoints/last.ckpt"  # artifact: the last epoch
 PREDICTIONS = "results/predictions.csv"  # artifact: of each test image its class and the predicted ones
@@ -86,6 +86,10 @@ class Run:
     def metric(self, name: str) -> float | None:
         """The last value of a metric; None if it was not logged."""
         return self.client.get_run(self.id).data.metrics.get(name)
+
+    def parameter(self, name: str) -> str | None:
+        """A setting's value, by its full name; None if it was not logged."""
+        return self.client.get_run(self.id).data.params.get(name)
 
     def tag(self, name: str) -> str | None:
         """A tag's value; None if it is not set."""

@@ -21,7 +21,10 @@ SIMULATED = "ratespike.simulated_steps"
 SIMULATED_IN = "ratespike.simulated_in"  # the run whose simulation another run uses
 
 _SIMULATION = "simulation"
-_EPOCH_METRICS = ("train/loss", "train/rate_accuracy", "val/loss", "val/rate_accuracy")
+_EPOCH_METRICS = (
+    *("train/loss", "train/rate_accuracy", "train/spike_operations", "train/channels_in_rate_band"),
+    *("val/loss", "val/rate_accuracy", "val/spike_operations", "val/channels_in_rate_band"),
+)
 
 
 def take_training(run: Run, checkpoint: str) -> bool:
