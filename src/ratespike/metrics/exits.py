@@ -1,9 +1,9 @@
 """What an early exit would do at each of many thresholds, computed from simulations of the whole window.
 
 An image is done with a threshold as soon as the largest of its scores so far reaches it. So the running maxima of its scores
-say when it is done, whatever the threshold. Thresholds between two maxima that follow each other give the same: quantiles of all
-images' maxima are enough. The mean number of steps is one more than the number of maxima, per image, that a threshold exceeds.
-So from one quantile to the next it grows by equal amounts.
+say when it is done, whatever the threshold. Thresholds between two maxima that follow each other give the same: quantiles of
+all images' maxima are enough. The mean number of steps is one more than the number of maxima, per image, that a threshold
+exceeds. So from one quantile to the next it grows by equal amounts.
 """
 
 import math
