@@ -1,5 +1,6 @@
 """The program as its user runs it, on real data (a slice), with a real database; where it matters in a process of its own."""
 
+import csv
 import signal
 from pathlib import Path
 
@@ -25,12 +26,13 @@ METRICS = {
     *("train/seconds", "train/images_per_second"),
     *("test/seconds", "test/rate_images_per_second", "test/spiking_images_per_second"),
 }
-FIGURES = ("accuracy_over_steps", "class_accuracy", "confusion_matrix", "firing_rates", "outputs_over_time")
+FIGURES = ("accuracy_over_steps", "class_accuracy", "confusion_matrix", "early_exit", "firing_rates", "outputs_over_time")
 ARTIFACTS = {
     "config.yaml",
     *(f"checkpoints/{name}.ckpt" for name in ("best", "last")),
     *(f"figures/{name}.png" for name in FIGURES),
-    *(f"results/{name}" for name in ("spiking_accuracy.csv", "per_class.csv", "predictions.csv", "simulation.npz")),
+    *(f"results/{name}.csv" for name in ("early_exit", "per_class", "predictions", "spiking_accuracy")),
+    "results/simulation.npz",
 }
 
 
@@ -81,6 +83,40 @@ def test_a_trained_network_comes_back(finished: tuple[Path, str], monkeypatch: p
     assert spiking_accuracy == pytest.approx(logged["test/spiking_accuracy", 0])
     checkpoint = folder / "mlruns" / "mnist" / run_id / "artifacts" / "checkpoints" / "best.ckpt"
     assert torch.equal(ratespike.load(checkpoint).dense.linear.weight, network.dense.linear.weight)
+
+
+def test_an_early_exit_is_fitted_on_the_validation_images(finished: tuple[Path, str], tmp_path: Path) -> None:
+    folder, trained = finished
+    asked = ("n_steps=9", "simulation.exit_by=softmax", "simulation.exit_loss=0.1")
+    code, out, error = run_here(folder, f"run={trained}", *asked, program="evaluate.py")
+    assert code == 0, error
+    assert "early exit at, fitted" in out
+    fitted = run_ids(folder)[-1]
+    measured = {str(name): float(str(value)) for (name, _), value in metrics(folder, fitted).items()}
+    threshold = measured["test/exit_threshold"]
+    assert 1 <= measured["test/mean_steps"] < 9
+    with (folder / "mlruns/mnist" / fitted / "artifacts/results/early_exit.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["exit_by"] == "softmax"]
+    (row,) = (row for row in rows if row["threshold"] == str(threshold))
+    for name in ("mean_steps", "spiking_accuracy"):
+        assert float(row[name]) == pytest.approx(measured[f"test/{name}"])
+
+    given = ("n_steps=9", "simulation.exit_by=softmax", f"simulation.early_exit={threshold}")
+    code, _, error = run_here(folder, f"run={trained}", *given, program="evaluate.py")
+    assert code == 0, error
+    again = {str(name): float(str(value)) for (name, _), value in metrics(folder, run_ids(folder)[-1]).items()}
+    for name in (
+        "test/mean_steps",
+        "test/spiking_accuracy",
+        "val/mean_steps",
+        "val/spiking_accuracy",
+        "test/synaptic_operations",
+    ):
+        assert again[name] == measured[name]
+    code, _, error = run_here(folder, f"run={trained}", "simulation.exit_loss=0.1", f"images={tmp_path}", program="predict.py")
+    assert code == 1
+    assert "give simulation.exit_loss=null simulation.early_exit=<the run's test/exit_threshold>" in error
+    assert error.count("\n") == 1, error
 
 
 def test_interrupted_and_resumed_gives_what_an_undisturbed_run_gives(finished: tuple[Path, str], held: Held) -> None:

@@ -125,3 +125,21 @@ def test_the_configuration_holds_plain_values_only() -> None:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", ["+experiment=mnist"])
     assert OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["early_exit=0.5", "exit_loss=0.01"],
+            "simulation.early_exit=0.5 simulation.exit_loss=0.01: the second one fits the first",
+        ),
+        (["early_exit=1.5", "exit_by=softmax"], "simulation.early_exit=1.5: must be a number above 0 and at most 1 with"),
+        (["early_exit=0.5", "exit_by=stability"], "simulation.early_exit=0.5: must be a number at least 1 with"),
+        (["exit_by=margins"], "simulation.exit_by=margins: must be one of margin, softmax, stability"),
+        (["exit_loss=1"], "simulation.exit_loss=1.0: must be a number at least 0 and below 1"),
+    ],
+)
+def test_an_early_exit_that_cannot_be(overrides: list[str], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        compose(*[f"simulation.{override}" for override in overrides])

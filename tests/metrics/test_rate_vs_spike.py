@@ -9,6 +9,7 @@ from torch import nn
 
 from ratespike import simulate
 from ratespike.metrics import RateVsSpike, Results, names
+from ratespike.neurons import LIF
 from ratespike.simulation import Simulation
 
 ONE_HOT = torch.eye(3)
@@ -164,3 +165,58 @@ def test_top_5_is_measured_of_more_than_ten_classes_alone() -> None:
         assert ("rate_top5_accuracy" in names.final(results)) == is_measured
         assert ("rate_top5_accuracy" in results.image_means) == is_measured
     assert "spiking_top5_accuracy" not in names.final(replace(results, image_means={})), "kept before it was measured"
+
+
+@pytest.mark.parametrize("exit_by", ["margin", "softmax", "stability"])
+def test_an_exit_curve_is_what_simulations_with_an_exit_give(exit_by: str) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 20), LIF(intercept=-0.2), nn.Linear(20, 4))
+    images, index = torch.rand(12, 6), torch.arange(12)
+    rates = network(images).detach()
+    labels = rates.argmax(dim=1)
+
+    def measure(n_steps: int, **options: object) -> Results:
+        spikes = simulate(network, images, n_steps, exit_by=exit_by, engine="torch", **options)  # type: ignore[arg-type]
+        measured = RateVsSpike(n_steps, 0.001, 4, spikes.neurons)
+        measured.update(rates, spikes, labels, index)
+        return measured.compute()
+
+    whole = measure(20)
+    for results in (whole, Results.from_arrays(whole.arrays()).until(12)):
+        curve = results.exits[exit_by]
+        rows = list(zip(curve.thresholds, curve.accuracy[-1], curve.mean_steps[-1], curve.synaptic_operations[-1], strict=True))
+        assert len(rows) > 5
+        for threshold, *row in [*rows[:: len(rows) // 4], rows[-1]]:
+            early = measure(results.n_steps, early_exit=None if threshold.isinf() else float(threshold))
+            assert early.exits.keys() == (whole.exits.keys() if threshold.isinf() else set())
+            operations = float(early.synaptic_operations.sum())
+            expected = [float(early.spiking_accuracy[-1]), early.mean_steps, operations]
+            assert [float(value) for value in row] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("loss", [0, 0.02, 0.1, 1])
+def test_the_fitted_threshold_has_the_fewest_steps(loss: float) -> None:
+    """Every score is tried as a threshold, image by image."""
+    labels = torch.randint(0, 3, (20,), generator=torch.Generator().manual_seed(int(100 * loss)))
+    growing = torch.arange(9)[:, None, None] * torch.eye(3)[labels] / 4
+    outputs = torch.randn(9, 20, 3, generator=torch.Generator().manual_seed(1)) + growing
+    margins = outputs.topk(2).values.diff(dim=-1).abs().squeeze(-1)  # (9, 20)
+    right = outputs.argmax(dim=-1) == labels
+    tried = []  # mean steps and threshold of those that lose little enough
+    for threshold in [*margins.flatten().tolist(), float("inf")]:
+        exits = [next((step for step in range(9) if margins[step, image] >= threshold), 8) for image in range(20)]
+        accuracy = sum(bool(right[step, image]) for image, step in enumerate(exits)) / 20
+        if accuracy >= float(right[8].double().mean()) - loss - 1e-9:
+            tried.append((sum(exits) / 20 + 1, threshold))
+    curve = measured_of(labels, outputs[-1], outputs).exits["margin"]
+    fitted = curve.fitted(loss)
+    assert fitted is not None
+    (place,) = (curve.thresholds == fitted).nonzero()
+    assert float(curve.mean_steps[-1, place]) == pytest.approx(min(tried)[0])
+
+
+def test_no_threshold_is_fitted_if_each_exit_costs_accuracy() -> None:
+    outputs = torch.eye(2)[torch.tensor([[0, 0], [0, 1]])] * torch.tensor([3.0, 1.0])[:, None, None]  # (time, images, classes)
+    curve = measured_of(torch.tensor([0, 1]), outputs[-1], outputs).exits["margin"]
+    assert curve.fitted(0.4) is None
+    assert curve.fitted(0.5) == 3

@@ -159,6 +159,24 @@ def test_a_configuration_from_before_there_was_the_group_has_the_same_hash(group
     assert config_hash(plain(f"{group}={on}")) != config_hash(before)
 
 
+def test_a_configuration_from_before_an_early_exit_could_be_fitted_has_the_same_hash() -> None:
+    for override in ("simulation.early_exit=null", "simulation.early_exit=0.5"):
+        now = plain(override)
+        simulation = {key: value for key, value in now["simulation"].items() if key not in ("exit_by", "exit_loss")}
+        assert config_hash({**now, "simulation": simulation}) == config_hash(now)
+    assert config_hash(plain("simulation.exit_by=softmax")) == config_hash(plain()), "without an exit it says nothing"
+    with_exit = config_hash(plain("simulation.early_exit=0.5", "simulation.exit_by=softmax"))
+    assert with_exit != config_hash(plain("simulation.early_exit=0.5"))
+
+
+def test_a_simulation_with_a_fitted_exit_holds_no_shorter_one() -> None:
+    fitted = plain("simulation.exit_loss=0.001")
+    assert not fingerprint.holds_shorter_ones(fitted)
+    assert training_hash(fitted) == training_hash(plain())
+    for override in ("n_steps=60", "simulation.exit_loss=0.002", "simulation.exit_by=stability"):
+        assert simulation_hash(plain("simulation.exit_loss=0.001", override)) != simulation_hash(fitted)
+
+
 def test_two_integrate_and_fire_neurons_that_differ_in_their_reset_train_alike() -> None:
     subtract, zero = plain("neuron=integrate_and_fire"), plain("neuron=integrate_and_fire", "neuron.reset=zero")
     assert training_hash(subtract) == training_hash(zero)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ratespike.metrics import Results
+from ratespike.metrics.exits import exit_curve
 from ratespike.pipeline import plots
 
 N_STEPS = 30
@@ -134,6 +135,21 @@ def test_of_many_classes_the_label_and_the_largest_outputs_have_a_colour() -> No
     curves = many_classes(tuple(f"class {number}" for number in range(37)))["outputs_over_time"].axes[1::2]
     assert [len(axes.lines) for axes in curves] == [37 + 4] * 5
     assert labels(curves[2].get_legend().get_texts()) == ["class 2", "class 0", "class 1", "class 3"]
+
+
+def test_early_exit_draws_each_criterion_beside_fixed_lengths_and_marks_the_fitted_threshold() -> None:
+    scores = torch.tensor([[1.0, 2.0], [3.0, 1.0], [4.0, 1.0]])  # of two images
+    curve = exit_curve(scores, right=torch.tensor([[0.0, 1], [1, 1], [1, 1]]), operations=torch.full((3, 2), 1e6))
+    results = replace(RESULTS, exits={"margin": curve}, exit_threshold=2.0)
+    steps, operations = figures(results)["early_exit"].axes
+    for axes in (steps, operations):  # an operation of a million in each step
+        by_margin, fixed, own = axes.lines
+        assert list(by_margin.get_xdata()) == [1, 1.5, 2.5, 3]
+        assert list(by_margin.get_ydata()) == [50, 100, 100, 100]
+        assert list(fixed.get_xdata()) == [1, 2, 3]
+        assert list(fixed.get_ydata()) == [50, 100, 100]
+        assert own.get_ydata() == [100 * float(RESULTS.spiking_accuracy[-1])]
+    assert labels(steps.get_legend().get_texts())[0] == "exit by margin"
 
 
 def test_a_network_without_neurons_has_figures_too() -> None:

@@ -2,7 +2,9 @@
 
 import contextlib
 import logging
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -163,6 +165,45 @@ def test_early_exit(conv_network: nn.Sequential, readout: str, hidden: Synapse) 
     first = next(iter(event_driven.neurons))
     seconds = float(event_driven.steps.sum()) * event_driven.dt * event_driven.neurons[first]
     assert abs(event_driven.firing_rates_hz()[first] - float(event_driven.recordings[first].sum()) / seconds) < 1e-9
+
+
+def confidence_by_hand(answers: np.ndarray) -> list[float]:
+    """The highest probability of a softmax; shape (time, classes)."""
+    powers = np.exp(answers - answers.max(axis=1, keepdims=True))
+    return list((powers / powers.sum(axis=1, keepdims=True)).max(axis=1))
+
+
+def stability_by_hand(answers: np.ndarray) -> list[int]:
+    """For how many steps the class with the largest output has been the same; 0 where two have it."""
+    lengths: list[int] = []
+    for step, answer in enumerate(answers):
+        winners = np.flatnonzero(answer == answer.max())
+        goes_on = step > 0 and answers[step - 1].argmax() == winners[0]
+        lengths.append(0 if len(winners) > 1 else 1 + (lengths[-1] if goes_on else 0))
+    return lengths
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("exit_by", "threshold", "by_hand"), [("softmax", 0.35, confidence_by_hand), ("stability", 4, stability_by_hand)]
+)
+@pytest.mark.parametrize("ends_in_neurons", [False, True])
+def test_both_engines_exit_at_the_step_that_the_criterion_says(
+    exit_by: str, threshold: float, by_hand: Callable[[np.ndarray], list[float]], ends_in_neurons: bool
+) -> None:
+    torch.manual_seed(0)
+    last = [LIF(intercept=-0.5)] if ends_in_neurons else []  # their counts are equal at first
+    network = nn.Sequential(nn.Linear(6, 20), LIF(intercept=-0.2), nn.Linear(20, 4), *last).double()
+    images = torch.rand(40, 6).double()
+    readout = "spike_count" if ends_in_neurons else "mean"
+    answers = simulate(network, images, 25, readout=readout, engine="torch").outputs.numpy()
+    scores = np.array([by_hand(answers[:, image]) for image in range(40)])  # (images, time)
+    expected = [min([*(np.flatnonzero(own >= threshold) + 1), 25]) for own in scores]
+    options = {"readout": readout, "early_exit": threshold, "exit_by": exit_by}
+    event_driven, torch_engine = both_engines(network, images, **options)
+    assert event_driven.steps.tolist() == torch_engine.steps.tolist() == expected
+    assert len(set(expected)) > 4, "the images stop at few steps: little moves in memory"
+    assert_equal(event_driven, torch_engine)
 
 
 @pytest.mark.slow

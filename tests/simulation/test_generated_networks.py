@@ -178,7 +178,9 @@ def cases(draw: st.DrawFn) -> Case:
     images = torch.rand(draw(st.sampled_from([1, 3, 5])), *image).double()
     options: dict[str, object] = {"record": draw(st.sampled_from([(), tuple(names), (names[-1],)]))}
     if draw(st.integers(0, 3)) == 0:
-        options["early_exit"] = draw(st.sampled_from([0.05, 0.5]))
+        options["early_exit"], options["exit_by"] = draw(
+            st.sampled_from([(0.05, "margin"), (0.5, "margin"), (0.4, "softmax"), (3, "stability")])
+        )
     start: str | dict[str, dict[str, Tensor]] = draw(st.sampled_from(["zero", "half", "uniform", "steady_phase", "given"]))
     if start == "given":
         start = {names[0]: {"voltage": torch.tensor(0.3).double()}}

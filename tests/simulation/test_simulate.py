@@ -121,6 +121,9 @@ def test_start_may_be_given() -> None:
     [
         ({"n_steps": 0}, "n_steps=0: must be a whole number at least 1"),
         ({"early_exit": 0}, "early_exit=0: must be a number above 0"),
+        ({"early_exit": 2, "exit_by": "softmax"}, "early_exit=2: must be a number above 0 and at most 1"),
+        ({"early_exit": 0.5, "exit_by": "stability"}, "early_exit=0.5: must be a number at least 1, or none, with"),
+        ({"exit_by": "margins"}, "exit_by=margins: did you mean margin"),
         ({"dt": 0}, "dt=0: must be a number above 0"),
         ({"dt": float("nan")}, "dt=nan"),
         ({"engine": "trch"}, "engine=trch: did you mean torch?"),

@@ -9,9 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from ratespike.config.source import check_declared, constant
 from ratespike.config.stages import stages_of
-from ratespike.parameters import ParameterError, check_parameters, nearest, parameter
+from ratespike.parameters import ParameterError, Range, check_parameters, nearest, parameter
 
 STRATEGIES = ("auto", "ddp_spawn")
+_EXITS = constant("simulation/early_exit.py", "CRITERIA")
 
 
 @dataclass
@@ -30,6 +31,8 @@ class SimulationConfig:
     readout: str = parameter("last", choices=constant("simulation/readout.py", "READOUTS"))
     burn_in: float = parameter(0.01, at_least=0, unit="s")
     early_exit: float | None = parameter(None, above=0)
+    exit_by: str = parameter("margin", choices=tuple(_EXITS))
+    exit_loss: float | None = parameter(None, at_least=0, below=1)
     engine: str = parameter("auto", choices=constant("simulation/__init__.py", "ENGINES"))
     seed: int = parameter(0, at_least=0)
 
@@ -154,6 +157,7 @@ def check(config: DictConfig) -> Any:
     _check_group(checked, config, "")
     if isinstance(checked, RunConfig):
         _check_strategy(checked.trainer.strategy)
+        _check_exit(checked.simulation)
         check_declared(asdict(checked))
     if isinstance(checked, Config):
         _check_stages(config)
@@ -184,6 +188,20 @@ def _check_strategy(strategy: str) -> None:
         raise ParameterError(f"trainer.strategy=ddp: {reason}; leave it out, or take ddp_spawn")
     if strategy not in STRATEGIES:
         raise ParameterError(f"trainer.strategy={strategy}: must be one of {', '.join(STRATEGIES)}")
+
+
+def _check_exit(simulation: SimulationConfig) -> None:
+    """Raise `ParameterError` for a threshold that its criterion does not allow, or one that is given and to be fitted too."""
+    given = simulation.early_exit
+    if given is None:
+        return
+    if simulation.exit_loss is not None:
+        both = f"simulation.early_exit={given} simulation.exit_loss={simulation.exit_loss}"
+        raise ParameterError(f"{both}: the second one fits the first; give one of them, and null for the other")
+    allowed = Range(**_EXITS[simulation.exit_by])
+    if not allowed.allows(given):
+        words = allowed.describe("a number")
+        raise ParameterError(f"simulation.early_exit={given}: must be {words} with simulation.exit_by={simulation.exit_by}")
 
 
 def _check_group(group: Any, config: DictConfig, prefix: str) -> None:

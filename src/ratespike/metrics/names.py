@@ -85,6 +85,14 @@ MEAN_STEPS = Metric(
     in_groups="always",
     shown_if=lambda mean_steps, n_steps: mean_steps < n_steps,
 )
+EXIT_THRESHOLD = Metric(
+    name="exit_threshold",
+    label="early exit at, fitted",
+    unit=Unit("", decimals=4),
+    more_is_better=None,
+    compute=lambda results: results.exit_threshold,
+    in_groups="never",
+)
 FIRING_RATE = Metric(
     name="firing_rate_hz",
     label="firing rate",

@@ -106,6 +106,39 @@ class ConfusionAtEveryStep(Metric):
         return self.counts
 
 
+class ValuesOfImages(Metric):
+    """Several quantities of each image at each step, in no particular order of the images.
+
+    Args:
+        options: of `torchmetrics.Metric`.
+
+    Shape:
+        each quantity (time, batch); the result (quantities, time, images).
+
+    Example:
+        >>> metric = ValuesOfImages()
+        >>> for step in (1.0, 2.0):
+        ...     metric.update(torch.tensor([[step]]), torch.tensor([[10 * step]]))
+        >>> metric.compute().tolist()
+        [[[1.0, 2.0]], [[10.0, 20.0]]]
+    """
+
+    full_state_update = False
+    values: list[Tensor]
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self.add_state("values", [], dist_reduce_fx="cat")
+
+    def update(self, *quantities: Float[Tensor, "time batch"]) -> None:
+        """Add a batch."""
+        self.values.append(torch.stack([values.T.float() for values in quantities], dim=-1))  # (batch, time, quantities)
+
+    def compute(self) -> Float[Tensor, "quantities time images"]:
+        """Those of all images so far."""
+        return dim_zero_cat(self.values).permute(2, 1, 0)
+
+
 class PredictionsAtEveryStep(Metric):
     """The prediction of each image, at each step, in the order of the images' numbers.
 

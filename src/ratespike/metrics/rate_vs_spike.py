@@ -6,9 +6,17 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ratespike.metrics import Metric, names
-from ratespike.metrics.over_time import AccuracyAtEveryStep, ConfusionAtEveryStep, MeanAtEveryStep, PredictionsAtEveryStep
+from ratespike.metrics.exits import ExitCurve, exit_curve
+from ratespike.metrics.over_time import (
+    AccuracyAtEveryStep,
+    ConfusionAtEveryStep,
+    MeanAtEveryStep,
+    PredictionsAtEveryStep,
+    ValuesOfImages,
+)
 from ratespike.metrics.results import Results
 from ratespike.simulation import Simulation
+from ratespike.simulation.early_exit import CRITERIA, ExitScores
 
 
 class RateVsSpike(nn.Module):
@@ -52,6 +60,7 @@ class RateVsSpike(nn.Module):
         self.rate_predictions = PredictionsAtEveryStep()
         self.predictions = PredictionsAtEveryStep()
         self.labels = PredictionsAtEveryStep()
+        self.exits = ValuesOfImages()
         self.classes = classes
         self.image_means = nn.ModuleList(MeanAtEveryStep(n_steps) for _ in self._metrics_of_each_image())
 
@@ -86,6 +95,10 @@ class RateVsSpike(nn.Module):
         self.rate_predictions.update(rate_predictions, image_index)
         self.predictions.update(predictions, image_index)
         self.labels.update(labels.unsqueeze(0), image_index)
+        whole = spikes if spikes.stopped_after is None else spikes.first(0)  # no image, of simulations with an early exit
+        n_whole = whole.outputs.shape[1]
+        scores = [ExitScores(by).extend(whole.outputs) for by in CRITERIA] if self.classes > 1 else []
+        self.exits.update(whole.predictions == labels[:n_whole], whole.synaptic_operations, *scores)
         for mean, counts in zip(self.spikes, spikes.spike_counts.values(), strict=True):
             mean.update(counts)  # type: ignore[operator]
         for mean, metric in zip(self.image_means, self._metrics_of_each_image(), strict=True):
@@ -124,10 +137,18 @@ class RateVsSpike(nn.Module):
             first_rate_accuracy=first_rate_accuracy,
             first_spiking_accuracy=first_spiking_accuracy,
             image_means=image_means,
+            exits=self._exit_curves(),
             labels=_predictions(self.labels, 1)[0],
             rate_predictions=_predictions(self.rate_predictions, 1)[0],
             predictions=_predictions(self.predictions, self.n_steps),
         )
+
+    def _exit_curves(self) -> dict[str, ExitCurve]:
+        """By criterion, what an early exit would give; nothing if the simulations had one, or if there is one class."""
+        right, operations, *scores = self.exits.compute().cpu()
+        if self.classes == 1 or not right.shape[1]:
+            return {}
+        return {by: exit_curve(own, right, operations) for by, own in zip(CRITERIA, scores, strict=True)}
 
     def _metrics_of_each_image(self) -> list[Metric]:
         """The metrics that need a mean over images of their own; asked for anew, as a pickled module cannot hold functions."""

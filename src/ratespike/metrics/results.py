@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ratespike.metrics.exits import ExitCurve
+
 _WITHOUT_STEPS = ("rate_confusion", "labels", "rate_predictions")
 
 
@@ -33,6 +35,8 @@ class Results:
         first_rate_accuracy: of the first images alone.
         first_spiking_accuracy: of the first images alone, after each step.
         image_means: by metric that defines `of_each_image`, the mean over images after each step.
+        exits: by criterion, what an early exit would give; nothing of simulations with one, and in results of earlier versions.
+        exit_threshold: of the early exit that was simulated, if it was fitted on the validation images.
         labels: of each image; like the next two, of no image in results of earlier versions.
         rate_predictions: of each image from rates.
         predictions: of each image from spikes, after each step.
@@ -63,6 +67,8 @@ class Results:
     first_rate_accuracy: float
     first_spiking_accuracy: Float[Tensor, " time"]
     image_means: dict[str, Float[Tensor, " time"]] = field(default_factory=dict)
+    exits: dict[str, ExitCurve] = field(default_factory=dict)
+    exit_threshold: float | None = None
     labels: Int[Tensor, " images"] = field(default_factory=lambda: torch.zeros(0, dtype=torch.int16))
     rate_predictions: Int[Tensor, " images"] = field(default_factory=lambda: torch.zeros(0, dtype=torch.int16))
     predictions: Int[Tensor, "time images"] = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int16))
@@ -113,6 +119,8 @@ class Results:
         for name, value in vars(self).items():
             if isinstance(value, Tensor) and name not in _WITHOUT_STEPS:
                 shorter[name] = value[:n_steps]
+            elif name == "exits":
+                shorter[name] = {by: curve.until(n_steps) for by, curve in value.items()}
             elif isinstance(value, dict):
                 shorter[name] = {key: values[:n_steps] for key, values in value.items()}
         return replace(self, **shorter)
@@ -121,10 +129,13 @@ class Results:
         """The same as arrays by name, for a file; entries of a dictionary as `<attribute>/<key>`."""
         arrays = {}
         for name, value in vars(self).items():
-            if isinstance(value, dict):
+            if name == "exits":
+                for by, curve in value.items():
+                    arrays.update({f"{name}/{by}/{key}": values.numpy() for key, values in vars(curve).items()})
+            elif isinstance(value, dict):
                 for key, values in value.items():
                     arrays[f"{name}/{key}"] = values.numpy()
-            else:
+            elif value is not None:
                 arrays[name] = np.asarray(value)
         return arrays
 
@@ -140,9 +151,20 @@ class Results:
                 values.setdefault(attribute, {})[key] = value
             elif attribute in known:
                 values[attribute] = value
+        if "exits" in values:
+            values["exits"] = _exit_curves(values["exits"])
         if "rate_confusion" not in values:  # kept by an earlier version
             values["rate_confusion"] = torch.zeros_like(values["confusion"][-1])
         return cls(**values)
+
+
+def _exit_curves(values: Mapping[str, Tensor]) -> dict[str, ExitCurve]:
+    """The curves by criterion, of which `values` holds the parts as `<criterion>/<attribute>`."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, part in values.items():
+        by, _, attribute = name.partition("/")
+        parts.setdefault(by, {})[attribute] = part
+    return {by: ExitCurve(**own) for by, own in parts.items()}
 
 
 def _class_accuracy(confusion: Int[Tensor, "classes classes"]) -> Float[Tensor, " classes"]:

@@ -51,6 +51,7 @@ def config_hash(plain: Mapping[str, Any], content: str) -> str:
         content: of its data (see `data_content`).
     """
     affecting = {key: value for key, value in plain.items() if affects_result(key) and not _is_unused(key, value)}
+    affecting["simulation"] = _with_used_exit(plain["simulation"])
     return _hash(_with_content(affecting, content))
 
 
@@ -63,9 +64,11 @@ def simulation_hash(plain: Mapping[str, Any], content: str) -> str:
 def holds_shorter_ones(plain: Mapping[str, Any]) -> bool:
     """Whether a run's simulation holds that of a run which differs in `n_steps` alone.
 
-    Not where the images change over time: the other run has been trained on the mean over its own steps.
+    Not where the images change over time: the other run has been trained on the mean over its own steps. Nor where the
+    threshold of an early exit is fitted, to the accuracy after the last step.
     """
-    return "n_steps" not in training_parts(plain)
+    is_fitted = plain["simulation"].get("exit_loss") is not None
+    return not is_fitted and "n_steps" not in training_parts(plain)
 
 
 def training_hash(plain: Mapping[str, Any], content: str) -> str:
@@ -147,6 +150,17 @@ def _is_unused(key: str, value: object) -> bool:
     if key == "forward" and isinstance(value, Mapping):
         return build(Forward, value, key) == Rates()  # type: ignore[type-abstract]
     return key in ("model", "checkpoint", "start_from", "stages") and not value
+
+
+def _with_used_exit(simulation: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a simulation without those of an early exit that say nothing: earlier versions did not have them."""
+    used = dict(simulation)
+    if used.get("exit_loss") is None:
+        used.pop("exit_loss", None)
+    has_exit = used.get("early_exit") is not None or "exit_loss" in used
+    if not has_exit or used.get("exit_by") == "margin":
+        used.pop("exit_by", None)
+    return used
 
 
 def _content(path: Path) -> str:

@@ -70,6 +70,8 @@ def predict_pictures(job: Job[PredictConfig]) -> None:
         raise ParameterError("-m: predict.py does not sweep; give several files as images=[a.png,b.png]")
     if config.data.get("type") == "Events":
         raise ParameterError("that network was trained on events; predict.py shows pictures, evaluate.py recordings")
+    if config.simulation.exit_loss is not None:
+        _refuse_fitting(config, job.root)
     files = _files(config.images)
     trained = trained_network(config, job.plain, job.root)
     _check_values(trained)
@@ -174,6 +176,21 @@ def _check_values(trained: Checkpoint) -> None:
             f"that network was trained on floating-point images from {lowest:g} to {highest:g}; predict.py shows pictures from "
             "0 (black) to 1 (white): train on images that are scaled so, or simulate an .npz file by evaluate.py"
         )
+
+
+def _refuse_fitting(config: PredictConfig, root: Path) -> None:
+    """Raise `ParameterError` that says which threshold of the early exit to give, that of the run if it has fitted one."""
+    from ratespike.tracking import address, store  # imports MLflow
+
+    fitted = None
+    if config.run is not None:
+        run = store.find_run(store.connect(address.resolve(config.tracking.uri, root)), config.run)
+        fitted = run.metric("test/exit_threshold")
+    threshold = "<the run's test/exit_threshold>" if fitted is None else fitted
+    raise ParameterError(
+        f"simulation.exit_loss={config.simulation.exit_loss}: needs validation images, which predict.py does not have; give "
+        f"simulation.exit_loss=null simulation.early_exit={threshold}, or null for no early exit"
+    )
 
 
 def _files(given: object) -> dict[str, Path]:

@@ -80,7 +80,10 @@ def _keep_figures(run: Run, components: Components, results: Results) -> None:
     image_index = torch.arange(len(shown))
     over_time = shown.over_time()
     inputs = shown.as_inputs() if over_time is None else over_time
-    outputs = components.simulator(components.network.cpu(), inputs, image_index, results.n_steps).outputs
+    simulator = components.simulator
+    if results.exit_threshold is not None:
+        simulator = simulator.with_exit(results.exit_threshold)
+    outputs = simulator(components.network.cpu(), inputs, image_index, results.n_steps).outputs
     figures = run_figures(shown.as_pictures(), shown.labels, outputs, results, components.splits.class_names)
     for name, figure in figures.items():
         run.figure(name, figure)

@@ -1,6 +1,6 @@
 """The spiking mode as a configuration sets it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -14,7 +14,7 @@ class Simulator:
     """The spiking mode with the settings of a configuration.
 
     Attributes:
-        settings: start, read-out, engine, seed.
+        settings: start, read-out, early exit, engine, seed.
         dt: length of a step, seconds.
         synapse: the filter behind the network's output.
         event_height: the value of an event in images that change; None for images that stand still.
@@ -45,9 +45,14 @@ class Simulator:
             readout=self.settings.readout,
             burn_in=self.settings.burn_in,
             early_exit=self.settings.early_exit,
+            exit_by=self.settings.exit_by,
             engine=self.settings.engine,
             seed=self.settings.seed,
             image_index=image_index,
             images_over_time=self.event_height is not None,
             event_height=self.event_height,
         )
+
+    def with_exit(self, threshold: float | None) -> "Simulator":
+        """The same with another threshold of the early exit; None for simulations of all steps."""
+        return replace(self, settings=replace(self.settings, early_exit=threshold))

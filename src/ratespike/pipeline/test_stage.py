@@ -1,10 +1,11 @@
 """The test stage of a run: rates against spikes, before and after training, on validation and on test images."""
 
+import logging
 import math
 import os
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from ratespike.pipeline.datamodule import Batches, DataModule
 from ratespike.pipeline.trainer import use_trainer
 from ratespike.tracking import shared
 from ratespike.tracking.runs import Run
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -99,14 +102,32 @@ def test(
 
 
 def _measure(job: Job[RunConfig], classifier: Classifier, datamodule: DataModule, untrained: dict[str, Tensor]) -> StageResults:
-    """Simulate the test images with both sets of weights, and the validation images with the trained ones."""
+    """Simulate the test images with both sets of weights, and the validation images with the trained ones.
+
+    With `simulation.exit_loss` the validation images are simulated whole, which fits the threshold, and the test images too,
+    for the curve of all thresholds. Then both are simulated with the threshold.
+    """
     trained = {name: weights.clone() for name, weights in classifier.network.state_dict().items()}
     classifier.network.load_state_dict(untrained)
     before = _test_once(job, classifier, datamodule.test_dataloader())
     classifier.network.load_state_dict(trained)
     validation = _test_once(job, classifier, datamodule.val_dataloader())
+    exits = None
+    threshold = None
+    loss = job.config.simulation.exit_loss
+    if loss is not None:
+        exits = _test_once(job, classifier, datamodule.test_dataloader()).exits
+        threshold = validation.exits[job.config.simulation.exit_by].fitted(loss)
+        if threshold is None:
+            _logger.warning("simulation.exit_loss=%g: each early exit costs more accuracy; none is simulated", loss)
+        classifier.simulator = classifier.simulator.with_exit(threshold)
+        validation = _test_once(job, classifier, datamodule.val_dataloader())
     test = _test_once(job, classifier, datamodule.test_dataloader())  # the last one: its seconds are the ones logged
-    return StageResults(test=test, validation=validation, untrained=before)
+    return StageResults(
+        test=replace(test, exits=test.exits if exits is None else exits, exit_threshold=threshold),
+        validation=replace(validation, exits={}, exit_threshold=threshold),
+        untrained=replace(before, exits={}),
+    )
 
 
 def _test_once(job: Job[RunConfig], classifier: Classifier, batches: Batches) -> Results:
@@ -168,6 +189,8 @@ def _log(run: Run, measured: StageResults, class_names: tuple[str, ...]) -> None
         agreement=results.agreement.tolist(),
         synaptic_operations=results.synaptic_operations.cumsum(0).tolist(),
     )
+    if results.exits:
+        run.table("early_exit", **_exit_columns(results))
     run.table(
         "per_class",
         class_name=class_names,
@@ -182,6 +205,23 @@ def _log(run: Run, measured: StageResults, class_names: tuple[str, ...]) -> None
         rate_prediction=results.rate_predictions.tolist(),
         spiking_prediction=results.predictions[-1].tolist() if len(results.labels) else [],
     )
+
+
+def _exit_columns(results: Results) -> dict[str, list[object]]:
+    """What an early exit would give, of each criterion and threshold; the threshold is empty for no exit."""
+    columns: dict[str, list[object]] = {}
+    for by, curve in results.exits.items():
+        thresholds = ["" if math.isinf(value) else value for value in curve.thresholds.tolist()]
+        of_criterion = {
+            "exit_by": [by] * len(thresholds),
+            "threshold": thresholds,
+            "mean_steps": curve.mean_steps[-1].tolist(),
+            "spiking_accuracy": curve.accuracy[-1].tolist(),
+            "synaptic_operations": curve.synaptic_operations[-1].tolist(),
+        }
+        for name, values in of_criterion.items():
+            columns.setdefault(name, []).extend(values)
+    return columns
 
 
 def _cells(accuracies: Tensor) -> list[float | str]:

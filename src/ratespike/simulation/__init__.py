@@ -18,6 +18,7 @@ from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError
 from ratespike.simulation import reference
 from ratespike.simulation.checks import (
+    check_early_exit,
     check_event_height,
     check_has_classes,
     check_image_index,
@@ -61,6 +62,7 @@ def simulate(
     readout: str = "last",
     burn_in: float = 0.01,
     early_exit: float | None = None,
+    exit_by: str = "margin",
     record: Sequence[str] = (),
     engine: str = "auto",
     seed: int = 0,
@@ -92,8 +94,11 @@ def simulate(
         readout: what the outputs are after each step: `last`, the filtered output; `mean`, `mean_after_burn_in` or
             `spike_count` of the unfiltered outputs so far (see `ratespike.simulation.readout`).
         burn_in: what `mean_after_burn_in` leaves out, seconds.
-        early_exit: an image is done when its largest answer leads the second by this much (in the read-out's unit),
-            after any step. By default every image takes all steps. Time is saved by the event-driven engine only.
+        early_exit: an image is done as soon as this threshold is reached, after any step. By default every image takes all
+            steps. Time is saved by the event-driven engine only.
+        exit_by: what has to reach it: `margin`, by how much the largest answer leads the second, in the read-out's unit;
+            `softmax`, the highest probability in the softmax of the answers; `stability`, for how many steps on end the
+            predicted class has been the same (see `ratespike.simulation.early_exit`).
         record: names of neuron layers whose spikes and voltages are kept.
         engine: `torch`, the reference, for any device, dtype and layer; `event_driven`, whose cost follows the spikes, for
             networks that are linear between LIF, SpikingRectifiedLinear and IntegrateAndFire neurons on a CPU (it records no
@@ -126,7 +131,8 @@ def simulate(
         (torch.Size([30, 2, 3]), torch.Size([30, 2]))
     """
     check_kinds(network, synapse, start, record)
-    check_ranges(n_steps, dt, burn_in, early_exit, seed)
+    check_ranges(n_steps, dt, burn_in, seed)
+    check_early_exit(early_exit, exit_by)
     check_word("engine", engine, ENGINES)
     check_word("readout", readout, READOUTS)
     if isinstance(start, str):
@@ -153,7 +159,7 @@ def simulate(
         check_has_classes(found.output.shape[1:], early_exit)
 
     answers_of = partial(Answers, readout, synapse=synapse, dt=dt, burn_in=burn_in, scale=_output_scale(found))
-    stop_early = None if early_exit is None else EarlyExit(early_exit, answers_of)
+    stop_early = None if early_exit is None else EarlyExit(exit_by, early_exit, answers_of)
     settings = Settings(n_steps, dt, start, tuple(record), seed, stop_early)
     result = _run(engine, reference.PreparedNetwork(analysis, settings), shown, image_index)
     if event_height is None:

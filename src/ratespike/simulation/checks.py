@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ratespike.neurons import Neuron, State
-from ratespike.parameters import ParameterError, nearest
+from ratespike.parameters import ParameterError, Range, nearest
+from ratespike.simulation.early_exit import CRITERIA
 from ratespike.synapses import Synapse
 
 
@@ -30,7 +31,7 @@ def _kind(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
-def check_ranges(n_steps: int, dt: float, burn_in: float, early_exit: float | None, seed: int) -> None:
+def check_ranges(n_steps: int, dt: float, burn_in: float, seed: int) -> None:
     """Raise `ParameterError` for a number out of its range; a NaN is out of each."""
     if not _is_whole(n_steps) or n_steps < 1:
         raise ParameterError(f"n_steps={n_steps}: must be a whole number at least 1")
@@ -38,10 +39,17 @@ def check_ranges(n_steps: int, dt: float, burn_in: float, early_exit: float | No
         raise ParameterError(f"dt={dt}: must be a number above 0 (s)")
     if not _is_number(burn_in) or not 0 <= burn_in < math.inf:
         raise ParameterError(f"burn_in={burn_in}: must be a number at least 0 (s)")
-    if early_exit is not None and (not _is_number(early_exit) or not early_exit > 0):
-        raise ParameterError(f"early_exit={early_exit}: must be a number above 0, or none")
     if not _is_whole(seed) or not 0 <= seed < 2**63:
         raise ParameterError(f"seed={seed}: must be a whole number from 0 to 2**63 - 1")
+
+
+def check_early_exit(early_exit: float | None, exit_by: str) -> None:
+    """Raise `ParameterError` for a criterion that there is not, or a threshold that it does not allow."""
+    check_word("exit_by", exit_by, tuple(CRITERIA))
+    allowed = Range(**CRITERIA[exit_by])  # type: ignore[arg-type]  # bounds alone
+    if early_exit is not None and (not _is_number(early_exit) or not allowed.allows(float(early_exit))):
+        words = allowed.describe("a number")
+        raise ParameterError(f"early_exit={early_exit}: must be {words}, or none, with exit_by={exit_by}")
 
 
 def _is_number(value: object) -> bool:
@@ -143,11 +151,9 @@ def _is_finite(tensor: Tensor) -> bool:
 
 
 def check_has_classes(shape: torch.Size, early_exit: float) -> None:
-    """Raise `ParameterError` if an answer of this shape is not two classes or more, of which one can lead."""
+    """Raise `ParameterError` if an answer of this shape is not two classes or more."""
     if len(shape) != 1 or shape[0] < 2:
-        raise ParameterError(
-            f"early_exit={early_exit}: needs two classes or more to tell a lead, but an answer has the shape {tuple(shape)}"
-        )
+        raise ParameterError(f"early_exit={early_exit}: needs two classes or more, but an answer has the shape {tuple(shape)}")
 
 
 def warn_of_long_steps(neurons: Mapping[str, Neuron], dt: float) -> None:

@@ -1,7 +1,7 @@
 """The figures of one run: one file each, found by itself.
 
-The file's name is the figure's, which is kept as `figures/<name>.png`; its function `draw` makes it. Nothing is read or written
-here. How to add one: docs/adding_a_figure.md.
+The file's name is the figure's, which is kept as `figures/<name>.png`; its function `draw` makes it, or returns None where the
+results do not hold what it shows. Nothing is read or written here. How to add one: docs/adding_a_figure.md.
 """
 
 import importlib
@@ -66,7 +66,9 @@ def run_figures(
     figures = {}
     for file in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{file.name}")
-        figures[file.name] = module.draw(data)
+        figure = module.draw(data)
+        if figure is not None:
+            figures[file.name] = figure
     return figures
 
 

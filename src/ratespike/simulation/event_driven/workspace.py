@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ratespike.simulation.early_exit import EarlyExit
+from ratespike.simulation.early_exit import EarlyExit, RunningExit
 from ratespike.simulation.event_driven.compiled_network import CompiledLayer, CompiledNetwork, map_at_rest
 from ratespike.simulation.event_driven.connection import output_map
 from ratespike.simulation.event_driven.kernels import (
@@ -29,7 +29,6 @@ from ratespike.simulation.event_driven.memory import (
     pool_memory,
 )
 from ratespike.simulation.event_driven.starts import LayerStart, set_start
-from ratespike.simulation.readout import Answers
 
 CHUNK_STEPS = 32  # at most so many steps of a layer before the next layer: bounds memory, does not change results
 
@@ -105,11 +104,11 @@ class Workspace:
             pool.arrived[:] = 0
             pool.left[:] = 0
         rows = np.arange(block.start, block.stop)  # of the images that are not done
-        answers = None if self.early_exit is None else self.early_exit.answers()
+        running_exit = None if self.early_exit is None else RunningExit(self.early_exit)
         for chunk in self.chunks:
             self._advance(images.of(rows), chunk, rows, results)
-            if answers is not None:
-                rows = self._without_done(answers, results.outputs[chunk, rows], rows)
+            if running_exit is not None:
+                rows = self._without_done(running_exit, results.outputs[chunk, rows], rows)
                 if not len(rows):
                     break
 
@@ -160,12 +159,11 @@ class Workspace:
             currents = map_at_rest(values.reshape(-1), layer.kernel.map, first_step, values.shape[1] * size, step)
         return self.adders[number].added(currents, spikes)
 
-    def _without_done(self, answers: Answers, outputs: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    def _without_done(self, running_exit: RunningExit, outputs: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """The rows whose images are not done yet; the states of these images move up to the front."""
-        assert self.early_exit is not None
-        done = self.early_exit.done(answers.extend(torch.from_numpy(outputs))[-1])
+        done = running_exit.done(torch.from_numpy(outputs))
         if done.any():
-            answers.keep(~done)
+            running_exit.keep(~done)
             left = np.flatnonzero(~done.numpy())
             for memory in self.memories:
                 _move_to_front(memory, left)
