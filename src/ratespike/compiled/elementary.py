@@ -1,6 +1,6 @@
 """Elementary functions of float32 vectors, to about two units in the last place; a NaN stays one.
 
-Both reduce their argument to a small interval by taking a power of two out of it, and use a polynomial there.
+All reduce their argument to a small interval by taking a power of two out of it, and use a polynomial there.
 """
 
 import math
@@ -44,25 +44,42 @@ def _polynomial(builder, coefficients, x):
     return result
 
 
+def _power_and_rest(builder, value):
+    """For a value from -30 to 0 the power of two and r, |r| <= log(2) / 2, with exp(value) = power * exp(r)."""
+    vector = value.type
+    integers = ir.VectorType(_INT, vector.count)
+    lowest = _constant(vector, _LOWEST)
+    value = builder.select(builder.fcmp_ordered("<", value, lowest), lowest, value)
+    # the power's exponent is the whole number nearest to value / log(2)
+    shift = _constant(vector, _ROUNDING_SHIFT)
+    shifted = builder.fadd(builder.fmul(value, _constant(vector, 1 / math.log(2))), shift)
+    whole = builder.fsub(shifted, shift)
+    rest = _add_product(builder, whole, _constant(vector, -_LOG_2_HIGH), value)
+    rest = _add_product(builder, whole, _constant(vector, -_LOG_2_LOW), rest)
+    exponent = builder.shl(builder.bitcast(shifted, integers), _constant(integers, _MANTISSA_BITS))
+    power = builder.bitcast(builder.add(exponent, _constant(integers, _ONE_BITS)), vector)
+    return power, rest
+
+
 @intrinsic
 def exp_of_negative(typingctx, x):
     """`exp(x)` for x <= 0; below -30 it is exp(-30)."""
 
     def generate(context, builder, signature, args):
-        value = args[0]
-        vector = value.type
-        integers = ir.VectorType(_INT, vector.count)
-        lowest = _constant(vector, _LOWEST)
-        value = builder.select(builder.fcmp_ordered("<", value, lowest), lowest, value)
-        # exp(x) = 2**whole * exp(rest), with whole the nearest to x / log(2)
-        shift = _constant(vector, _ROUNDING_SHIFT)
-        shifted = builder.fadd(builder.fmul(value, _constant(vector, 1 / math.log(2))), shift)
-        whole = builder.fsub(shifted, shift)
-        rest = _add_product(builder, whole, _constant(vector, -_LOG_2_HIGH), value)
-        rest = _add_product(builder, whole, _constant(vector, -_LOG_2_LOW), rest)
-        exponent = builder.shl(builder.bitcast(shifted, integers), _constant(integers, _MANTISSA_BITS))
-        power = builder.bitcast(builder.add(exponent, _constant(integers, _ONE_BITS)), vector)
+        power, rest = _power_and_rest(builder, args[0])
         return builder.fmul(_polynomial(builder, _EXP, rest), power)
+
+    return x(x), generate
+
+
+@intrinsic
+def expm1_of_negative(typingctx, x):
+    """`exp(x) - 1` for x <= 0, precise for small x too."""
+
+    def generate(context, builder, signature, args):
+        power, rest = _power_and_rest(builder, args[0])
+        expm1_of_rest = builder.fmul(_polynomial(builder, _EXP[:-1], rest), rest)
+        return _add_product(builder, expm1_of_rest, power, builder.fsub(power, _constant(power.type, 1.0)))
 
     return x(x), generate
 

@@ -76,7 +76,8 @@ def lif_steady_state(
     """Voltage and refractory time of a LIF neuron that has passed the part `phase` of its firing cycle.
 
     The cycle begins with a spike; the neuron rests for `tau_ref` and then follows `v(t) = J * (1 - exp(-t / tau_rc))`
-    up to the threshold. A neuron that does not fire has come to rest at `v = J`, and not below `min_voltage`.
+    up to the threshold. A neuron that does not fire has come to rest at `v = J`, and not below `min_voltage`. In float32 on
+    a CPU it is compiled (by Numba, on first use, then kept on disk).
 
     Args:
         current: constant, threshold 1.
@@ -95,6 +96,10 @@ def lif_steady_state(
         >>> lif_steady_state(current, phase, dt=0.001, tau_rc=0.02, tau_ref=0.002, min_voltage=0)
         (tensor([0.0000, 0.5133, 0.5000]), tensor([0.0030, 0.0000, 0.0000]))
     """
+    if current.device.type == "cpu" and current.dtype == torch.float32:
+        from ratespike.compiled.lif_phase import steady_state  # imports Numba
+
+        return steady_state(current, phase, dt=dt, tau_rc=tau_rc, tau_ref=tau_ref, min_voltage=min_voltage)
     fires = current > 1
     since_spike = phase / lif_rate(torch.where(fires, current, 2), tau_rc, tau_ref)
     charged = -current * torch.expm1(-(since_spike - tau_ref).clamp(min=0) / tau_rc)

@@ -24,7 +24,7 @@ from ratespike.simulation.network_analysis import Analysis
 from ratespike.simulation.random import uniform_like
 from ratespike.simulation.result import Simulation, concatenate
 from ratespike.simulation.settings import Settings
-from ratespike.simulation.slices import Slice, slices, steps_at_once
+from ratespike.simulation.slices import slices, steps_at_once
 from ratespike.simulation.start import initial_state, start_of_rows, steady_currents
 from ratespike.simulation.terms import NoTermError, Pool, Term
 from ratespike.simulation.tracing import Call
@@ -47,6 +47,19 @@ class PreparedNetwork:
     settings: Settings
     sums: NetworkSums | None = None
     compiled: bool = False
+
+    def for_rows(self, rows: slice, batch: int, filled: int | None = None) -> "PreparedNetwork":
+        """The same for some rows of a batch, whose start may be given.
+
+        Args:
+            rows: which ones.
+            batch: how many images there are.
+            filled: up to how many rows are filled up with zeros; None: they are not.
+        """
+        shapes = {call.name: call.shape for call in self.analysis.trace.neurons}
+        n_rows = rows.stop - rows.start if filled is None else filled
+        start = start_of_rows(self.settings.start, shapes, batch, rows, n_rows)
+        return replace(self, settings=replace(self.settings, start=start))
 
 
 class RunningNeurons:
@@ -281,16 +294,11 @@ def run(prepared: PreparedNetwork, shown: Float[Tensor, "time batch *shape"], im
             prepared = replace(prepared, sums=prepared.analysis.made(network_sums, prepared.settings.dt))
     simulations = []
     for part in slices(shown, image_index, largest_layer):
-        simulation = _run_slice(_for_rows(prepared, part, len(image_index)), part.shown, part.image_index)
+        simulation = _run_slice(
+            prepared.for_rows(part.rows, len(image_index), len(part.image_index)), part.shown, part.image_index
+        )
         simulations.append(simulation.first(part.n_images))
     return concatenate(simulations)
-
-
-def _for_rows(prepared: PreparedNetwork, part: Slice, batch: int) -> PreparedNetwork:
-    """The same for some rows of a batch, whose start may be given."""
-    shapes = {call.name: call.shape for call in prepared.analysis.trace.neurons}
-    start = start_of_rows(prepared.settings.start, shapes, batch, part.rows, len(part.image_index))
-    return replace(prepared, settings=replace(prepared.settings, start=start))
 
 
 def _run_slice(prepared: PreparedNetwork, shown: Tensor, image_index: Tensor) -> Simulation:

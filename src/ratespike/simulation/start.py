@@ -14,6 +14,7 @@ from ratespike.simulation.tracing import Call
 from ratespike.stateful import Stateful, replaced
 
 STARTS = ("zero", "uniform", "half", "steady_phase")
+VOLTAGES = {"zero": 0.0, "half": 0.5}  # of the starts at which every membrane is at the same part of its threshold
 
 
 def initial_state(
@@ -48,10 +49,8 @@ def initial_state(
     start = settings.start
     if not isinstance(start, str):
         return _given_state(neuron, call.name, start.get(call.name, {}), current)
-    if start == "zero":
-        return neuron.initial_state(torch.zeros_like(current))
-    if start == "half":
-        return neuron.initial_state(torch.full_like(current, 0.5))
+    if start in VOLTAGES:
+        return neuron.initial_state(torch.full_like(current, VOLTAGES[start]))
     numbers = uniform_like(current, settings.seed, image_index, layer, START)
     if start == "uniform":
         return neuron.initial_state(numbers)
@@ -114,6 +113,10 @@ def steady_currents(network: nn.Module, shown: Float[Tensor, "time batch *shape"
             currents.append(module.current(signal))
         return module.in_rate_mode(signal)
 
+    images = shown.mean(0)
+    if images.dim() == 4:
+        # in this order convolutions are faster; `contiguous` would keep the other one for images of one channel
+        images = torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
     with replaced(call):
-        network(shown.mean(0))
+        network(images)
     return currents

@@ -52,6 +52,8 @@ class Map(NamedTuple):
 
     def laid_out(self, values: Tensor) -> Tensor:
         """Values of a layer's output, shape (*more, ...), in the map: (*more, channels, height, width)."""
+        if self.places.shape == self.shape and self.is_in_order:
+            return values
         placed: Tensor = values.flatten(-self.places.dim())
         if not self.is_in_order:
             placed = torch.empty_like(placed)

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from ratespike.simulation.event_driven.compiled_network import DTYPES, CompiledLayer, CompiledNetwork, compile_network
 from ratespike.simulation.event_driven.errors import UnsupportedError
-from ratespike.simulation.event_driven.memory import BLOCK_IMAGES
+from ratespike.simulation.event_driven.memory import FEWEST_IMAGES, MOST_IMAGES
 from ratespike.simulation.event_driven.starts import LayerStart, starts_of
 from ratespike.simulation.event_driven.workspace import Images, Results, Workspace
 from ratespike.simulation.reference import PreparedNetwork
 from ratespike.simulation.result import Simulation
+from ratespike.simulation.settings import Start
 from ratespike.simulation.terms import Map, NoTermError
 from ratespike.simulation.threads import on_one_thread
 
@@ -47,10 +48,9 @@ def run(prepared: PreparedNetwork, shown: Tensor, image_index: Tensor) -> Simula
             network = prepared.analysis.made(compile_network, settings.dt, len(shown) > 1)
         except NoTermError as error:
             raise UnsupportedError(str(error)) from None
-    starts = starts_of(prepared, network, shown, image_index)
     recorded = [number for number, name in enumerate(prepared.analysis.fan_out.weights_met) if name in settings.record]
     results = _new_results(network, len(image_index), settings.n_steps, recorded)
-    _run_threads(network, shown, starts, prepared, results)
+    _run_threads(network, shown, image_index, prepared, results)
     return _simulation(results, network, prepared, shown)
 
 
@@ -70,24 +70,29 @@ def _recording(layer: CompiledLayer, batch: int, n_steps: int, dtype: type) -> n
 
 
 def _run_threads(
-    network: CompiledNetwork, shown: Tensor, starts: list[LayerStart], prepared: PreparedNetwork, results: Results
+    network: CompiledNetwork, shown: Tensor, image_index: Tensor, prepared: PreparedNetwork, results: Results
 ) -> None:
     """Simulate all images, some hundreds at a time; each thread takes one block of them after the other."""
     batch = shown.shape[1]
-    blocks = -(-batch // BLOCK_IMAGES)
-    threads = max(1, min(torch.get_num_threads(), blocks))
+    threads = max(1, min(torch.get_num_threads(), -(-batch // FEWEST_IMAGES)))
     workspaces = [Workspace(network, prepared.settings.n_steps, prepared.settings.early_exit) for _ in range(threads)]
+    size = min(workspaces[0].block_images, max(FEWEST_IMAGES, -(-batch // threads)))  # every thread has some
     with ThreadPoolExecutor(threads) as pool:
-        for part in _parts(network, shown):
+        for part in _parts(network, shown, prepared.settings.start):
             prepared.analysis.probe.check_batch(len(shown) * (part.stop - part.start))
+            starts = starts_of(prepared.for_rows(part, batch), network, shown[:, part], image_index[part])
             images = _images(network, shown, part)
-            firsts = iter(range(part.start, part.stop, BLOCK_IMAGES))  # safe to share, unlike a generator
+            firsts = iter(range(part.start, part.stop, size))  # safe to share, unlike a generator
 
             def work(
-                workspace: Workspace, firsts: Iterator[int] = firsts, images: Images = images, end: int = part.stop
+                workspace: Workspace,
+                firsts: Iterator[int] = firsts,
+                images: Images = images,
+                starts: list[LayerStart] = starts,
+                end: int = part.stop,
             ) -> None:
                 for first in firsts:
-                    workspace.run(images, starts, slice(first, min(first + BLOCK_IMAGES, end)), results)
+                    workspace.run(images, starts, slice(first, min(first + size, end)), results)
 
             try:
                 others = [pool.submit(work, workspace) for workspace in workspaces[1:]]
@@ -98,13 +103,17 @@ def _run_threads(
                 other.result()
 
 
-def _parts(network: CompiledNetwork, shown: Tensor) -> Iterator[slice]:
+def _parts(network: CompiledNetwork, shown: Tensor, start: Start) -> Iterator[slice]:
     """The images, cut so that what is computed of them at once fits a budget of memory."""
-    of_images = [layer for layer in (*network.layers, network.output) if layer.constant is None]
     steps, batch = shown.shape[:2]
-    size = sum(layer.neurons for layer in of_images) * 3 * 8 * steps  # bytes of an image, and what is made on the way
-    at_once = batch if not of_images else max(1, AT_REST_BYTES // size // BLOCK_IMAGES) * BLOCK_IMAGES
-    for first in range(0, batch, max(1, at_once)):
+    size = 0  # bytes of an image
+    for layer in (*network.layers, network.output):
+        if layer.constant is None:
+            size += layer.neurons * 3 * 8 * steps  # currents at rest, and what is made on the way
+        if start == "steady_phase":
+            size += layer.neurons * 8  # currents on rates
+    at_once = max(1, AT_REST_BYTES // size // MOST_IMAGES) * MOST_IMAGES if size else max(1, batch)
+    for first in range(0, batch, at_once):
         yield slice(first, min(first + at_once, batch))
 
 

@@ -5,7 +5,7 @@ to `COMPILED_STEPS`, and let `compiled_step` make the constants.
 """
 
 from collections.abc import Callable
-from math import exp, expm1, inf
+from math import exp, expm1, inf, log1p
 from math import floor as round_down
 from typing import Any, NamedTuple
 
@@ -13,11 +13,12 @@ import numpy as np
 from numba import njit
 from numba.extending import overload
 
-from ratespike.compiled.options import INLINE, INNER
+from ratespike.compiled.options import BORROW, INLINE, INNER
 from ratespike.compiled.simd import (
     bits_above,
     floor,
     load,
+    lowest_bit,
     maximum,
     minimum,
     quotient,
@@ -28,8 +29,8 @@ from ratespike.compiled.simd import (
 )
 from ratespike.neurons import LIF, IntegrateAndFire, Neuron, SpikingRectifiedLinear
 from ratespike.simulation.event_driven.errors import UnsupportedError
-from ratespike.simulation.event_driven.layout import NeuronState
 
+_ONE = np.uint64(1)
 _ROUNDING = 1e-9  # of a step: a tau_ref this close to a multiple of dt counts as one
 
 
@@ -143,25 +144,31 @@ def longest_refractory_time(neuron: CompiledStep) -> float:
     return neuron.ring * neuron.dt
 
 
-def start_refractory(neuron: LIFStep, state: NeuronState, refractory_time: np.ndarray) -> None:
+@njit(**BORROW)
+def start_refractory(neuron, state, refractory_time, lanes):
     """Let LIF neurons begin a simulation in their refractory time; their voltage is 0.
 
     Args:
-        neuron: constants of its step.
-        state: of the neurons, written.
-        refractory_time: what is left of it plus one step, seconds, shape (images, words, vector width).
+        neuron: constants of its step, a `LIFStep`.
+        state: `NeuronState` of the neurons, of which none is refractory; written.
+        refractory_time: what is left of it plus one step, seconds, shape (images, neurons); at most one step: none is left.
+        lanes: of the vectors.
     """
-    images, words, width = refractory_time.shape
-    leaves_in = np.floor(refractory_time / neuron.dt).astype(np.int64) - 1  # step, counted from the first one
-    part_of_step = np.minimum((leaves_in + 2) - refractory_time / neuron.dt, 1)  # in which the neuron integrates then
-    state.waking_share[:images] = -np.expm1(part_of_step * np.log1p(-neuron.share)).reshape(images, -1)
-    refractory = refractory_time > neuron.dt
-    ring = state.waking[:images].reshape(images, words, neuron.ring)
-    for number in range(neuron.ring):
-        bits = np.zeros((images, words, 64), np.uint8)
-        bits[:, :, :width] = refractory & (leaves_in == number)
-        ring[:, :, number] = np.packbits(bits, axis=-1, bitorder="little").view(np.uint64)[:, :, 0]
-    state.refractory[:images] = np.bitwise_or.reduce(ring, axis=2)
+    width = width_of(lanes)
+    one_step = repeat(refractory_time.dtype.type(neuron.dt), lanes)
+    for image in range(refractory_time.shape[0]):
+        for word in range(refractory_time.shape[1] // width):
+            resting = bits_above(load(refractory_time[image], word * width, lanes), one_step)
+            while resting != 0:
+                bit = lowest_bit(resting)
+                resting &= resting - _ONE
+                steps = np.float64(refractory_time[image, word * width + bit]) / neuron.dt
+                leaves_in = max(0, np.int64(steps) - 1)  # counted from the first step
+                part_of_step = min(leaves_in + 2 - steps, 1.0)  # in which the neuron integrates then
+                share = -expm1(part_of_step * log1p(-np.float64(neuron.share)))
+                state.waking_share[image, word * width + bit] = share
+                state.waking[image, word * neuron.ring + leaves_in] |= _ONE << np.uint64(bit)
+                state.refractory[image, word] |= _ONE << np.uint64(bit)
 
 
 @njit(**INLINE)

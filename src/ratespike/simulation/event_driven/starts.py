@@ -1,5 +1,6 @@
 """How a simulation starts in this engine: each neuron layer's state before the first step, in the layout of the kernels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,14 +10,25 @@ from torch import Tensor
 from ratespike.neurons import Neuron, State
 from ratespike.simulation.event_driven.compiled_network import CompiledLayer, CompiledNetwork
 from ratespike.simulation.event_driven.errors import UnsupportedError
-from ratespike.simulation.event_driven.layout import LayerMemory, vector_width
+from ratespike.simulation.event_driven.layout import LayerMemory, NeuronState, vector_width
 from ratespike.simulation.event_driven.neurons import longest_refractory_time, start_refractory
 from ratespike.simulation.event_driven.philox import fill_uniform
 from ratespike.simulation.random import START
 from ratespike.simulation.reference import PreparedNetwork
 from ratespike.simulation.slices import slices
-from ratespike.simulation.start import initial_state, steady_currents
+from ratespike.simulation.start import VOLTAGES, initial_state, steady_currents
 from ratespike.simulation.terms import Map
+
+
+@dataclass(frozen=True)
+class ConstantStart:
+    """All neurons of a layer at the same voltage."""
+
+    voltage: float
+
+    def write(self, layer: CompiledLayer, state: NeuronState, block: slice) -> None:
+        """Set the state of the images of a block of the batch, of which none is refractory yet; as in the other starts."""
+        state.voltage[: block.stop - block.start] = self.voltage
 
 
 @dataclass(frozen=True)
@@ -31,14 +43,14 @@ class GivenStart:
     voltages: np.ndarray
     refractory_time: np.ndarray | None
 
-    def voltages_of(self, block: slice, dtype: type) -> np.ndarray:
-        """The voltages of some images, shape (images, neurons)."""
-        return self.voltages[block]
+    def write(self, layer: CompiledLayer, state: NeuronState, block: slice) -> None:
+        """See `ConstantStart.write`."""
+        _write(layer, state, self.voltages[block], None if self.refractory_time is None else self.refractory_time[block])
 
 
 @dataclass(frozen=True)
-class UniformStart:
-    """Voltages drawn uniformly from [0, threshold) in the thread that needs them: the numbers of `simulation.random`.
+class RandomNumbers:
+    """The random numbers of `simulation.random` for one layer, drawn in the thread that needs them.
 
     Attributes:
         seed: of the simulation.
@@ -46,7 +58,6 @@ class UniformStart:
         layer: number of the layer.
         order: for each neuron, with the channel fastest, the number of its random number; None: its own.
         neurons: how many there are.
-        threshold: of the neurons.
     """
 
     seed: int
@@ -54,76 +65,138 @@ class UniformStart:
     layer: int
     order: np.ndarray | None
     neurons: int
-    threshold: float
-    refractory_time: None = None
 
-    @property
-    def fills_directly(self) -> bool:
-        """Whether the numbers are the voltages, in their order."""
-        return self.order is None and self.threshold == 1 and self.neurons % 4 == 0
+    def fill(self, values: np.ndarray, block: slice) -> bool:
+        """Draw `values` (images, neurons) of some images, if they are in the order in which they are drawn; else False."""
+        fits = self.order is None and values.shape[1] == self.neurons and self.neurons % 4 == 0
+        if fits:
+            fill_uniform(values, self.seed, self.image_index[block], self.layer, START)
+        return fits
 
-    def fill(self, voltages: np.ndarray, block: slice) -> None:
-        """Draw the voltages of some images, shape (images, neurons), if the numbers are the voltages."""
-        fill_uniform(voltages, self.seed, self.image_index[block], self.layer, START)
-
-    def voltages_of(self, block: slice, dtype: type) -> np.ndarray:
-        """The voltages of some images, shape (images, neurons)."""
+    def of(self, block: slice, dtype: type) -> np.ndarray:
+        """Those of some images, shape (images, neurons)."""
         images = self.image_index[block]
         rounded_up = -(-self.neurons // 4) * 4  # four numbers are drawn at a time
         values: np.ndarray = np.empty((len(images), rounded_up), dtype)
         fill_uniform(values, self.seed, images, self.layer, START)
-        values = values[:, : self.neurons] if self.order is None else values[:, self.order]
-        return values if self.threshold == 1 else values * dtype(self.threshold)
+        return values[:, : self.neurons] if self.order is None else values[:, self.order]
 
 
-LayerStart = GivenStart | UniformStart
+@dataclass(frozen=True)
+class UniformStart:
+    """Voltages drawn uniformly from [0, threshold)."""
+
+    numbers: RandomNumbers
+    threshold: float
+
+    def write(self, layer: CompiledLayer, state: NeuronState, block: slice) -> None:
+        """See `ConstantStart.write`."""
+        if self.threshold == 1 and self.numbers.fill(state.voltage[: block.stop - block.start], block):
+            return
+        dtype = state.voltage.dtype.type
+        _write(layer, state, self.numbers.of(block, dtype) * dtype(self.threshold), None)
+
+
+@dataclass(frozen=True)
+class PhaseStart:
+    """Each neuron at a point of its firing cycle that is drawn uniformly.
+
+    Attributes:
+        numbers: which point.
+        neuron: of the layer.
+        currents: of some images after the other, each of as many but the last; shape (images, neurons).
+        dt: the step, seconds.
+    """
+
+    numbers: RandomNumbers
+    neuron: Neuron
+    currents: Sequence[Tensor]
+    dt: float
+
+    def write(self, layer: CompiledLayer, state: NeuronState, block: slice) -> None:
+        """See `ConstantStart.write`."""
+        current = self._currents_of(block)
+        phase = torch.from_numpy(self.numbers.of(block, state.voltage.dtype.type))
+        steady = self.neuron.steady_state(current, phase, self.dt)
+        refractory_time = steady.get("refractory_time")
+        _write(layer, state, steady["voltage"].numpy(), None if refractory_time is None else refractory_time.numpy())
+
+    def _currents_of(self, block: slice) -> Tensor:
+        size = len(self.currents[0])
+        pieces = []
+        for number in range(block.start // size, -(-block.stop // size)):
+            before = number * size
+            pieces.append(self.currents[number][max(0, block.start - before) : block.stop - before])
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+LayerStart = ConstantStart | GivenStart | UniformStart | PhaseStart
 
 
 def set_start(layer: CompiledLayer, memory: LayerMemory, start: LayerStart, block: slice) -> None:
-    """Write the state before the first step of some images of the batch into a layer's memory."""
+    """Write the state before the first step of some of the images that `start` is for into a layer's memory."""
     state = memory.state
     state.refractory[:] = 0
     state.waking[:] = 0
     memory.filtered[:] = 0
-    if isinstance(start, UniformStart) and start.fills_directly and layer.neurons == state.voltage.shape[1]:
-        start.fill(state.voltage[: block.stop - block.start], block)
-        return
-    voltages = _padded(start.voltages_of(block, state.voltage.dtype.type), layer)
-    images = len(voltages)
-    state.voltage[:images] = voltages.reshape(images, -1)
-    if start.refractory_time is not None:
-        refractory_time = _padded(start.refractory_time[block], layer)
-        width = vector_width(layer.kernel.map)
-        start_refractory(layer.kernel.neuron, state, refractory_time.reshape(images, -1, width))
+    start.write(layer, state, block)
+
+
+def _write(layer: CompiledLayer, state: NeuronState, voltages: np.ndarray, refractory_time: np.ndarray | None) -> None:
+    """Set voltages and refractory times (images, neurons); of the latter the neurons have none without."""
+    padded = _padded(voltages, layer)
+    state.voltage[: len(padded)] = padded
+    if refractory_time is not None:
+        start_refractory(layer.kernel.neuron, state, _padded(refractory_time, layer), layer.kernel.map.lanes)
 
 
 def _padded(values: np.ndarray, layer: CompiledLayer) -> np.ndarray:
-    """Values of neurons (images, neurons) with the channels of the last tile filled up, (images, pixels, channels)."""
+    """Values of neurons (images, neurons) with the channels of the last tile filled up, (images, padded neurons)."""
     channels, height, width = layer.map.shape
-    values = values.reshape(-1, height * width, channels)
     missing = layer.kernel.map.tiles * vector_width(layer.kernel.map) - channels
-    return np.pad(values, ((0, 0), (0, 0), (0, missing))) if missing else values
+    if not missing:
+        return values
+    filled: np.ndarray = np.pad(values.reshape(-1, height * width, channels), ((0, 0), (0, 0), (0, missing)))
+    return filled.reshape(len(values), -1)
 
 
 def starts_of(prepared: PreparedNetwork, network: CompiledNetwork, shown: Tensor, image_index: Tensor) -> list[LayerStart]:
     """How each layer of neurons begins.
 
+    Args:
+        prepared: with the start of these images.
+        network: the same for this engine.
+        shown: the images in each step, or in one.
+        image_index: which image each row is.
+
     Raises:
         UnsupportedError: a state in which a compiled step cannot begin.
     """
     settings = prepared.settings
-    currents = _start_currents(prepared, shown, image_index)
+    currents = _steady_currents(prepared, network, shown, image_index) if settings.start == "steady_phase" else []
     starts: list[LayerStart] = []
     for number, (call, layer) in enumerate(zip(prepared.analysis.trace.neurons, network.layers, strict=True)):
-        if settings.start == "uniform":
-            assert isinstance(call.module, Neuron)
-            threshold = float(call.module.initial_state(torch.ones((), dtype=torch.float64))["voltage"])
+        neuron = call.module
+        assert isinstance(neuron, Neuron)
+        if isinstance(settings.start, str) and settings.start in VOLTAGES:
+            starts.append(ConstantStart(_membrane(neuron, VOLTAGES[settings.start])))
+        elif isinstance(settings.start, str):
             order = _order_of_numbers(layer.map)
-            starts.append(UniformStart(settings.seed, image_index.numpy(), number, order, layer.neurons, threshold))
-            continue
-        state = initial_state(call, number, currents[number], image_index, settings)
-        starts.append(_given_start(call.module, layer, state, settings.dt))
+            numbers = RandomNumbers(settings.seed, image_index.numpy(), number, order, layer.neurons)
+            if settings.start == "uniform":
+                starts.append(UniformStart(numbers, _membrane(neuron, 1.0)))
+            else:
+                starts.append(PhaseStart(numbers, neuron, currents[number], settings.dt))
+        else:
+            shape = shown.new_zeros(1, *call.shape).expand(len(image_index), *call.shape)
+            state = initial_state(call, number, shape, image_index, settings)
+            starts.append(_given_start(neuron, layer, state, settings.dt))
     return starts
+
+
+def _membrane(neuron: Neuron, voltage: float) -> float:
+    """The membrane at a voltage that is given in units of the threshold."""
+    return float(neuron.initial_state(torch.tensor(voltage, dtype=torch.float64))["voltage"])
 
 
 def _order_of_numbers(layer: Map) -> np.ndarray | None:
@@ -133,29 +206,28 @@ def _order_of_numbers(layer: Map) -> np.ndarray | None:
     """
     shape = layer.places.shape
     numbers = torch.arange(layer.places.numel()).reshape(*shape[1:], shape[0]).movedim(-1, 0)
-    placed = _channels_last(numbers[None], layer)[0]
+    placed = _with_channels_last(numbers[None], layer)[0].numpy()
     return None if (placed == np.arange(len(placed))).all() else placed
 
 
-def _start_currents(prepared: PreparedNetwork, shown: Tensor, image_index: Tensor) -> list[Tensor]:
-    """Each layer's currents if the start depends on them, else zeros: only their shape and dtype matter then."""
-    batch = len(image_index)
-    shapes = [call.shape for call in prepared.analysis.trace.neurons]
-    if prepared.settings.start != "steady_phase":
-        return [shown.new_zeros(1, *shape).expand(batch, *shape) for shape in shapes]
-    by_layer: list[list[Tensor]] = [[] for _ in shapes]
+def _steady_currents(
+    prepared: PreparedNetwork, network: CompiledNetwork, shown: Tensor, image_index: Tensor
+) -> list[list[Tensor]]:
+    """Each layer's currents on rates, of some images after the other, shape (images, neurons) with the channel fastest."""
+    by_layer: list[list[Tensor]] = [[] for _ in network.layers]
     for part in slices(shown, image_index, prepared.analysis.fan_out.largest_layer):
-        for of_layer, current in zip(by_layer, steady_currents(prepared.analysis.network, part.shown), strict=True):
-            of_layer.append(current[: part.n_images])
-    return [torch.cat(of_layer) for of_layer in by_layer]
+        currents = steady_currents(prepared.analysis.network, part.shown)
+        for of_layer, layer, current in zip(by_layer, network.layers, currents, strict=True):
+            of_layer.append(_with_channels_last(current[: part.n_images], layer.map))
+    return by_layer
 
 
 def _given_start(neuron: object, layer: CompiledLayer, state: State, dt: float) -> GivenStart:
     assert isinstance(neuron, Neuron)
-    voltages = _channels_last(state["voltage"], layer.map)
+    voltages = _with_channels_last(state["voltage"], layer.map).numpy()
     if "refractory_time" not in state:
         return GivenStart(voltages, None)
-    refractory_time = _channels_last(state["refractory_time"], layer.map)
+    refractory_time = _with_channels_last(state["refractory_time"], layer.map).numpy()
     refractory = refractory_time > dt
     if not refractory.any():
         return GivenStart(voltages, None)
@@ -164,6 +236,6 @@ def _given_start(neuron: object, layer: CompiledLayer, state: State, dt: float) 
     return GivenStart(voltages, refractory_time)
 
 
-def _channels_last(values: Tensor, layer: Map) -> np.ndarray:
+def _with_channels_last(values: Tensor, layer: Map) -> Tensor:
     """Values of a layer's output (batch, ...) as (batch, neurons) with the channel of its map fastest."""
-    return np.ascontiguousarray(layer.laid_out(values).movedim(1, -1).flatten(1).numpy())
+    return layer.laid_out(values).movedim(1, -1).flatten(1).contiguous()

@@ -21,7 +21,7 @@ from ratespike.simulation.event_driven.kernels import (
 )
 from ratespike.simulation.event_driven.layout import AtRest, LayerMemory, Spikes, Statistics, aligned, padded_neurons
 from ratespike.simulation.event_driven.memory import (
-    BLOCK_IMAGES,
+    block_images,
     connection_memory,
     layer_memory,
     new_spikes,
@@ -67,7 +67,7 @@ class Images:
 
     def of(self, rows: np.ndarray) -> "Images":
         """Those of some rows of the batch."""
-        here = rows - self.first
+        here = _as_slice(rows - self.first)
         return Images(0, self.pixels[here], {number: values[here] for number, values in self.at_rest.items()})
 
 
@@ -79,9 +79,10 @@ class Workspace:
         self.early_exit = early_exit
         self.chunks = _even_chunks(n_steps) if early_exit is None else _single_steps(n_steps)
         longest = max(chunk.stop - chunk.start for chunk in self.chunks)
+        self.block_images = block_images(longest)
         self.memories = [layer_memory(layer, network, longest) for layer in network.layers]
         self.output_memory = output_layer_memory(network, longest)
-        self.pools = [pool_memory(pool, network) for pool in network.pools]
+        self.pools = [pool_memory(pool, network, longest) for pool in network.pools]
         self.spikes = [new_spikes(layer.kernel.map, layer, longest, network.dtype) for layer in network.layers]
         for number, pool in enumerate(network.pools, len(network.layers)):
             layer = network.neurons_of(number)
@@ -93,12 +94,13 @@ class Workspace:
 
         Args:
             images: those of the block among them.
-            starts: of the layers.
+            starts: of the layers, for the same images.
             block: which images of the batch.
             results: written.
         """
+        here = slice(block.start - images.first, block.stop - images.first)
         for layer, memory, start in zip(self.network.layers, self.memories, starts, strict=True):
-            set_start(layer, memory, start, block)
+            set_start(layer, memory, start, here)
         self.output_memory.filtered[:] = 0
         for pool in self.pools:
             pool.arrived[:] = 0
@@ -182,7 +184,7 @@ class _Adder:
         self._layer = layer
         self._inputs = layer.inputs[:-1]
         self._memories = [connection_memory(layer, number, network, n_steps) for number in range(len(self._inputs))]
-        size = BLOCK_IMAGES * n_steps * padded_neurons(layer.kernel.map) if self._inputs else 0
+        size = block_images(n_steps) * n_steps * padded_neurons(layer.kernel.map) if self._inputs else 0
         self._sums = aligned(np.zeros(size, network.dtype))
 
     def added(self, at_rest: AtRest, spikes: list[Spikes]) -> AtRest:
