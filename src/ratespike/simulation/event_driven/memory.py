@@ -20,6 +20,7 @@ from ratespike.simulation.event_driven.layout import (
     padded_neurons,
     vector_width,
 )
+from ratespike.simulation.event_driven.neurons import SignedStep
 from ratespike.simulation.terms import Pool, Shape
 
 BLOCK_IMAGES = 4  # images that a thread simulates at a time
@@ -107,6 +108,7 @@ def _new_state(layer: CompiledLayer, dtype: type) -> NeuronState:
         refractory=np.zeros((BLOCK_IMAGES, words), np.uint64),
         waking=np.zeros((BLOCK_IMAGES, words * neuron.ring), np.uint64),
         waking_share=aligned(np.zeros((BLOCK_IMAGES, neurons if neuron.rests else 0), dtype)),
+        sent=aligned(np.zeros((BLOCK_IMAGES, neurons if isinstance(neuron, SignedStep) else 0), dtype)),
     )
 
 

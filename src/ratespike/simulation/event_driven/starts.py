@@ -84,6 +84,7 @@ def set_start(layer: CompiledLayer, memory: LayerMemory, start: LayerStart, bloc
     state = memory.state
     state.refractory[:] = 0
     state.waking[:] = 0
+    state.sent[:] = 0
     memory.filtered[:] = 0
     if isinstance(start, UniformStart) and start.fills_directly and layer.neurons == state.voltage.shape[1]:
         start.fill(state.voltage[: block.stop - block.start], block)
@@ -152,6 +153,8 @@ def _start_currents(prepared: PreparedNetwork, shown: Tensor, image_index: Tenso
 
 def _given_start(neuron: object, layer: CompiledLayer, state: State, dt: float) -> GivenStart:
     assert isinstance(neuron, Neuron)
+    if "sent" in state and bool(state["sent"].any()):
+        raise UnsupportedError("a start with spikes sent before")
     voltages = _channels_last(state["voltage"], layer.map)
     if "refractory_time" not in state:
         return GivenStart(voltages, None)
