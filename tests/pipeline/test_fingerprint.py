@@ -32,6 +32,7 @@ def plain(*overrides: str) -> dict:
         [
             *("n_steps=60", "dt=0.002", "synapse=alpha", "synapse.tau=0.05", "simulation=steady_phase", "simulation.seed=1"),
             *("simulation.engine=torch", "simulation.early_exit=0.5", "neuron.min_voltage=-1", "data.test_images=100"),
+            *("conversion=calibrated", "conversion=balanced"),
             *("neuron=poisson", "neuron=stochastic", "neuron=regular"),  # of the soft LIF, whose rate they train
             "+network.layers.filter1={type: Filter, synapse: {type: LowPass, tau: 0.01}}",
         ]

@@ -12,6 +12,7 @@ from torch import nn
 from ratespike.config.job import Job
 from ratespike.config.schemas import Config, RunConfig, TrainerConfig
 from ratespike.conversion.convert import convert
+from ratespike.conversion.methods import Conversion
 from ratespike.conversion.plain_model import load_weights_of_plain_model, plain_model
 from ratespike.data import Augmentation, DataSet, Splits
 from ratespike.network import build_network
@@ -88,6 +89,7 @@ def build_components(config: RunConfig, root: Path) -> Components:
     loss = build(Loss, config.loss, "loss")  # type: ignore[type-abstract]
     optimizer = build(Optimizer, config.optimizer, "optimizer")  # type: ignore[type-abstract]
     synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
+    conversion = build(Conversion, config.conversion, "conversion")  # type: ignore[type-abstract]
     if isinstance(config, Config):
         _check_conversion(config)
     splits = _load(data, root).shown_for(config.n_steps, config.dt)
@@ -99,6 +101,7 @@ def build_components(config: RunConfig, root: Path) -> Components:
         images = splits.train[:_RESCALING_IMAGES].as_inputs()
         take_weights(network, config.start_from, config.tracking.uri, root, images)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
+    conversion.check(network)
     image = torch.zeros(1, *splits.image_shape)
     simulated = simulate(network, image, n_steps=1, dt=config.dt, engine="torch")
     if simulated.outputs.shape[2:] != (splits.classes,):
@@ -116,7 +119,7 @@ def build_components(config: RunConfig, root: Path) -> Components:
         forward=forward,
         loss=loss,
         optimizer=optimizer,
-        simulator=Simulator(config.simulation, config.dt, synapse, splits.test.event_height),
+        simulator=Simulator(config.simulation, config.dt, synapse, splits.test.event_height, conversion),
     )
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 OPTION = "of_run"
 _GROUPS = (
-    *("data", "augmentation", "network", "neuron", "synapse", "simulation", "forward", "loss", "optimizer"),
-    *("trainer", "tracking"),
+    *("data", "augmentation", "network", "neuron", "synapse", "simulation", "conversion", "forward", "loss"),
+    *("optimizer", "trainer", "tracking"),
 )
 _HELP = ("--help", "-h", "--hydra-help", "--version")
 

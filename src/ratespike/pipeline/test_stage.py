@@ -99,11 +99,13 @@ def test(
 
 
 def _measure(job: Job[RunConfig], classifier: Classifier, datamodule: DataModule, untrained: dict[str, Tensor]) -> StageResults:
-    """Simulate the test images with both sets of weights, and the validation images with the trained ones."""
+    """Simulate the test images with both sets of weights, and the validation images with the trained ones, converted."""
     trained = {name: weights.clone() for name, weights in classifier.network.state_dict().items()}
     classifier.network.load_state_dict(untrained)
+    classifier.spiking_network = None  # what was not trained is not converted
     before = _test_once(job, classifier, datamodule.test_dataloader())
     classifier.network.load_state_dict(trained)
+    classifier.spiking_network = classifier.simulator.converted(classifier.network, datamodule.splits.train)
     validation = _test_once(job, classifier, datamodule.val_dataloader())
     test = _test_once(job, classifier, datamodule.test_dataloader())  # the last one: its seconds are the ones logged
     return StageResults(test=test, validation=validation, untrained=before)
