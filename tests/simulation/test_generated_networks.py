@@ -18,6 +18,7 @@ from ratespike.synapses import LowPass, NoFilter
 NETWORKS = 420  # which ones depends on the modules that are loaded, from whose constants Hypothesis draws too
 MOST_REFUSED = 0.07  # by the event-driven engine: about 5 %, and the share in a draw of so many varies by 1 %
 STEPS = 14
+STARTS = ("zero", "half", "uniform", "steady_phase", "half_phase", "given")
 MAX_POOLS = (nn.MaxPool2d, nn.AdaptiveMaxPool2d)
 
 
@@ -186,7 +187,7 @@ def cases(draw: st.DrawFn) -> Case:
     options: dict[str, object] = {"record": draw(st.sampled_from([(), tuple(names), (names[-1],)]))}
     if draw(st.integers(0, 3)) == 0:
         options["early_exit"] = draw(st.sampled_from([0.05, 0.5]))
-    start: str | dict[str, dict[str, Tensor]] = draw(st.sampled_from(["zero", "half", "uniform", "steady_phase", "given"]))
+    start: str | dict[str, dict[str, Tensor]] = draw(st.sampled_from(STARTS))
     if start == "given":
         start = {names[0]: {"voltage": torch.tensor(0.3).double()}}
     return Case(network, images, start, options)

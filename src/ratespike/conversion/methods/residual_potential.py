@@ -14,7 +14,7 @@ from ratespike.parameters import ParameterError, parameter
 from ratespike.simulation import Simulation, simulate
 from ratespike.simulation.network_analysis import analyse
 from ratespike.simulation.settings import Settings
-from ratespike.simulation.start import initial_state, steady_currents
+from ratespike.simulation.start import FROM_CURRENTS, initial_state, steady_currents
 
 _SILENT = -1e30  # a voltage from which no current brings a neuron to its threshold
 
@@ -101,7 +101,7 @@ def _start_without(
     word = settings.get("start", "uniform")
     asked_for = Settings(1, dt, word, (), settings.get("seed", 0))
     currents = [torch.zeros_like(values, dtype=images.dtype) for values in muted.values()]
-    if word == "steady_phase":
+    if word in FROM_CURRENTS:
         currents = steady_currents(network, images.unsqueeze(0))
     start: dict[str, State] = {}
     for number, call in enumerate(calls):

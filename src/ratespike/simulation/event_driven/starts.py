@@ -15,7 +15,7 @@ from ratespike.simulation.event_driven.philox import fill_uniform
 from ratespike.simulation.random import START
 from ratespike.simulation.reference import PreparedNetwork
 from ratespike.simulation.slices import slices
-from ratespike.simulation.start import initial_state, steady_currents
+from ratespike.simulation.start import FROM_CURRENTS, initial_state, steady_currents
 from ratespike.simulation.terms import Map
 
 
@@ -142,7 +142,7 @@ def _start_currents(prepared: PreparedNetwork, shown: Tensor, image_index: Tenso
     """Each layer's currents if the start depends on them, else zeros: only their shape and dtype matter then."""
     batch = len(image_index)
     shapes = [call.shape for call in prepared.analysis.trace.neurons]
-    if prepared.settings.start != "steady_phase":
+    if prepared.settings.start not in FROM_CURRENTS:
         return [shown.new_zeros(1, *shape).expand(batch, *shape) for shape in shapes]
     by_layer: list[list[Tensor]] = [[] for _ in shapes]
     for part in slices(shown, image_index, prepared.analysis.fan_out.largest_layer):
