@@ -165,7 +165,10 @@ def test_the_hashes_cover_every_module_that_a_training_and_a_test_run_through() 
     found = upstream("ratespike.pipeline.classifier") - {"ratespike"}
     assert {"ratespike.neurons.lif", "ratespike.pipeline.datamodule"} <= found, "the graph of imports is not whole"
     assert found - covered(fingerprint._SIMULATION_SOURCES) == set()
-    of_tests = ("ratespike.simulation", "ratespike.metrics", "ratespike.pipeline.simulator", "ratespike.pipeline.test_stage")
+    of_tests = (
+        *("ratespike.conversion.methods", "ratespike.simulation", "ratespike.metrics"),
+        *("ratespike.pipeline.simulator", "ratespike.pipeline.test_stage"),
+    )
     only_tests = {name for name in found if name.startswith(of_tests)}
     assert found - only_tests - covered(fingerprint._TRAINING_SOURCES) == set()
 
