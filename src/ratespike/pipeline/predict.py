@@ -172,7 +172,7 @@ def decision_step(predicted: Int[Tensor, " time"]) -> int:
 def _converted(network: nn.Module, simulator: Simulator, config: PredictConfig, root: Path) -> nn.Module:
     """The network that runs on spikes; a conversion that looks at training images has them loaded."""
     if not simulator.conversion.n_images:
-        return simulator.converted(network, Images(torch.zeros(0, 1, 1, 1), torch.zeros(0, dtype=torch.long)))
+        return simulator.conversion.converted(network, torch.zeros(0))
     data = build(DataSet, config.data, "data")  # type: ignore[type-abstract]
     return simulator.converted(network, data.load(root).train)
 

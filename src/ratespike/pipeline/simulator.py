@@ -35,12 +35,14 @@ class Simulator:
 
         Args:
             network: stays as it is.
-            images: those of the training, evenly many of which the conversion looks at.
+            images: those of the training; the conversion looks at as many of them as it wants, evenly spaced.
         """
-        n_images = min(self.conversion.n_images, len(images))
-        chosen = torch.linspace(0, len(images) - 1, n_images).long()  # files may be in the order of their classes
-        inputs = images[chosen].as_inputs()
         settings = self.settings
+        inputs = torch.zeros(0)
+        n_images = min(self.conversion.n_images, len(images))
+        if n_images:
+            chosen = torch.linspace(0, len(images) - 1, n_images).long()  # files may be in the order of their classes
+            inputs = images[chosen].as_inputs()
         return self.conversion.converted(network, inputs, self.dt, start=settings.start, seed=settings.seed)
 
     def __call__(self, network: nn.Module, images: Tensor, image_index: Tensor, n_steps: int) -> Simulation:
