@@ -46,7 +46,7 @@ class Balanced(Conversion):
         (True, True)
     """
 
-    percentile: float = parameter(99.9, above=0, at_most=100)
+    percentile: float = parameter(99.0, above=0, at_most=100)
     per: str = parameter("channel", choices=("layer", "channel"))
     images: int = parameter(500, at_least=1)
 
