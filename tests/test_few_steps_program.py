@@ -21,7 +21,8 @@ def test_each_training_starts_from_the_first(checkout: Path) -> None:
         assert code == 0, error
     trained = run_ids(checkout)
     assert [status(checkout, run_id) for run_id in trained] == ["FINISHED"] * 4
-    code, out, error = run_here(checkout, f"run={trained[-1]}", "n_steps=7", program="evaluate.py")
+    converted = ("n_steps=7", "conversion=calibrated", "conversion.images=20")
+    code, out, error = run_here(checkout, f"run={trained[-1]}", *converted, program="evaluate.py")
     assert code == 0, error
     assert "spiking accuracy, 7 steps" in out
     started = query(checkout, "select run_uuid from params where key = 'start_from' and value = ?", trained[0])
