@@ -24,6 +24,7 @@ def test_a_training_in_stages_and_one_that_starts_from_it(checkout: Path) -> Non
     assert code == 0, error
     trained = run_ids(checkout)
     assert [status(checkout, run_id) for run_id in trained] == ["FINISHED"] * 3
-    code, out, error = run_here(checkout, f"run={first}", "n_steps=7", program="evaluate.py")
+    converted = ("n_steps=7", "conversion=calibrated", "conversion.images=20")
+    code, out, error = run_here(checkout, f"run={first}", *converted, program="evaluate.py")
     assert code == 0, error
     assert "spiking accuracy, 7 steps" in out

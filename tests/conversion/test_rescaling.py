@@ -74,7 +74,7 @@ def test_channels_that_are_never_active_stay() -> None:
     [
         ([nn.Linear(3, 3), LIF(), LIF(), nn.Linear(3, 2)], "1: has no weights directly in front of it and behind it"),
         ([LIF(), nn.Linear(3, 2)], "0: has no weights"),
-        ([nn.Linear(3, 3), nn.BatchNorm1d(3), LIF(), nn.Linear(3, 2)], "1: its weights cannot be rescaled"),
+        ([nn.Linear(3, 3), nn.BatchNorm1d(3), LIF(), nn.Linear(3, 2)], "1: its weights cannot be changed"),
     ],
 )
 def test_other_networks_are_refused(row: list[nn.Module], message: str) -> None:

@@ -32,6 +32,7 @@ def plain(*overrides: str) -> dict:
         [
             *("n_steps=60", "dt=0.002", "synapse=alpha", "synapse.tau=0.05", "simulation=steady_phase", "simulation.seed=1"),
             *("simulation.engine=torch", "simulation.early_exit=0.5", "neuron.min_voltage=-1", "data.test_images=100"),
+            *("conversion=calibrated", "conversion=balanced"),
             *("neuron=poisson", "neuron=stochastic", "neuron=regular"),  # of the soft LIF, whose rate they train
             "+network.layers.filter1={type: Filter, synapse: {type: LowPass, tau: 0.01}}",
         ]
@@ -213,7 +214,10 @@ def test_the_hashes_cover_every_module_that_a_training_and_a_test_run_through() 
     found = upstream("ratespike.pipeline.classifier") - {"ratespike"}
     assert {"ratespike.neurons.lif", "ratespike.pipeline.datamodule"} <= found, "the graph of imports is not whole"
     assert found - covered(fingerprint._SIMULATION_SOURCES) == set()
-    of_tests = ("ratespike.simulation", "ratespike.metrics", "ratespike.pipeline.simulator", "ratespike.pipeline.test_stage")
+    of_tests = (
+        *("ratespike.conversion.methods", "ratespike.simulation", "ratespike.metrics"),
+        *("ratespike.pipeline.simulator", "ratespike.pipeline.test_stage"),
+    )
     only_tests = {name for name in found if name.startswith(of_tests)}
     assert found - only_tests - covered(fingerprint._TRAINING_SOURCES) == set()
 

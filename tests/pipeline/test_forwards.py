@@ -66,7 +66,7 @@ def test_the_length_is_drawn_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> 
         lengths.add(n_steps)
         return simulate(network, images, n_steps, dt, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("ratespike.pipeline.forwards.simulate", counting)
+    monkeypatch.setattr("ratespike.simulation.mean_spikes.simulate", counting)
     for _ in range(40):
         Spikes(n_steps=4, least_steps=2)(network, IMAGES, ["1", "4"], dt=0.001)
     assert lengths == {2, 3, 4}

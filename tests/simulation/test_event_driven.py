@@ -54,7 +54,7 @@ def spikes_and_differences(event_driven: Simulation, torch_engine: Simulation) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("start", ["steady_phase", "zero", "uniform", "half"])
+@pytest.mark.parametrize("start", ["steady_phase", "half_phase", "zero", "uniform", "half"])
 def test_every_start(conv_network: nn.Sequential, start: str, threads: int) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

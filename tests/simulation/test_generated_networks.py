@@ -18,6 +18,7 @@ from ratespike.synapses import LowPass, NoFilter
 NETWORKS = 420  # which ones depends on the modules that are loaded, from whose constants Hypothesis draws too
 MOST_REFUSED = 0.07  # by the event-driven engine: about 5 %, and the share in a draw of so many varies by 1 %
 STEPS = 14
+STARTS = ("zero", "half", "uniform", "steady_phase", "half_phase", "given")
 MAX_POOLS = (nn.MaxPool2d, nn.AdaptiveMaxPool2d)
 
 
@@ -67,16 +68,23 @@ def neurons(draw: st.DrawFn) -> Neuron:
     """A neuron whose parameters are no round numbers: sums of spikes seldom equal a threshold, where rounding would decide."""
     intercept = draw(st.sampled_from([-0.9, -0.5, -0.2])) - 0.05 * float(torch.rand(()))
     faster = 1 + 0.1 * float(torch.rand(()))
-    kind = draw(st.sampled_from(["lif", "lif", "rectified", "fire", "fire to zero"]))
+    kind = draw(st.sampled_from(["lif", "lif", "rectified", "fire", "fire to zero", "signed"]))
     if kind == "lif":
         tau_ref = draw(st.sampled_from([0.002, 0.001, 0.0035]))
         return LIF(max_rate=faster * draw(st.sampled_from([150, 250])), intercept=intercept, tau_ref=tau_ref)
     if kind == "rectified":
         return SpikingRectifiedLinear(max_rate=faster * draw(st.sampled_from([250, 2300])), intercept=intercept)
-    reset = "subtract" if kind == "fire" else "zero"
+    reset = "zero" if kind == "fire to zero" else "subtract"
     lowest = draw(st.sampled_from([None, -0.3]))
     threshold = draw(st.sampled_from([1.0, 0.7]))
-    return IntegrateAndFire(max_rate=faster * 400, intercept=intercept, threshold=threshold, reset=reset, min_voltage=lowest)
+    return IntegrateAndFire(
+        max_rate=faster * 400,
+        intercept=intercept,
+        threshold=threshold,
+        reset=reset,
+        min_voltage=lowest,
+        negative_spikes=kind == "signed",
+    )
 
 
 @st.composite
@@ -181,7 +189,7 @@ def cases(draw: st.DrawFn) -> Case:
         options["early_exit"], options["exit_by"] = draw(
             st.sampled_from([(0.05, "margin"), (0.5, "margin"), (0.4, "softmax"), (3, "stability")])
         )
-    start: str | dict[str, dict[str, Tensor]] = draw(st.sampled_from(["zero", "half", "uniform", "steady_phase", "given"]))
+    start: str | dict[str, dict[str, Tensor]] = draw(st.sampled_from(STARTS))
     if start == "given":
         start = {names[0]: {"voltage": torch.tensor(0.3).double()}}
     return Case(network, images, start, options)

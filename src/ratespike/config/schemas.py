@@ -74,6 +74,7 @@ class RunConfig:
     neuron: dict[str, Any] = field(default_factory=dict)
     synapse: dict[str, Any] = field(default_factory=dict)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
+    conversion: dict[str, Any] = field(default_factory=lambda: {"type": "AsTrained"})  # older runs had none
     forward: dict[str, Any] = field(default_factory=lambda: {"type": "Rates"})  # older runs had none
     loss: dict[str, Any] = field(default_factory=lambda: {"type": "CrossEntropy"})  # older runs had none
     rate_control: dict[str, Any] = field(default_factory=lambda: {"type": "NoControl"})  # older runs had none

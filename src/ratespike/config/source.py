@@ -20,6 +20,7 @@ _FAMILIES = {
     "augmentation": "data/augmentation.py",
     "neuron": "neurons",
     "synapse": "synapses.py",
+    "conversion": "conversion/methods",
     "forward": "pipeline/forwards.py",
     "loss": "pipeline/losses.py",
     "rate_control": "pipeline/rate_control.py",
@@ -64,7 +65,8 @@ def check_declared(config: Mapping[str, Any]) -> None:
             ...
         ratespike.parameters.ParameterError: neuron.tau_rc=-1: must be a number above 0 (s); the default is 0.02
     """
-    for family in ("data", "augmentation", "neuron", "synapse", "forward", "loss", "rate_control", "optimizer"):
+    families = ("data", "augmentation", "neuron", "synapse", "conversion", "forward", "loss", "rate_control", "optimizer")
+    for family in families:
         _check_group(family, config.get(family), family)
     for name, layer in config.get("network", {}).get("layers", {}).items():
         _check_group("layer", layer, f"network.layers.{name}")

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ratespike.neurons.base import State, TunedNeuron
-from ratespike.parameters import parameter
+from ratespike.parameters import ParameterError, parameter
 
 
 class _Staircase(torch.autograd.Function):
@@ -38,6 +38,10 @@ class IntegrateAndFire(TunedNeuron):
     ANN-SNN conversion for high-accuracy and ultra-low-latency spiking neural networks", arXiv:2303.04347; the thresholds that
     are learned there are part of the weights here.
 
+    With `negative_spikes` it takes back what came too early: if `v < 0` and it has sent more positive spikes than negative
+    ones, it sends one of the opposite sign, and `v += threshold`. The rate stays. Source: Wang et al. 2022, "Signed neuron
+    with memory: towards simple, accurate and high-efficient ANN-SNN conversion", doi:10.24963/ijcai.2022/347.
+
     Source: Rueckauer et al. 2017, "Conversion of continuous-valued deep networks to efficient event-driven networks for
     image classification", doi:10.3389/fnins.2017.00682, equations 1 and 2.
 
@@ -46,9 +50,13 @@ class IntegrateAndFire(TunedNeuron):
         levels: how many steps of the rate lie above zero, if it is a staircase; None: it is not.
         reset: `subtract` or `zero`.
         min_voltage: the membrane cannot fall below it; None: it can fall without limit.
+        negative_spikes: whether it takes spikes back; only with `reset=subtract`.
 
     Shape:
         any; the output has the input's shape.
+
+    Raises:
+        ParameterError: a parameter out of range, or `negative_spikes` with a reset to zero.
 
     Example:
         >>> IntegrateAndFire(max_rate=200)(torch.tensor([-1.0, 0.5]))
@@ -61,6 +69,12 @@ class IntegrateAndFire(TunedNeuron):
     levels: int | None = parameter(None, at_least=1)
     reset: str = parameter("subtract", choices=("subtract", "zero"), training=False)
     min_voltage: float | None = parameter(None, at_most=0, training=False)
+    negative_spikes: bool = parameter(False, training=False)
+
+    def check(self) -> None:
+        """Refuse negative spikes where a reset to zero has lost what they would take back."""
+        if self.negative_spikes and self.reset != "subtract":
+            raise ParameterError(f"negative_spikes=True: needs reset=subtract, not reset={self.reset}")
 
     def current_for(self, rate: float) -> float:
         return rate * self.threshold
@@ -86,7 +100,10 @@ class IntegrateAndFire(TunedNeuron):
         return f"max_rate={self.max_rate:g} Hz is above 1/dt = {1 / dt:g} Hz, and it fires at most once a step"
 
     def initial_state(self, voltage: Float[Tensor, "..."]) -> State:
-        return {"voltage": voltage * self.threshold}
+        state = {"voltage": voltage * self.threshold}
+        if self.negative_spikes:
+            state["sent"] = torch.zeros_like(voltage)  # positive spikes minus negative ones
+        return state
 
     def steady_state(self, current: Float[Tensor, "..."], phase: Float[Tensor, "..."], dt: float) -> State:
         if self.reset == "subtract":
@@ -98,8 +115,12 @@ class IntegrateAndFire(TunedNeuron):
     def step(self, current: Float[Tensor, "..."], state: State, dt: float) -> tuple[Float[Tensor, "..."], State]:
         voltage = state["voltage"] + current * dt
         spikes = (voltage >= self.threshold).to(current.dtype)
+        if self.negative_spikes:
+            spikes = spikes - ((voltage < 0) & (state["sent"] > 0)).to(current.dtype)
         taken_by_reset = self.threshold if self.reset == "subtract" else voltage
         voltage = voltage - spikes * taken_by_reset
         if self.min_voltage is not None:
             voltage = voltage.clamp(min=self.min_voltage)
+        if self.negative_spikes:
+            return spikes, {"voltage": voltage, "sent": state["sent"] + spikes}
         return spikes, {"voltage": voltage}

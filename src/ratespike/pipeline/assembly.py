@@ -13,6 +13,7 @@ from ratespike.config.job import Job
 from ratespike.config.schemas import Config, RunConfig, TrainerConfig, training_config
 from ratespike.config.stages import stages_of
 from ratespike.conversion.convert import convert
+from ratespike.conversion.methods import Conversion
 from ratespike.conversion.plain_model import load_weights_of_plain_model, plain_model
 from ratespike.data import Augmentation, DataSet, Splits
 from ratespike.network import build_network
@@ -92,6 +93,7 @@ def build_components(config: RunConfig, root: Path) -> Components:
     rate_control = build(RateControl, config.rate_control, "rate_control")  # type: ignore[type-abstract]
     optimizer = build(Optimizer, config.optimizer, "optimizer")  # type: ignore[type-abstract]
     synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
+    conversion = build(Conversion, config.conversion, "conversion")  # type: ignore[type-abstract]
     if isinstance(config, Config):
         _check_conversion(config)
     splits = _load(data, root).shown_for(config.n_steps, config.dt)
@@ -104,6 +106,7 @@ def build_components(config: RunConfig, root: Path) -> Components:
     if isinstance(config, Config):
         _check_stages(config, network, root)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
+    conversion.check(network)
     image = torch.zeros(1, *splits.image_shape)
     simulated = simulate(network, image, n_steps=1, dt=config.dt, engine="torch")
     if simulated.outputs.shape[2:] != (splits.classes,):
@@ -122,7 +125,7 @@ def build_components(config: RunConfig, root: Path) -> Components:
         loss=loss,
         rate_control=rate_control,
         optimizer=optimizer,
-        simulator=Simulator(config.simulation, config.dt, synapse, splits.test.event_height),
+        simulator=Simulator(config.simulation, config.dt, synapse, splits.test.event_height, conversion),
     )
 
 

@@ -31,7 +31,7 @@ class Classifier(LightningModule):
         layers: the names of the calls of neurons, in their order.
         loss: of the training.
         optimizer: makes optimizer and schedule.
-        simulator: the spiking mode.
+        simulator: the spiking mode, of the network or of what a conversion has made of it.
         n_steps: length of the simulations in tests.
         comparison: an empty one, filled by each test.
         seed: with the epoch's number, the seed of what is random in training (dropout).
@@ -40,6 +40,7 @@ class Classifier(LightningModule):
         held_rates: adds a term to the training loss; None for none.
 
     Attributes:
+        spiking_network: what tests simulate; None: the network.
         results: of the last test in this process; None before one.
         seconds: spent on training, and in the last test on rates and on spikes.
         trained_images: how many images the training has seen, in all processes.
@@ -79,6 +80,7 @@ class Classifier(LightningModule):
         self.train_accuracy = MulticlassAccuracy(classes, average="micro")
         self.val_accuracy = MulticlassAccuracy(classes, average="micro")
         self.val_loss = MeanMetric(nan_strategy="disable")  # over images, of which processes may have unequal numbers
+        self.spiking_network: nn.Module | None = None
         self.results: Results | None = None
         self.seconds = {"train": 0.0, "rate": 0.0, "spiking": 0.0}
         self.trained_images = 0
@@ -138,7 +140,8 @@ class Classifier(LightningModule):
         images, labels, index = batch
         rates = self._timed("rate", lambda: self(images))
         shown = self._shown(images, index)
-        spikes = self._timed("spiking", lambda: self.simulator(self.network, shown, index, self.n_steps))
+        network = self.network if self.spiking_network is None else self.spiking_network
+        spikes = self._timed("spiking", lambda: self.simulator(network, shown, index, self.n_steps))
         self.comparison.update(rates, spikes, labels, index)
 
     def on_test_epoch_end(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from ratespike.config.relevance import affects_result
 from ratespike.config.schemas import TrainerConfig
 from ratespike.config.stages import stages_of
+from ratespike.conversion.methods import AsTrained, Conversion
 from ratespike.conversion.plain_model import sources_of
 from ratespike.data import Augmentation, DataSet
 from ratespike.network import layers_training_values
@@ -24,10 +25,12 @@ _TRAINING_SOURCES = (
     *("compiled", "data", "neurons", "network.py", "parameters.py", "random.py", "stateful.py", "synapses.py"),
     *("pipeline/assembly.py", "pipeline/classifier.py", "pipeline/datamodule.py", "pipeline/forwards.py"),
     *("pipeline/losses.py", "pipeline/optimizers.py", "pipeline/rate_control.py", "pipeline/start_from.py"),
-    "conversion/rescaling.py",
+    *("conversion/rescaling.py", "conversion/row.py"),
     *("pipeline/checkpoint.py", "pipeline/epoch_callbacks.py", "pipeline/fit_stage.py", "pipeline/trainer.py"),
 )
-_SIMULATION_SOURCES = (*_TRAINING_SOURCES, "metrics", "pipeline/simulator.py", "pipeline/test_stage.py", "simulation")
+_SIMULATION_SOURCES = (
+    *(*_TRAINING_SOURCES, "conversion", "metrics", "pipeline/simulator.py", "pipeline/test_stage.py", "simulation"),
+)
 
 
 def data_content(plain: Mapping[str, Any], root: Path) -> str:
@@ -147,6 +150,8 @@ def _is_unused(key: str, value: object) -> bool:
         return build(Loss, value, key) == CrossEntropy()  # type: ignore[type-abstract]
     if key == "rate_control" and isinstance(value, Mapping):
         return build(RateControl, value, key) == NoControl()  # type: ignore[type-abstract]
+    if key == "conversion" and isinstance(value, Mapping):
+        return build(Conversion, value, key) == AsTrained()  # type: ignore[type-abstract]
     if key == "forward" and isinstance(value, Mapping):
         return build(Forward, value, key) == Rates()  # type: ignore[type-abstract]
     return key in ("model", "checkpoint", "start_from", "stages") and not value

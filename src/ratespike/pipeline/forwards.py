@@ -13,7 +13,8 @@ from ratespike.neurons import Neuron, filtered_spikes, stochastic_count
 from ratespike.neurons.base import at_least_float32
 from ratespike.neurons.straight_through import straight_through
 from ratespike.parameters import ParameterError, check_parameters, parameter
-from ratespike.simulation import STARTS, simulate
+from ratespike.simulation import STARTS
+from ratespike.simulation.mean_spikes import mean_spikes
 from ratespike.stateful import Replacement, Stateful, replaced
 
 Watch = Callable[[Neuron, Tensor], None]
@@ -246,11 +247,5 @@ class Spikes(Forward):
         least = self.n_steps if self.least_steps is None else self.least_steps
         n_steps = int(torch.randint(least, self.n_steps + 1, ()))
         seed = int(torch.randint(2**31, ()))
-        options = {"start": self.start, "seed": seed, "record": list(layers)}
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            images = images.float()
-            try:
-                result = simulate(network, images, n_steps, dt, engine="event_driven", **options)  # type: ignore[arg-type]
-            except ParameterError:  # on a GPU, or with a neuron or layer that this engine does not have
-                result = simulate(network, images, n_steps, dt, engine="torch", **options)  # type: ignore[arg-type]
-        return [result.recordings[layer].mean(0) for layer in layers]
+            return mean_spikes(network, images.float(), n_steps, dt, layers, start=self.start, seed=seed)

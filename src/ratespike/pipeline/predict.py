@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ratespike.config.job import Job
 from ratespike.config.schemas import PredictConfig
+from ratespike.conversion.methods import Conversion
 from ratespike.data import DataSet, Images, Scaling
 from ratespike.data.images import is_from_0_to_1
 from ratespike.data.pictures import Shape, pictures_below, printable, read_pictures
@@ -78,10 +79,12 @@ def predict_pictures(job: Job[PredictConfig]) -> None:
     network = build_trained(trained, str(config.run or config.checkpoint))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
     synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
-    simulator = Simulator(config.simulation, config.dt, synapse, event_height=None)
+    conversion = build(Conversion, config.conversion, "conversion")  # type: ignore[type-abstract]
+    simulator = Simulator(config.simulation, config.dt, synapse, event_height=None, conversion=conversion)
+    spiking = _converted(network, simulator, config, job.root)
 
     starting = time.perf_counter()
-    _answer(network, simulator, _blank(trained), config.n_steps)  # loads or compiles the kernels
+    _answer(network, spiking, simulator, _blank(trained), config.n_steps)  # loads or compiles the kernels
     began = time.perf_counter()
     answers: dict[str, Prediction] = {}
     first: Answered | None = None
@@ -89,7 +92,7 @@ def predict_pictures(job: Job[PredictConfig]) -> None:
         answers.update((name, Prediction(name, error=reason)) for name, reason in batch.unread.items())
         if not batch.names:
             continue
-        answered = _answer(network, simulator, batch, config.n_steps)
+        answered = _answer(network, spiking, simulator, batch, config.n_steps)
         for place, name in enumerate(batch.names):
             answers[name] = answered.prediction(place, name, trained.class_names)
         first = first or answered
@@ -168,6 +171,14 @@ def decision_step(predicted: Int[Tensor, " time"]) -> int:
     return int(others[-1]) + 2 if len(others) else 1
 
 
+def _converted(network: nn.Module, simulator: Simulator, config: PredictConfig, root: Path) -> nn.Module:
+    """The network that runs on spikes; a conversion that looks at training images has them loaded."""
+    if not simulator.conversion.n_images:
+        return simulator.conversion.converted(network, torch.zeros(0))
+    data = build(DataSet, config.data, "data")  # type: ignore[type-abstract]
+    return simulator.converted(network, data.load(root).train)
+
+
 def _check_values(trained: Checkpoint) -> None:
     """Raise `ParameterError` if a network was trained on images whose black is not 0 or whose white is not 1."""
     if not is_from_0_to_1(trained.value_range):
@@ -231,9 +242,10 @@ def _blank(trained: Checkpoint) -> Batch:
 
 
 @torch.no_grad()
-def _answer(network: nn.Module, simulator: Simulator, batch: Batch, n_steps: int) -> Answered:
+def _answer(network: nn.Module, spiking: nn.Module, simulator: Simulator, batch: Batch, n_steps: int) -> Answered:
+    """The answers of a network on rates, and of what a conversion has made of it on spikes."""
     inputs = batch.images.as_inputs()
-    outputs = simulator(network, inputs, batch.rows, n_steps).outputs
+    outputs = simulator(spiking, inputs, batch.rows, n_steps).outputs
     return Answered(batch.images.as_pictures(), network(inputs), outputs)
 
 

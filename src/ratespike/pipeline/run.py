@@ -16,6 +16,7 @@ from ratespike.metrics import Results
 from ratespike.pipeline import summary
 from ratespike.pipeline.assembly import Components, build_classifier
 from ratespike.pipeline.checkpoint import load_weights
+from ratespike.pipeline.classifier import Classifier
 from ratespike.pipeline.datamodule import DataModule
 from ratespike.pipeline.fit_stage import fit
 from ratespike.pipeline.open_run import open_run
@@ -60,14 +61,14 @@ def run_experiment(job: Job[RunConfig], components: Components) -> None:
         if trained is None:
             fit(job, run, components, classifier, datamodule)
         results = test(job, run, classifier, datamodule, untrained)
-        _report(job, run, components, results)
+        _report(job, run, components, classifier, results)
     summary.summary(results, run, job.number, is_slice=components.data.is_slice)
 
 
-def _report(job: Job[RunConfig], run: Run, components: Components, results: Results) -> None:
+def _report(job: Job[RunConfig], run: Run, components: Components, classifier: Classifier, results: Results) -> None:
     """Keep the figures, the model of a training, and the note that MLflow shows on top of the run."""
     is_evaluation = isinstance(job.config, EvaluateConfig)
-    _keep_figures(run, components, results)
+    _keep_figures(run, components, classifier, results)
     if not is_evaluation and job.config.model is None:  # MLflow cannot unpickle a network of a user's file
         run.model(components.network, example=torch.zeros(1, *components.splits.image_shape))
     program = "evaluate.py" if is_evaluation else "train.py"
@@ -75,15 +76,18 @@ def _report(job: Job[RunConfig], run: Run, components: Components, results: Resu
     note(run, f"`python {program} {command}`\n\n{summary.in_words(results)}")
 
 
-def _keep_figures(run: Run, components: Components, results: Results) -> None:
+def _keep_figures(run: Run, components: Components, classifier: Classifier, results: Results) -> None:
     shown = components.splits.test[:_IMAGES_SHOWN]
+    network = classifier.spiking_network
+    if network is None:  # the simulation of another run has served
+        network = components.simulator.converted(components.network.cpu(), components.splits.train)
     image_index = torch.arange(len(shown))
     over_time = shown.over_time()
     inputs = shown.as_inputs() if over_time is None else over_time
     simulator = components.simulator
     if results.exit_threshold is not None:
         simulator = simulator.with_exit(results.exit_threshold)
-    outputs = simulator(components.network.cpu(), inputs, image_index, results.n_steps).outputs
+    outputs = simulator(network.cpu(), inputs, image_index, results.n_steps).outputs
     figures = run_figures(shown.as_pictures(), shown.labels, outputs, results, components.splits.class_names)
     for name, figure in figures.items():
         run.figure(name, figure)

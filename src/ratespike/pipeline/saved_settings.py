@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 OPTION = "of_run"
 _GROUPS = (
-    *("data", "augmentation", "network", "neuron", "synapse", "simulation", "forward", "loss"),
+    *("data", "augmentation", "network", "neuron", "synapse", "simulation", "conversion", "forward", "loss"),
     *("rate_control", "optimizer", "trainer", "tracking"),
 )
 _HELP = ("--help", "-h", "--hydra-help", "--version")

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from ratespike.config.schemas import SimulationConfig
-from ratespike.simulation import Simulation, simulate
+from ratespike.conversion.methods import AsTrained, Conversion
+from ratespike.data import Images
+from ratespike.simulation import Simulation
 from ratespike.synapses import Synapse
 
 
@@ -18,24 +21,41 @@ class Simulator:
         dt: length of a step, seconds.
         synapse: the filter behind the network's output.
         event_height: the value of an event in images that change; None for images that stand still.
+        conversion: what is done to a trained network first.
     """
 
     settings: SimulationConfig
     dt: float
     synapse: Synapse
     event_height: float | None
+    conversion: Conversion = AsTrained()  # noqa: RUF009  # without state
+
+    def converted(self, network: nn.Module, images: Images) -> nn.Module:
+        """The network that runs on spikes, of a trained one.
+
+        Args:
+            network: stays as it is.
+            images: those of the training; the conversion looks at as many of them as it wants, evenly spaced.
+        """
+        settings = self.settings
+        inputs = torch.zeros(0)
+        n_images = min(self.conversion.n_images, len(images))
+        if n_images:
+            chosen = torch.linspace(0, len(images) - 1, n_images).long()  # files may be in the order of their classes
+            inputs = images[chosen].as_inputs()
+        return self.conversion.converted(network, inputs, self.dt, start=settings.start, seed=settings.seed)
 
     def __call__(self, network: nn.Module, images: Tensor, image_index: Tensor, n_steps: int) -> Simulation:
         """Simulate images.
 
         Args:
-            network: in which they go.
+            network: in which they go, converted.
             images: shape (batch, channels, height, width); of those that change, what they are in each step, shape
                 (time, batch, channels, height, width).
             image_index: their numbers in their set, shape (batch,).
             n_steps: how many steps.
         """
-        return simulate(
+        return self.conversion.simulate(
             network,
             images,
             n_steps,

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ratespike.conversion.rescaling import check_can_be_rescaled, rescale
+from ratespike.conversion.rescaling import rescale
+from ratespike.conversion.row import neuron_layers
 from ratespike.data import Splits
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError
@@ -66,8 +67,7 @@ def start_with(network: nn.Module, trained: nn.Module, images: Tensor) -> None:
 def check_can_start_with(network: nn.Module, trained: nn.Module) -> None:
     """Raise `ParameterError` if a network has other neurons than another one, and weights that cannot be rescaled for them."""
     if _neurons(network) != _neurons(trained):
-        assert isinstance(network, nn.Sequential)
-        check_can_be_rescaled(network)
+        neuron_layers(network)
 
 
 def first_images(splits: Splits) -> Tensor:

@@ -102,15 +102,17 @@ def test(
 
 
 def _measure(job: Job[RunConfig], classifier: Classifier, datamodule: DataModule, untrained: dict[str, Tensor]) -> StageResults:
-    """Simulate the test images with both sets of weights, and the validation images with the trained ones.
+    """Simulate the test images with both sets of weights, and the validation images with the trained ones, converted.
 
     With `simulation.exit_loss` the validation images are simulated whole, which fits the threshold, and the test images too,
     for the curve of all thresholds. Then both are simulated with the threshold.
     """
     trained = {name: weights.clone() for name, weights in classifier.network.state_dict().items()}
     classifier.network.load_state_dict(untrained)
+    classifier.spiking_network = None  # what was not trained is not converted
     before = _test_once(job, classifier, datamodule.test_dataloader())
     classifier.network.load_state_dict(trained)
+    classifier.spiking_network = classifier.simulator.converted(classifier.network, datamodule.splits.train)
     validation = _test_once(job, classifier, datamodule.val_dataloader())
     exits = None
     threshold = None

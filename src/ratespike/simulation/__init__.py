@@ -89,7 +89,8 @@ def simulate(
         start: the neurons before the first step. Membrane voltages in units of the threshold: `zero`; `uniform`, drawn
             from [0, 1), Nengo's; `half`. Or `steady_phase`: each neuron somewhere in its firing cycle, drawn uniformly, as
             if it had fired for long. For that the currents must be known: the first layer's is, the others' are
-            estimated by one pass of the network on rates, which costs as much as `network(images)`. Or states by layer
+            estimated by one pass of the network on rates, which costs as much as `network(images)`. `half_phase`: in the
+            middle of that cycle, so that the first spike comes after half a period. Or states by layer
             name, such as `{"neuron1": {"voltage": tensor}}`, which broadcast over the batch.
         readout: what the outputs are after each step: `last`, the filtered output; `mean`, `mean_after_burn_in` or
             `spike_count` of the unfiltered outputs so far (see `ratespike.simulation.readout`).

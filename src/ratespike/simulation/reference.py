@@ -25,7 +25,7 @@ from ratespike.simulation.random import uniform_like
 from ratespike.simulation.result import Simulation, concatenate
 from ratespike.simulation.settings import Settings
 from ratespike.simulation.slices import slices, steps_at_once
-from ratespike.simulation.start import initial_state, start_of_rows, steady_currents
+from ratespike.simulation.start import FROM_CURRENTS, initial_state, start_of_rows, steady_currents
 from ratespike.simulation.terms import NoTermError, Pool, Term
 from ratespike.simulation.tracing import Call
 from ratespike.stateful import Stateful, replaced
@@ -308,7 +308,7 @@ def _run_slice(prepared: PreparedNetwork, shown: Tensor, image_index: Tensor) ->
     every_step = shown.expand(settings.n_steps, *shown.shape[1:])
     kind = Forward if prepared.sums is None else WeightedForward
     forward = kind(prepared, every_step, image_index)
-    if settings.start == "steady_phase":
+    if settings.start in FROM_CURRENTS:
         for layer, current in zip(forward.neurons, steady_currents(prepared.analysis.network, shown), strict=True):
             layer.start(current)
     outputs = []

@@ -13,7 +13,8 @@ from ratespike.simulation.settings import Settings, Start
 from ratespike.simulation.tracing import Call
 from ratespike.stateful import Stateful, replaced
 
-STARTS = ("zero", "uniform", "half", "steady_phase")
+STARTS = ("zero", "uniform", "half", "steady_phase", "half_phase")
+FROM_CURRENTS = ("steady_phase", "half_phase")  # those that depend on the steady currents
 VOLTAGES = {"zero": 0.0, "half": 0.5}  # of the starts at which every membrane is at the same part of its threshold
 
 
@@ -32,12 +33,14 @@ def initial_state(
     - `uniform`: each membrane somewhere between 0 and the threshold, drawn uniformly, as Nengo does.
     - `steady_phase`: each neuron at a point of its firing cycle that is drawn uniformly, as if it had had its current for
       long; a neuron that does not fire, at its steady voltage.
+    - `half_phase`: each neuron in the middle of its firing cycle, so that its first spike comes after half a period P: a LIF
+      at `v = J - (J - 1) * exp(P / (2 * tau_rc))`; a neuron that does not fire, at its steady voltage.
     - a mapping from layer names to states, which broadcast over the batch; what it leaves out starts at zero.
 
     Args:
         call: of the neuron layer.
         layer: its number among the neuron layers, from 0: each layer has random numbers of its own.
-        current: the layer's input current (with `steady_phase`, the steady one; else for its shape, dtype and device).
+        current: the layer's input current (the steady one for a start in `FROM_CURRENTS`; else its shape and dtype count).
         image_index: which image each row is.
         settings: `start`, `seed` and `dt` matter.
 
@@ -51,6 +54,8 @@ def initial_state(
         return _given_state(neuron, call.name, start.get(call.name, {}), current)
     if start in VOLTAGES:
         return neuron.initial_state(torch.full_like(current, VOLTAGES[start]))
+    if start == "half_phase":
+        return neuron.steady_state(current, torch.full_like(current, 0.5), settings.dt)
     numbers = uniform_like(current, settings.seed, image_index, layer, START)
     if start == "uniform":
         return neuron.initial_state(numbers)

@@ -21,6 +21,7 @@ from ratespike.simulation.event_driven.workspace import Images, Results, Workspa
 from ratespike.simulation.reference import PreparedNetwork
 from ratespike.simulation.result import Simulation
 from ratespike.simulation.settings import Start
+from ratespike.simulation.start import FROM_CURRENTS
 from ratespike.simulation.terms import Map, NoTermError
 from ratespike.simulation.threads import on_one_thread
 
@@ -110,7 +111,7 @@ def _parts(network: CompiledNetwork, shown: Tensor, start: Start) -> Iterator[sl
     for layer in (*network.layers, network.output):
         if layer.constant is None:
             size += layer.neurons * 3 * 8 * steps  # currents at rest, and what is made on the way
-        if start == "steady_phase":
+        if isinstance(start, str) and start in FROM_CURRENTS:
             size += layer.neurons * 8  # currents on rates
     at_once = max(1, AT_REST_BYTES // size // MOST_IMAGES) * MOST_IMAGES if size else max(1, batch)
     for first in range(0, batch, at_once):

@@ -34,7 +34,9 @@ def _spikes_of(spikes, image):
 @njit(**INLINE)
 def _state_of(state, image):
     """The state of one image's neurons, each array of one dimension."""
-    return NeuronState(state.voltage[image], state.refractory[image], state.waking[image], state.waking_share[image])
+    return NeuronState(
+        state.voltage[image], state.refractory[image], state.waking[image], state.waking_share[image], state.sent[image]
+    )
 
 
 @njit(**INLINE)
@@ -135,7 +137,7 @@ def _count_neurons(bits, counts, width, weights_met, statistics, image):
             while left != 0:
                 neuron = word * width + lowest_bit(left)
                 left &= left - _ONE
-                fired = 1 if counts is None else np.int64(counts[step].reshape(-1)[neuron])
+                fired = 1 if counts is None else abs(np.int64(counts[step].reshape(-1)[neuron]))
                 spikes += fired
                 met += fired * weights_met[word if alike else neuron]
         statistics.spike_counts[step, image] = spikes
@@ -259,7 +261,7 @@ def add_connection(source, connection, target, at_rest, added, memory):
 
 @njit(**INLINE)
 def _fired(counts, step, pixel, channel):
-    """How often a neuron has spiked in a step in which it has; None: once."""
+    """How often a neuron has spiked in a step in which it has, negative ones subtracted; None: once."""
     return 1 if counts is None else np.int64(counts[step, pixel, channel])
 
 
@@ -296,7 +298,7 @@ def _pool_image(bits, counts, memory, arrived, left, pooled_bits, pooled_counts)
                     for i in range(memory.first[window], memory.first[window + 1]):
                         largest = max(largest, arrived[memory.pixel[i] * bits.shape[2] * width + channel])
                     place = window * bits.shape[2] * width + channel
-                    if largest > left[place]:
+                    if largest != left[place]:
                         passed |= _ONE << np.uint64(bit)
                         _set_count(pooled_counts, step, window, channel, largest - left[place])
                         left[place] = largest

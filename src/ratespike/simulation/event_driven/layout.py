@@ -115,6 +115,7 @@ class NeuronState(NamedTuple):
     refractory: Any  # (images, words) uint64: who is in its refractory time
     waking: Any  # (images, words * ring) uint64: who leaves it in which of the next steps, in a ring of words
     waking_share: Any  # (images, neurons): `share` (see `LIFStep`) of the step in which the neuron leaves it
+    sent: Any  # (images, neurons): positive spikes minus negative ones so far; length 0 without negative spikes
 
 
 class Spikes(NamedTuple):

@@ -20,6 +20,7 @@ from ratespike.simulation.event_driven.layout import (
     padded_neurons,
     vector_width,
 )
+from ratespike.simulation.event_driven.neurons import SignedStep
 from ratespike.simulation.terms import Pool, Shape
 
 FEWEST_IMAGES, MOST_IMAGES = 4, 16  # that a thread simulates at a time
@@ -128,6 +129,7 @@ def _new_state(layer: CompiledLayer, dtype: type, images: int) -> NeuronState:
         refractory=np.zeros((images, words), np.uint64),
         waking=np.zeros((images, words * neuron.ring), np.uint64),
         waking_share=aligned(np.zeros((images, neurons if neuron.rests else 0), dtype)),
+        sent=aligned(np.zeros((images, neurons if isinstance(neuron, SignedStep) else 0), dtype)),
     )
 
 

@@ -60,7 +60,7 @@ class LIFStep(NamedTuple):
 
     @property
     def counts_spikes(self) -> bool:
-        """Whether a neuron can spike several times in a step."""
+        """Whether a neuron can spike several times in a step, or negatively."""
         return False
 
     @property
@@ -89,6 +89,25 @@ class IntegrateAndFireStep(NamedTuple):
         return False
 
 
+class SignedStep(NamedTuple):
+    """Constants of a step of an IntegrateAndFire neuron with negative spikes."""
+
+    dt: Any  # seconds, a scalar of the data type
+    threshold: Any
+    min_voltage: Any  # minus infinity if there is none
+    ring: int  # 1: no neuron is ever refractory
+
+    @property
+    def counts_spikes(self) -> bool:
+        """Whether a neuron can spike several times in a step, or negatively."""
+        return True
+
+    @property
+    def rests(self) -> bool:
+        """Whether a neuron has a refractory time."""
+        return False
+
+
 class RectifiedStep(NamedTuple):
     """Constants of a SpikingRectifiedLinear step."""
 
@@ -106,7 +125,7 @@ class RectifiedStep(NamedTuple):
         return False
 
 
-CompiledStep = LIFStep | IntegrateAndFireStep | RectifiedStep
+CompiledStep = LIFStep | IntegrateAndFireStep | SignedStep | RectifiedStep
 
 
 def compiled_step(neuron: Neuron, dt: float, dtype: Any) -> CompiledStep:
@@ -119,6 +138,8 @@ def compiled_step(neuron: Neuron, dt: float, dtype: Any) -> CompiledStep:
         return RectifiedStep(dt=dtype(dt), ring=1)
     if isinstance(neuron, IntegrateAndFire) and type(neuron).step is IntegrateAndFire.step:
         lowest = -inf if neuron.min_voltage is None else neuron.min_voltage
+        if neuron.negative_spikes:
+            return SignedStep(dtype(dt), dtype(neuron.threshold), dtype(lowest), ring=1)
         return IntegrateAndFireStep(dtype(dt), dtype(neuron.threshold), neuron.reset == "subtract", dtype(lowest), ring=1)
     if not isinstance(neuron, LIF) or type(neuron).step is not LIF.step:
         raise UnsupportedError(f"the neuron {type(neuron).__name__}, which has no compiled step")
@@ -263,10 +284,38 @@ def _advance_integrate_and_fire(neuron, currents, row, steps, state, spikes):
         store(state.voltage, place, v)
 
 
+def _advance_signed(neuron, currents, row, steps, state, spikes):
+    lanes = row.lanes
+    width = width_of(lanes)
+    zero = repeat(state.voltage.dtype.type(0), lanes)
+    one = repeat(state.voltage.dtype.type(1), lanes)
+    dt = repeat(neuron.dt, lanes)
+    threshold = repeat(neuron.threshold, lanes)
+    min_voltage = repeat(neuron.min_voltage, lanes)
+    neurons = bits_above(threshold, zero)
+    for x in range(row.pixels):
+        pixel = row.y * row.pixels + x
+        place = (pixel * row.tiles + row.tile) * width
+        v = load(state.voltage, place, lanes)
+        sent = load(state.sent, place, lanes)
+        for k in range(steps.count):
+            v = v + load(currents.values, k * currents.step_stride + x * width, lanes) * dt
+            positive = ~bits_above(threshold, v) & neurons
+            negative = bits_above(zero, v) & bits_above(sent, zero)
+            count = where(positive, one, where(negative, zero - one, zero))
+            spikes.bits[steps.first + k, pixel, row.tile] = positive | negative
+            store(spikes.counts[steps.first + k, pixel], row.tile * width, count)
+            v = maximum(v - count * threshold, min_voltage)
+            sent = sent + count
+        store(state.voltage, place, v)
+        store(state.sent, place, sent)
+
+
 COMPILED_STEPS: dict[type, Callable[..., None]] = {
     LIFStep: _advance_lif,
     IntegrateAndFireStep: _advance_integrate_and_fire,
     RectifiedStep: _advance_rectified,
+    SignedStep: _advance_signed,
 }
 
 

@@ -16,7 +16,7 @@ from ratespike.simulation.event_driven.philox import fill_uniform
 from ratespike.simulation.random import START
 from ratespike.simulation.reference import PreparedNetwork
 from ratespike.simulation.slices import slices
-from ratespike.simulation.start import VOLTAGES, initial_state, steady_currents
+from ratespike.simulation.start import FROM_CURRENTS, VOLTAGES, initial_state, steady_currents
 from ratespike.simulation.terms import Map
 
 
@@ -99,16 +99,16 @@ class UniformStart:
 
 @dataclass(frozen=True)
 class PhaseStart:
-    """Each neuron at a point of its firing cycle that is drawn uniformly.
+    """Each neuron at a point of its firing cycle.
 
     Attributes:
-        numbers: which point.
+        numbers: which point; None for the middle.
         neuron: of the layer.
         currents: of some images after the other, each of as many but the last; shape (images, neurons).
         dt: the step, seconds.
     """
 
-    numbers: RandomNumbers
+    numbers: RandomNumbers | None
     neuron: Neuron
     currents: Sequence[Tensor]
     dt: float
@@ -116,7 +116,10 @@ class PhaseStart:
     def write(self, layer: CompiledLayer, state: NeuronState, block: slice) -> None:
         """See `ConstantStart.write`."""
         current = self._currents_of(block)
-        phase = torch.from_numpy(self.numbers.of(block, state.voltage.dtype.type))
+        if self.numbers is None:
+            phase = torch.full_like(current, 0.5)
+        else:
+            phase = torch.from_numpy(self.numbers.of(block, state.voltage.dtype.type))
         steady = self.neuron.steady_state(current, phase, self.dt)
         refractory_time = steady.get("refractory_time")
         _write(layer, state, steady["voltage"].numpy(), None if refractory_time is None else refractory_time.numpy())
@@ -138,6 +141,7 @@ def set_start(layer: CompiledLayer, memory: LayerMemory, start: LayerStart, bloc
     state = memory.state
     state.refractory[:] = 0
     state.waking[:] = 0
+    state.sent[:] = 0
     memory.filtered[:] = 0
     start.write(layer, state, block)
 
@@ -173,7 +177,7 @@ def starts_of(prepared: PreparedNetwork, network: CompiledNetwork, shown: Tensor
         UnsupportedError: a state in which a compiled step cannot begin.
     """
     settings = prepared.settings
-    currents = _steady_currents(prepared, network, shown, image_index) if settings.start == "steady_phase" else []
+    currents = _steady_currents(prepared, network, shown, image_index) if settings.start in FROM_CURRENTS else []
     starts: list[LayerStart] = []
     for number, (call, layer) in enumerate(zip(prepared.analysis.trace.neurons, network.layers, strict=True)):
         neuron = call.module
@@ -186,7 +190,8 @@ def starts_of(prepared: PreparedNetwork, network: CompiledNetwork, shown: Tensor
             if settings.start == "uniform":
                 starts.append(UniformStart(numbers, _membrane(neuron, 1.0)))
             else:
-                starts.append(PhaseStart(numbers, neuron, currents[number], settings.dt))
+                drawn = numbers if settings.start == "steady_phase" else None
+                starts.append(PhaseStart(drawn, neuron, currents[number], settings.dt))
         else:
             shape = shown.new_zeros(1, *call.shape).expand(len(image_index), *call.shape)
             state = initial_state(call, number, shape, image_index, settings)
@@ -224,6 +229,8 @@ def _steady_currents(
 
 def _given_start(neuron: object, layer: CompiledLayer, state: State, dt: float) -> GivenStart:
     assert isinstance(neuron, Neuron)
+    if "sent" in state and bool(state["sent"].any()):
+        raise UnsupportedError("a start with spikes sent before")
     voltages = _with_channels_last(state["voltage"], layer.map).numpy()
     if "refractory_time" not in state:
         return GivenStart(voltages, None)
