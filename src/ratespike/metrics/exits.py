@@ -39,7 +39,9 @@ class ExitCurve:
         )
 
     def fitted(self, loss: float) -> float | None:
-        """The threshold with the fewest steps whose accuracy is at most `loss` below that without an exit.
+        """The threshold with the fewest steps that, like all above it, costs at most `loss` of the accuracy without an exit.
+
+        Without the condition on those above, a threshold that is lucky on these images would be found.
 
         Args:
             loss: fraction of images.
@@ -48,8 +50,9 @@ class ExitCurve:
             One of the thresholds; None if each costs more accuracy.
         """
         accuracy = self.accuracy[-1]
-        enough = accuracy >= accuracy[-1] - loss - 1e-9  # fractions are rounded
-        threshold = float(self.thresholds[enough.int().argmax()])  # the first: steps grow with the threshold
+        too_much = accuracy < accuracy[-1] - loss - 1e-9  # fractions are rounded
+        last_too_much = int(too_much.nonzero().max()) if too_much.any() else -1
+        threshold = float(self.thresholds[last_too_much + 1])  # steps grow with the threshold
         return None if math.isinf(threshold) else threshold
 
 
