@@ -19,7 +19,7 @@ from ratespike.data import Augmentation, DataSet, Splits
 from ratespike.network import build_network
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError, build
-from ratespike.pipeline.forwards import Forward
+from ratespike.pipeline.forwards import Forward, Rates
 from ratespike.pipeline.losses import Loss
 from ratespike.pipeline.optimizers import Optimizer
 from ratespike.pipeline.rate_control import RateControl
@@ -90,6 +90,8 @@ def build_components(config: RunConfig, root: Path) -> Components:
     augmentation = build(Augmentation, config.augmentation, "augmentation")
     forward = build(Forward, config.forward, "forward")  # type: ignore[type-abstract]
     loss = build(Loss, config.loss, "loss")  # type: ignore[type-abstract]
+    if loss.needs_rates and isinstance(forward, Rates):
+        raise ParameterError(f"loss={config.loss['type']}: compares spikes with rates; add forward=spikes, or leave it out")
     rate_control = build(RateControl, config.rate_control, "rate_control")  # type: ignore[type-abstract]
     optimizer = build(Optimizer, config.optimizer, "optimizer")  # type: ignore[type-abstract]
     synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]

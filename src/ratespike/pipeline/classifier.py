@@ -103,7 +103,7 @@ class Classifier(LightningModule):
         whole = batches.size(number)  # images of this batch in all processes
         # Lightning averages the gradients of the processes, whose parts of a batch may differ in size.
         n_images = whole / self.trainer.world_size
-        summed = self.loss(outputs, labels, self.class_weights)
+        summed = self.loss(outputs, labels, self.class_weights, self._on_rates(images))
         loss: Tensor = summed / n_images
         self.trained_images += whole
         if len(images):  # of the last batch of an epoch a process may have none
@@ -116,6 +116,10 @@ class Classifier(LightningModule):
         name = f"train/{self.held_rates.term.quantity}"
         self.log(name, quantity, on_step=False, on_epoch=True, sync_dist=True, batch_size=whole)
         return loss + penalty
+
+    @torch.no_grad()
+    def _on_rates(self, images: Tensor) -> Tensor | None:
+        return self(images) if self.loss.needs_rates else None  # type: ignore[no-any-return]
 
     def on_validation_epoch_start(self) -> None:
         self.seconds["train"] += time.perf_counter() - self.epoch_began
