@@ -1,6 +1,7 @@
-"""What the simulation costs as steps, network, firing rates, images and threads grow, and whether two engines agree.
+"""What the simulation costs as steps, network, firing rates, images and threads grow, what an early exit saves, and whether two
+engines agree.
 
-python benchmarks/scaling.py [steps | size | rate | images | threads | engines ...]      all, if none is named
+python benchmarks/scaling.py [steps | size | rate | images | threads | exit | engines ...]      all, if none is named
 
 Every line is measured in a process of its own (peak memory is the whole process's, Python and PyTorch with it); times are
 medians.
@@ -141,6 +142,30 @@ def threads(number: int) -> dict[str, float]:
     return {"ms/image": 1000 * _seconds(lambda: _spikes(problem.network, problem.images)) / 400}
 
 
+def early_exit(hundredths: int) -> dict[str, float]:
+    """An early exit at this lead, in turns with none."""
+    problem = load(400)
+    times: dict[float | None, list[float]] = {hundredths / 100: [], None: []}
+    measured = {}
+    for _ in range(REPETITIONS + 1):
+        for margin, took in times.items():
+            began = time.perf_counter()
+            result = simulate(problem.network, problem.images, STEPS, early_exit=margin)
+            took.append(time.perf_counter() - began)
+            right = float((result.predictions[-1] == problem.labels).double().mean())
+            operations = float(result.synaptic_operations.sum(0).mean()) / 1e6
+            measured[margin] = (float(result.steps.double().mean()), operations, right)
+    (exits, own), (_, whole) = times.items()
+    mean_steps, operations, right = measured[exits]
+    return {
+        "steps": mean_steps,
+        "M multiply-adds": operations,
+        "x no exit": statistics.median(one / other for one, other in zip(own[1:], whole[1:], strict=True)),
+        "accuracy": right,
+        "accuracy without": measured[None][2],
+    }
+
+
 def engines(bits: int) -> dict[str, float]:
     """1 000 images on both engines."""
     problem, dtype = load(1000), {32: torch.float32, 64: torch.float64}[bits]
@@ -170,6 +195,7 @@ CASES: dict[str, tuple[Callable[[int], dict[str, float]], tuple[int, ...]]] = {
     "rate": (rate, (1, 3, 10, 30, 100, 300)),
     "images": (images, (100, 1000, TEST_IMAGES)),
     "threads": (threads, (1, 2)),
+    "exit": (early_exit, (50,)),
     "engines": (engines, (32, 64)),
 }
 
