@@ -7,8 +7,8 @@ TWO_AT_ONCE := -n 2 --dist loadfile --no-loadscope-reorder
 mnist: .venv/.ok
 	$(RUN) train.py +experiment=mnist
 
-# An hour: 30 steps against a ReLU pass and five libraries, one step against a ReLU pass, what the cost grows with, the kernels, a converted network, ways
-# around layers, a training step, augmentation, the comparison of 10 000 runs.
+# An hour: 30 steps against a ReLU pass and five libraries, one step against a ReLU pass, what the cost grows with, the
+# kernels, a converted network, ways around layers, a training step, augmentation, the comparison of 10 000 runs.
 bench: .venv/.ok
 	$(RUN) benchmarks/simulation.py
 	$(RUN) benchmarks/decision.py

@@ -3,9 +3,10 @@
 python benchmarks/decision.py [--checkpoint file.ckpt] [--n-steps 1] [--start half] [--readout mean] [--early-exit 0.5]
                               [--rounds 21] [--threads 1 2]
 
-Steps, start, read-out and early exit are those of the checkpoint, unless they are given. Each round takes 200 MNIST test
-images: once through `simulate`, with all that a call costs and counts, and once through the ReLUs (PyTorch, channels last). The
-two take turns. Accuracy and operations are of all test images.
+The simulation is that of the checkpoint's settings, with its conversion, unless steps, start, read-out or early exit are
+given. A threshold that `simulation.exit_loss` fitted is not in a checkpoint: give it by --early-exit. Each round takes 200
+MNIST test images: once through `simulate`, with all that a call costs and counts, and once through the ReLUs (PyTorch,
+channels last). The two take turns. Accuracy and operations are of all test images.
 
 Without a checkpoint the network is that of `conf/network/conv3.yaml` with integrate-and-fire neurons, random weights and
 biases with which about 2 of 100 neurons spike in the first step: as active as a trained sparse network, but it decides nothing.
@@ -14,9 +15,10 @@ biases with which about 2 of 100 neurons spike in the first step: as active as a
 import argparse
 import copy
 import statistics
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,12 +28,15 @@ import yaml
 from problem import BATCH, ROOT
 from torch import Tensor, nn
 
-from ratespike import Simulation, simulate
+from ratespike import Simulation
+from ratespike.config.schemas import SimulationConfig
+from ratespike.conversion.methods import Conversion
 from ratespike.data import MNIST, DataSet
 from ratespike.network import build_network
 from ratespike.neurons import Neuron
-from ratespike.parameters import build
-from ratespike.pipeline.checkpoint import build_trained, read_checkpoint
+from ratespike.parameters import ParameterError, build
+from ratespike.pipeline.checkpoint import Checkpoint, build_trained, read_checkpoint
+from ratespike.pipeline.simulator import Simulator
 from ratespike.synapses import NoFilter, Synapse
 
 ACTIVE = 0.02  # of the neurons without a checkpoint
@@ -42,14 +47,16 @@ class Problem:
     """A network, how it is simulated, and the test images with their labels."""
 
     network: nn.Sequential
-    options: dict[str, Any]
+    spiking: nn.Module  # the same, converted
+    simulator: Simulator
+    n_steps: int
     images: Tensor
     labels: Tensor
 
     def simulate(self, first: int) -> Simulation:
         """The simulation of the batch that begins with image `first`."""
         images = self.images[first : first + BATCH]
-        return simulate(self.network, images, image_index=torch.arange(first, first + len(images)), **self.options)
+        return self.simulator(self.spiking, images, torch.arange(first, first + len(images)), self.n_steps)
 
     def relu_network(self) -> nn.Sequential:
         """The same layers with ReLUs in place of neurons."""
@@ -57,19 +64,38 @@ class Problem:
         return relu.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def trained(path: Path) -> Problem:
-    """The network and the settings of a checkpoint."""
+def trained(path: Path, given: Mapping[str, Any]) -> Problem:
+    """The network and the settings of a checkpoint, with others in place of some settings."""
     checkpoint = read_checkpoint(path)
     config = checkpoint.config
-    settings = config["simulation"]
-    options = {name: settings[name] for name in ("start", "readout", "burn_in", "early_exit", "seed")}
+    simulator = simulator_of(checkpoint, given)
+    splits = build(DataSet, config["data"], "data").load(ROOT)  # type: ignore[type-abstract]
+    network = build_trained(checkpoint, str(path))
+    spiking = simulator.converted(network, splits.train)
+    n_steps = given.get("n_steps", config["n_steps"])
+    return Problem(network, spiking, simulator, n_steps, splits.test.as_inputs(), splits.test.labels)
+
+
+def simulator_of(checkpoint: Checkpoint, given: Mapping[str, Any]) -> Simulator:
+    """The simulation of a checkpoint's settings, with others in place of some.
+
+    Raises:
+        ParameterError: the threshold of the early exit was fitted, and is not given.
+    """
+    config = checkpoint.config
+    settings = SimulationConfig(**config["simulation"])
+    if settings.exit_loss is not None and "early_exit" not in given:
+        raise ParameterError(
+            f"simulation.exit_loss={settings.exit_loss}: its threshold is not in the checkpoint; give the run's "
+            "test/exit_threshold by --early-exit"
+        )
+    changed = {name: value for name, value in given.items() if name != "n_steps"}
     synapse = build(Synapse, config["synapse"], "synapse")  # type: ignore[type-abstract]
-    options |= {"n_steps": config["n_steps"], "dt": config["dt"], "synapse": synapse}
-    test = build(DataSet, config["data"], "data").load(ROOT).test  # type: ignore[type-abstract]
-    return Problem(build_trained(checkpoint, str(path)), options, test.as_inputs(), test.labels)
+    conversion = build(Conversion, config.get("conversion", {"type": "AsTrained"}), "conversion")  # type: ignore[type-abstract]
+    return Simulator(replace(settings, **changed), config["dt"], synapse, None, conversion)
 
 
-def invented() -> Problem:
+def invented(given: Mapping[str, Any]) -> Problem:
     """Random weights, and biases such that few neurons spike."""
     test = MNIST(dir="data/mnist", validation_images=5000).load(ROOT).test
     images = test.as_inputs()
@@ -86,8 +112,10 @@ def invented() -> Problem:
                 shift = 0.5 - signal.flatten()[:: len(signal)].quantile(1 - ACTIVE)
                 layer.bias += shift
                 signal = signal + shift
-    options = {"n_steps": 1, "start": "half", "readout": "mean", "synapse": NoFilter()}
-    return Problem(network, options, images, test.labels)
+    changed = {name: value for name, value in given.items() if name != "n_steps"}
+    settings = replace(SimulationConfig(start="half", readout="mean"), **changed)
+    simulator = Simulator(settings, 0.001, NoFilter(), None)
+    return Problem(network, network, simulator, given.get("n_steps", 1), images, test.labels)
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -151,15 +179,19 @@ def main() -> None:
     parser.add_argument("--early-exit", type=float)
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    given = vars(parser.parse_args())
-    problem = invented() if given["checkpoint"] is None else trained(given["checkpoint"])
+    arguments = parser.parse_args()
+    given: dict[str, Any] = {}
     for name in ("n_steps", "start", "readout", "early_exit"):
-        if given[name] is not None:
-            problem.options[name] = given[name]
+        if getattr(arguments, name) is not None:
+            given[name] = getattr(arguments, name)
+    try:
+        problem = invented(given) if arguments.checkpoint is None else trained(arguments.checkpoint, given)
+    except ParameterError as error:
+        sys.exit(str(error))
     print(describe(problem), flush=True)
-    for threads in given["threads"]:
+    for threads in arguments.threads:
         torch.set_num_threads(threads)
-        spiking, dense = measure(problem, given["rounds"])
+        spiking, dense = measure(problem, arguments.rounds)
         ratios = [one / other for one, other in zip(spiking, dense, strict=True)]
         times = f"{1000 * statistics.median(spiking):.1f} ms on spikes, {1000 * statistics.median(dense):.1f} ms with ReLUs"
         print(f"{threads} threads, batches of {BATCH}: {times}; spikes / ReLUs {quartiles(ratios)}", flush=True)

@@ -37,3 +37,13 @@ def test_extreme_currents() -> None:
     assert voltage[1:].isfinite().all()
     assert refractory_time.isfinite().all()
     assert torch.allclose(voltage[3:], torch.tensor([1.0, 1.0, -0.5]), atol=2e-3)
+
+
+def test_an_infinite_current_rests_and_a_phase_has_any_dtype() -> None:
+    phase = torch.tensor([0.25, 0.5], dtype=torch.float64)
+    for dtype in (torch.float32, torch.float64):
+        current = torch.tensor([torch.inf, 2.0], dtype=dtype)
+        voltage, refractory_time = lif_steady_state(current, phase, **CONSTANTS)
+        assert (voltage.dtype, refractory_time.dtype) == (dtype, dtype)
+        assert voltage[0] == 0
+        assert torch.allclose(refractory_time.double(), torch.tensor([0.75 * 0.002 + 0.001, 0], dtype=torch.float64))

@@ -76,12 +76,13 @@ def lif_steady_state(
     """Voltage and refractory time of a LIF neuron that has passed the part `phase` of its firing cycle.
 
     The cycle begins with a spike; the neuron rests for `tau_ref` and then follows `v(t) = J * (1 - exp(-t / tau_rc))`
-    up to the threshold. A neuron that does not fire has come to rest at `v = J`, and not below `min_voltage`. In float32 on
-    a CPU it is compiled (by Numba, on first use, then kept on disk).
+    up to the threshold. A neuron that does not fire has come to rest at `v = J`, and not below `min_voltage`. With an
+    infinite current the whole cycle is rest: the voltage is 0, and what is left of `tau_ref` the refractory time. In float32
+    on a CPU it is compiled (by Numba, on first use, then kept on disk).
 
     Args:
         current: constant, threshold 1.
-        phase: in [0, 1), of the same shape.
+        phase: in [0, 1), of the same shape; computed with in the current's dtype.
         dt: length of the step that follows, seconds: a resting neuron's refractory time is what is left, plus `dt`,
             because a step begins by taking `dt` away.
         tau_rc: membrane time constant, seconds.
@@ -96,6 +97,7 @@ def lif_steady_state(
         >>> lif_steady_state(current, phase, dt=0.001, tau_rc=0.02, tau_ref=0.002, min_voltage=0)
         (tensor([0.0000, 0.5133, 0.5000]), tensor([0.0030, 0.0000, 0.0000]))
     """
+    phase = phase.to(current.dtype)
     if current.device.type == "cpu" and current.dtype == torch.float32:
         from ratespike.compiled.lif_phase import steady_state  # imports Numba
 
@@ -103,8 +105,9 @@ def lif_steady_state(
     fires = current > 1
     since_spike = phase / lif_rate(torch.where(fires, current, 2), tau_rc, tau_ref)
     charged = -current * torch.expm1(-(since_spike - tau_ref).clamp(min=0) / tau_rc)
-    voltage = torch.where(fires, charged.clamp(max=1), current.clamp(min=min_voltage))
     resting = fires & (since_spike < tau_ref)
+    charged = charged.clamp(max=1).masked_fill(resting, 0)  # which of an infinite current is NaN
+    voltage = torch.where(fires, charged, current.clamp(min=min_voltage))
     return voltage, torch.where(resting, tau_ref - since_spike + dt, 0)
 
 

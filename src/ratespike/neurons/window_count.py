@@ -26,8 +26,8 @@ class WindowCountLIF(LIF):
     """LIF neuron whose rate mode counts its spikes in the first `n_steps` steps of a constant current.
 
     Rate: `r(J) = N / (n_steps * dt)`, in Hz. With the interval `P = tau_ref + tau_rc * log1p(1 / (J - 1))` and the first
-    spike at `t_1 = tau_rc * log((J - v_0) / (J - 1))`, N is `1 + floor((n_steps * dt - t_1) / P)`, and 0 where J ≤ 1 or
-    `t_1 > n_steps * dt`; `v_0` is 0 or, with `start=half`, 0.5. The slope is taken as that of the soft LIF with
+    spike at `t_1 = tau_rc * log((J - v_0) / (J - 1))`, N is `ceil((n_steps * dt - t_1) / P)`, and 0 where J ≤ 1 or
+    `t_1 ≥ n_steps * dt`; `v_0` is 0 or, with `start=half`, 0.5. The slope is taken as that of the soft LIF with
     `tau_ref + dt / 2`.
 
     Step: the LIF's.

@@ -19,6 +19,7 @@ from ratespike.data import Augmentation, DataSet, Splits
 from ratespike.network import build_network
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError, build
+from ratespike.pipeline.check_neurons import check_neurons, simulated_otherwise
 from ratespike.pipeline.forwards import Forward, Rates
 from ratespike.pipeline.losses import Loss
 from ratespike.pipeline.optimizers import Optimizer
@@ -81,7 +82,10 @@ def check_and_build(job: Job[RunConfig]) -> Components:
             raise ParameterError(f"objective={config.objective}: only a search has one; add -m hydra/sweeper=optuna")
     _check_devices(config.trainer)
     address.check(address.resolve(config.tracking.uri, job.root), exists=is_resumed)
-    return build_components(config, job.root)
+    components = build_components(config, job.root)
+    for difference in simulated_otherwise(components.network, config):
+        _logger.warning("%s", difference)
+    return components
 
 
 def build_components(config: RunConfig, root: Path) -> Components:
@@ -103,6 +107,8 @@ def build_components(config: RunConfig, root: Path) -> Components:
         augmentation.check_colours(splits.train)
     torch.manual_seed(config.seed)
     network, converted = _networks(config, splits)
+    if isinstance(config, Config):
+        check_neurons(network, config, forward)
     if isinstance(config, Config) and config.start_from is not None and not config.stages:
         start_from_kept(network, config.start_from, config.tracking.uri, root, first_images(splits))
     if isinstance(config, Config):

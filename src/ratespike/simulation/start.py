@@ -32,9 +32,13 @@ def initial_state(
     - `zero`, `half`: every membrane at this part of the threshold.
     - `uniform`: each membrane somewhere between 0 and the threshold, drawn uniformly, as Nengo does.
     - `steady_phase`: each neuron at a point of its firing cycle that is drawn uniformly, as if it had had its current for
-      long; a neuron that does not fire, at its steady voltage.
+      long.
     - `half_phase`: each neuron in the middle of its firing cycle, so that its first spike comes after half a period P: a LIF
-      at `v = J - (J - 1) * exp(P / (2 * tau_rc))`; a neuron that does not fire, at its steady voltage.
+      at `v = J - (J - 1) * exp(P / (2 * tau_rc))` if `P / 2 >= tau_ref`; else it begins with the rest of its refractory time.
+      Without a leak every membrane that fires begins at half its threshold, up to whole steps if the reset is to zero.
+
+      In both, a LIF that does not fire begins at the voltage that its current holds it at. A neuron without leak that does not
+      fire has no such voltage: it begins at the phase times its threshold, or at 0 if its reset is to zero.
     - a mapping from layer names to states, which broadcast over the batch; what it leaves out starts at zero.
 
     Args:
