@@ -12,6 +12,7 @@ from ratespike.neurons import LIF, IntegrateAndFire, SpikingRectifiedLinear
 from ratespike.neurons.base import TunedNeuron
 from ratespike.parameters import ParameterError
 from ratespike.simulation import simulate
+from ratespike.synapses import LowPass
 
 IMAGES = torch.rand(50, 2, 9, 9, generator=torch.Generator().manual_seed(1)).double()
 
@@ -58,6 +59,30 @@ def test_more_than_a_spike_a_step_is_no_longer_asked_for() -> None:
     balanced = Balanced(percentile=100).converted(network, image)
     outputs = [float(simulate(net, image, 8, engine="torch", readout="mean").outputs[-1]) for net in (network, balanced)]
     assert outputs == pytest.approx([1, 3])
+
+
+@pytest.mark.parametrize(
+    "between", [nn.Tanh(), nn.LayerNorm(2, elementwise_affine=False), nn.BatchNorm1d(2, affine=False), nn.Flatten(0)]
+)
+@pytest.mark.parametrize("place", [1, 2])
+def test_what_a_scale_does_not_pass_is_refused(between: nn.Module, place: int) -> None:
+    row = [nn.Linear(2, 2), IntegrateAndFire(), nn.Linear(2, 2)]
+    row.insert(place, between)
+    with pytest.raises(ParameterError, match=f"{place}: weights cannot be changed around a {type(between).__name__}"):
+        Balanced().check(nn.Sequential(*row))
+
+
+def test_what_a_scale_passes_is_between_neurons_and_weights() -> None:
+    """Rates stay, whatever is in front of the first weights."""
+    torch.manual_seed(0)
+    pools = [nn.AvgPool2d(2), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(2), nn.AdaptiveMaxPool2d(2)]
+    for pool in pools:
+        row = [nn.Tanh(), nn.Conv2d(2, 6, 3), IntegrateAndFire(max_rate=1000), LowPass(tau=0.01), nn.Dropout2d(), pool]
+        network = nn.Sequential(*row, nn.Identity(), nn.Flatten(), nn.LazyLinear(3)).double().eval()
+        network(IMAGES)
+        balanced = Balanced().converted(network, IMAGES)
+        assert not torch.allclose(balanced[1].weight, network[1].weight), "nothing was scaled"
+        assert torch.allclose(balanced(IMAGES), network(IMAGES))
 
 
 def test_neurons_whose_rate_is_not_proportional_are_refused() -> None:

@@ -57,6 +57,8 @@ def test_outputs_of_other_images_come_nearer_to_rates() -> None:
     [
         (nn.Linear(2, 2), "network: is a Linear; its weights can only be changed in a row of layers"),
         (nn.Sequential(LIF(), nn.Linear(2, 2)), "0: has no weights directly in front of it and behind it"),
+        (nn.Sequential(nn.Linear(2, 2)), "network: has no neurons"),
+        (nn.Sequential(nn.Linear(2, 3), LIF(), nn.Linear(3, 5), nn.Linear(5, 10)), "1: has more than one layer of weights"),
     ],
 )
 def test_what_is_no_row_is_refused(network: nn.Module, message: str) -> None:

@@ -1,5 +1,7 @@
 """The gate by the residual potential: which neurons it mutes, and that nothing of its first steps is free."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -47,8 +49,8 @@ def test_steps_and_operations_of_both_simulations_count() -> None:
     weights = {"1": 2, "3": 2}  # that a spike of a layer meets
     spikes = sum(gated.spike_counts[layer] * met for layer, met in weights.items())
     assert torch.equal(gated.synaptic_operations.sum(0), spikes.sum(0) + 3), "the image meets three weights, once"
-    shorter = ResidualPotential(steps=3).simulate(network, images, 2, start="uniform", **MAIN)
-    assert torch.equal(shorter.outputs, gated.outputs[:2])
+    shorter = ResidualPotential(steps=3).simulate(network, images, 5, start="uniform", **MAIN)
+    assert torch.equal(shorter.outputs, gated.outputs[:5])
 
 
 @pytest.mark.parametrize("start", ["zero", "steady_phase"])
@@ -69,5 +71,16 @@ def test_what_has_no_residual_potential_is_refused() -> None:
     for neuron in (LIF(), IntegrateAndFire(min_voltage=0.0), IntegrateAndFire(reset="zero")):
         with pytest.raises(ParameterError, match=f"1: a {type(neuron).__name__} as it is set says nothing"):
             ResidualPotential().check(nn.Sequential(nn.Linear(2, 2), neuron, nn.Linear(2, 2)))
-    with pytest.raises(ParameterError, match=r"early_exit=0\.5: ResidualPotential needs images that stand still"):
-        ResidualPotential().simulate(network_with_two_paths(), torch.rand(1, 1), early_exit=0.5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"early_exit": 0.5}, "simulation.early_exit, simulation.exit_loss: ResidualPotential takes all steps"),
+        ({"images_over_time": True}, "data: ResidualPotential needs images that stand still"),
+        ({"n_steps": 4}, "n_steps=4: must be above conversion.steps=4"),
+    ],
+)
+def test_what_it_cannot_simulate_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        ResidualPotential(steps=4).simulate(network_with_two_paths(), torch.rand(9, 1, 1), **{"n_steps": 9} | settings)

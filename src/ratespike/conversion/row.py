@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError
 from ratespike.stateful import Stateful, replaced
+from ratespike.synapses import Synapse
+
+# They keep channels apart, and of inputs that are scaled by a positive number the outputs are scaled alike.
+_KEEP_SCALES = (nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Dropout, nn.Dropout2d, nn.Identity)
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ def neuron_layers(network: nn.Module) -> list[NeuronLayer]:
     """Each layer of neurons, with the weights in front of it and behind it.
 
     Raises:
-        ParameterError: a network that is not a row of layers, or has no weights in front of and behind a layer of neurons.
+        ParameterError: a network that is not a row of layers, or has no weights in front of and behind a layer of neurons, or
+            has layers behind its first weights that mix channels or are not positively homogeneous.
 
     Example:
         >>> from ratespike.neurons import IntegrateAndFire
@@ -50,15 +55,7 @@ def neuron_layers(network: nn.Module) -> list[NeuronLayer]:
         >>> [(layer.name, layer.after.out_features) for layer in neuron_layers(network)]
         [('1', 3)]
     """
-    if not isinstance(network, nn.Sequential):
-        kind = type(network).__name__
-        raise ParameterError(f"network: is a {kind}; its weights can only be changed in a row of layers, a torch.nn.Sequential")
-    row = []
-    for name, module in _layers(network):
-        if isinstance(module, nn.Conv2d | nn.Linear | Neuron):
-            row.append((name, module))
-        elif list(module.parameters()):
-            raise ParameterError(f"{name}: its weights cannot be changed; only those of Conv and Dense can")
+    row = _row(network)
     found = []
     for number, (name, module) in enumerate(row):
         if not isinstance(module, Neuron):
@@ -69,6 +66,12 @@ def neuron_layers(network: nn.Module) -> list[NeuronLayer]:
             raise ParameterError(f"{name}: has no weights directly in front of it and behind it that could be changed")
         found.append(NeuronLayer(name, module, before, after))
     return found
+
+
+def last_weights(network: nn.Module) -> nn.Conv2d | nn.Linear | None:
+    """The weights nearest to the output; None of a network without; raises `ParameterError` as `neuron_layers` does."""
+    weights = [module for _, module in _row(network) if isinstance(module, nn.Conv2d | nn.Linear)]
+    return weights[-1] if weights else None
 
 
 def signals_of_neurons(network: nn.Module, images: Float[Tensor, "batch ..."]) -> dict[str, tuple[Tensor, Tensor]]:
@@ -85,6 +88,31 @@ def signals_of_neurons(network: nn.Module, images: Float[Tensor, "batch ..."]) -
     with replaced(call):
         network(images)
     return found
+
+
+def _row(network: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear | Neuron]]:
+    """The weights and the neurons of a network by name, in order; raises `ParameterError` for what may not be between them."""
+    if not isinstance(network, nn.Sequential):
+        kind = type(network).__name__
+        raise ParameterError(f"network: is a {kind}; its weights can only be changed in a row of layers, a torch.nn.Sequential")
+    row: list[tuple[str, nn.Conv2d | nn.Linear | Neuron]] = []
+    for name, module in _layers(network):
+        if isinstance(module, nn.Conv2d | nn.Linear | Neuron):
+            row.append((name, module))
+        elif list(module.parameters()):
+            raise ParameterError(f"{name}: its weights cannot be changed; only those of Conv and Dense can")
+        elif row and not _keeps_scales(module):  # what is in front of the first weights stays as it is
+            raise ParameterError(
+                f"{name}: weights cannot be changed around a {type(module).__name__}; only around pooling, Flatten(), Dropout, "
+                "Identity and filters"
+            )
+    return row
+
+
+def _keeps_scales(module: nn.Module) -> bool:
+    if isinstance(module, nn.Flatten):
+        return (module.start_dim, module.end_dim) == (1, -1)  # else channels are not where Dense layers have their inputs
+    return isinstance(module, (*_KEEP_SCALES, Synapse))
 
 
 def _layers(network: nn.Sequential, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:

@@ -114,7 +114,8 @@ def build_components(config: RunConfig, root: Path) -> Components:
     if isinstance(config, Config):
         _check_stages(config, network, root)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
-    conversion.check(network)
+    simulator = Simulator(config.simulation, config.dt, synapse, splits.test.event_height, conversion)
+    simulator.check(network, config.n_steps)
     image = torch.zeros(1, *splits.image_shape)
     simulated = simulate(network, image, n_steps=1, dt=config.dt, engine="torch")
     if simulated.outputs.shape[2:] != (splits.classes,):
@@ -133,7 +134,7 @@ def build_components(config: RunConfig, root: Path) -> Components:
         loss=loss,
         rate_control=rate_control,
         optimizer=optimizer,
-        simulator=Simulator(config.simulation, config.dt, synapse, splits.test.event_height, conversion),
+        simulator=simulator,
     )
 
 

@@ -81,6 +81,7 @@ def predict_pictures(job: Job[PredictConfig]) -> None:
     synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
     conversion = build(Conversion, config.conversion, "conversion")  # type: ignore[type-abstract]
     simulator = Simulator(config.simulation, config.dt, synapse, event_height=None, conversion=conversion)
+    simulator.check(network, config.n_steps)
     spiking = _converted(network, simulator, config, job.root)
 
     starting = time.perf_counter()

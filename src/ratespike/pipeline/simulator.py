@@ -30,6 +30,12 @@ class Simulator:
     event_height: float | None
     conversion: Conversion = AsTrained()  # noqa: RUF009  # without state
 
+    def check(self, network: nn.Module, n_steps: int) -> None:
+        """Raise `ParameterError` if the conversion cannot do a network, trained or not, or these simulations of it."""
+        self.conversion.check(network)
+        has_exit = self.settings.early_exit is not None or self.settings.exit_loss is not None
+        self.conversion.check_simulation(n_steps, early_exit=has_exit, images_over_time=self.event_height is not None)
+
     def converted(self, network: nn.Module, images: Images) -> nn.Module:
         """The network that runs on spikes, of a trained one.
 

@@ -32,6 +32,15 @@ class Conversion(ABC):
     def check(self, network: nn.Module) -> None:  # noqa: B027  # not every method asks something
         """Raise `ParameterError` for a network that the method cannot convert, trained or not."""
 
+    def check_simulation(self, n_steps: int, *, early_exit: bool, images_over_time: bool) -> None:  # noqa: B027
+        """Raise `ParameterError` for a simulation that the method cannot do.
+
+        Args:
+            n_steps: how many steps.
+            early_exit: whether images may end before the last step.
+            images_over_time: whether the images change.
+        """
+
     @abstractmethod
     def converted(
         self,

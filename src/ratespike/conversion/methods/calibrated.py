@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ratespike.conversion.methods.base import Conversion
-from ratespike.conversion.row import NeuronLayer, neuron_layers, signals_of_neurons
+from ratespike.conversion.row import NeuronLayer, last_weights, neuron_layers, signals_of_neurons
 from ratespike.parameters import ParameterError, parameter
 from ratespike.simulation import simulate
 from ratespike.simulation.mean_spikes import mean_spikes
@@ -33,7 +33,8 @@ class Calibrated(Conversion):
         images: how many training images are looked at.
 
     Raises:
-        ParameterError: a network that is not a row of layers with weights in front of and behind each layer of neurons.
+        ParameterError: a network that is not a row of layers with weights in front of and behind each layer of neurons, those
+            behind the last one being the network's last.
 
     Example:
         >>> from ratespike.neurons import IntegrateAndFire
@@ -54,7 +55,14 @@ class Calibrated(Conversion):
         return self.images
 
     def check(self, network: nn.Module) -> None:
-        neuron_layers(network)
+        layers = neuron_layers(network)
+        if not layers:
+            raise ParameterError("network: has no neurons to calibrate; try conversion=none")
+        if layers[-1].after is not last_weights(network):
+            raise ParameterError(
+                f"{layers[-1].name}: has more than one layer of weights behind it; Calibrated needs a single one behind the "
+                "last neurons, whose outputs it compares"
+            )
 
     @torch.no_grad()
     def converted(
@@ -71,6 +79,7 @@ class Calibrated(Conversion):
             raise ParameterError("images: there are none; give some training images")
         trained = copy.deepcopy(network).eval()
         calibrated = copy.deepcopy(trained)
+        self.check(calibrated)
         layers = neuron_layers(calibrated)
         for layer in layers:
             missing = _Mean(layer.before)
@@ -79,12 +88,12 @@ class Calibrated(Conversion):
                 (spikes,) = mean_spikes(calibrated, part, self.n_steps, dt, [layer.name], start=start, seed=seed + number)
                 missing.add(rates - spikes * (layer.neuron.scale / dt))
             _shift(layer.before, missing.value() / _slope(layer))
-        for layer in layers[-1:]:
-            missing = _Mean(layer.after)
-            for number, part in enumerate(parts):
-                result = simulate(calibrated, part, self.n_steps, dt, start=start, seed=seed + number, readout="mean")
-                missing.add(trained(part) - result.outputs[-1])
-            _shift(layer.after, missing.value())
+        output = layers[-1].after
+        missing = _Mean(output)
+        for number, part in enumerate(parts):
+            result = simulate(calibrated, part, self.n_steps, dt, start=start, seed=seed + number, readout="mean")
+            missing.add(trained(part) - result.outputs[-1])
+        _shift(output, missing.value())
         return calibrated
 
 

@@ -34,7 +34,7 @@ class ResidualPotential(Conversion):
         steps: of the first simulation.
 
     Raises:
-        ParameterError: neurons whose voltage cannot be negative, an early exit, or images that change.
+        ParameterError: neurons whose voltage cannot be negative, an early exit, images that change, or no step after `steps`.
 
     Example:
         >>> network = nn.Sequential(nn.Linear(1, 1), IntegrateAndFire(max_rate=1000), nn.Linear(1, 1))
@@ -56,6 +56,18 @@ class ResidualPotential(Conversion):
                     "ResidualPotential needs IntegrateAndFire with reset=subtract and no min_voltage"
                 )
 
+    def check_simulation(self, n_steps: int, *, early_exit: bool, images_over_time: bool) -> None:
+        if early_exit:
+            raise ParameterError(
+                "simulation.early_exit, simulation.exit_loss: ResidualPotential takes all steps of each image; set both to null"
+            )
+        if images_over_time:
+            raise ParameterError("data: ResidualPotential needs images that stand still, but these change; try conversion=none")
+        if n_steps <= self.steps:
+            raise ParameterError(
+                f"n_steps={n_steps}: must be above conversion.steps={self.steps}, after which ResidualPotential mutes neurons"
+            )
+
     def converted(
         self,
         network: nn.Module,
@@ -73,13 +85,8 @@ class ResidualPotential(Conversion):
         self, network: nn.Module, images: Float[Tensor, "batch ..."], n_steps: int = 30, dt: float = 0.001, **settings: Any
     ) -> Simulation:
         self.check(network)
-        for name in ("early_exit", "images_over_time"):
-            if settings.get(name):
-                raise ParameterError(
-                    f"{name}={settings[name]}: ResidualPotential needs images that stand still and take all steps"
-                )
-        if n_steps <= self.steps:
-            return simulate(network, images, n_steps, dt, **settings)
+        has_exit = settings.get("early_exit") is not None
+        self.check_simulation(n_steps, early_exit=has_exit, images_over_time=settings.get("images_over_time", False))
         layers = [call.name for call in analyse(network, images).trace.neurons]
         of_first = settings | {"record": layers, "engine": "torch"}
         first = simulate(network, images, self.steps, dt, **of_first)
