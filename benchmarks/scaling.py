@@ -122,7 +122,7 @@ def _phases(network: nn.Sequential, image: torch.Tensor) -> dict[str, State]:
     """Neurons of constant currents somewhere in their firing cycles."""
     start = {}
     neurons = [(name, module) for name, module in network.named_modules() if isinstance(module, LIF)]
-    for (name, neuron), current in zip(neurons, steady_currents(network, image[None]), strict=True):
+    for (name, neuron), current in zip(neurons, steady_currents(network, image[None], len(neurons)), strict=True):
         start[name] = neuron.steady_state(current, torch.rand_like(current), 0.001)
     return start
 

@@ -221,7 +221,7 @@ def _steady_currents(
     """Each layer's currents on rates, of some images after the other, shape (images, neurons) with the channel fastest."""
     by_layer: list[list[Tensor]] = [[] for _ in network.layers]
     for part in slices(shown, image_index, prepared.analysis.fan_out.largest_layer):
-        currents = steady_currents(prepared.analysis.network, part.shown)
+        currents = steady_currents(prepared.analysis.network, part.shown, len(network.layers))
         for of_layer, layer, current in zip(by_layer, network.layers, currents, strict=True):
             of_layer.append(_with_channels_last(current[: part.n_images], layer.map))
     return by_layer
