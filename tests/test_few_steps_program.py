@@ -16,7 +16,7 @@ ONE_STAGE = ("stages=rectified", "stages.rectified.trainer.max_epochs=1")
 def test_a_training_in_stages_and_one_that_starts_from_it(checkout: Path) -> None:
     commands = re.findall(r"^python train.py (\+.*)$", (ROOT / "docs/few_steps.md").read_text(), re.MULTILINE)
     (from_a_run,) = [command for command in commands if "<run>" in command]
-    code, _, error = run_here(checkout, "+experiment=mnist", *SMALL[1:], *ONE_STAGE)
+    code, _, error = run_here(checkout, "+experiment=mnist", "loss=distillation", *SMALL[1:], *ONE_STAGE)
     assert code == 0, error
     first, stage = run_ids(checkout)
     assert query(checkout, "select value from tags where run_uuid = ? and key = 'mlflow.parentRunId'", stage) == [(first,)]

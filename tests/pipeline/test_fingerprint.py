@@ -10,6 +10,7 @@ from program import CONF
 from variants import all_but_one_slow
 
 from ratespike.config.schemas import check
+from ratespike.config.stages import stages_of
 from ratespike.pipeline import fingerprint
 
 config_hash, simulation_hash, training_hash = (
@@ -107,6 +108,22 @@ def test_a_training_within_a_budget_depends_on_the_steps_that_are_counted() -> N
         assert training_hash(plain("rate_control=operations", override)) != within
     assert training_hash(plain("rate_control=operations", "rate_control.n_steps=30", "n_steps=60")) == within
     assert training_hash(plain("rate_control=band", "dt=0.002")) == training_hash(plain("rate_control=band"))
+
+
+def test_stages_in_another_order_are_another_training() -> None:
+    stages = plain("stages=rectified_then_rates")
+    turned = {**stages, "stages": dict(reversed(stages["stages"].items()))}
+    for hashed in (training_hash, config_hash, simulation_hash):
+        assert hashed(turned) != hashed(stages)
+
+
+def test_a_first_stage_is_the_training_that_it_would_be_alone() -> None:
+    stages = plain("stages=rectified_then_rates", "conversion=calibrated")
+    name, first = stages_of(stages)[0]
+    alone = ("neuron=integrate_and_fire_1_khz", "optimizer=adamw_averaged", "loss=smoothed")
+    trainer = ("trainer.max_epochs=14", "trainer.precision=bf16-mixed")
+    assert name == "rectified"
+    assert training_hash(first) == training_hash(plain(*alone, *trainer))
 
 
 def test_a_training_from_a_changed_file_is_another(tmp_path: Path) -> None:

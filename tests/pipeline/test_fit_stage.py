@@ -166,9 +166,9 @@ def test_an_interrupted_training_keeps_its_finished_stages(
     monkeypatch.setattr(fit_stage, "use_trainer", interrupted_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         train(asked, begun)
-    assert stages_of(begun) == {"first of run": "FINISHED", "second of run": "KILLED"}
+    assert stages_of(begun) == {"stage first": "FINISHED", "stage second": "KILLED"}
     train(asked, Run(begun.client, begun.id, "mnist", resumed=True))
-    assert stages_of(begun) == {"first of run": "FINISHED", "second of run": "FINISHED"}
+    assert stages_of(begun) == {"stage first": "FINISHED", "stage second": "FINISHED"}
     assert len(trainings) == 4, "the interrupted one, and the last one"
 
 

@@ -20,7 +20,7 @@ from ratespike.config.schemas import check
 from ratespike.execution import distributed
 from ratespike.execution.devices import max_concurrent_jobs
 from ratespike.execution.job_process import INTERRUPTED, interrupt_on_termination
-from ratespike.parameters import ParameterError
+from ratespike.parameters import ParameterError, nearest
 from ratespike.sweeps.callbacks import multirun
 from ratespike.sweeps.errors import JobFailedError, RefusedError, UnfinishedError
 from ratespike.sweeps.run_job import run_job
@@ -55,6 +55,7 @@ def command(config_name: str, task: Task, root: Path, settings_of: SettingsOf | 
 
     sys.argv[1:] = [_with_home(argument) for argument in sys.argv[1:]]
     with _errors_in_one_line(root, config_name, wants_traceback):
+        _refuse_null_options(sys.argv[1:], root)
         trained = settings_of(sys.argv[1:], root) if settings_of else {}
         with multirun(trained):
             hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name=config_name)(job_of_hydra)()
@@ -63,6 +64,16 @@ def command(config_name: str, task: Task, root: Path, settings_of: SettingsOf | 
 def _with_home(argument: str) -> str:
     """An argument such as `data.dir=~/photos` with the user's home, which neither the shell nor Hydra puts there."""
     return re.sub(r"(?<=[=,[])~(?=/)", lambda _: os.path.expanduser("~"), argument)  # noqa: PTH111  # `Path.home` may raise
+
+
+def _refuse_null_options(arguments: Sequence[str], root: Path) -> None:
+    """Raise `ParameterError` for an argument such as `stages=null`, of which Hydra reports its own code."""
+    for argument in arguments:
+        group, _, option = argument.partition("=")
+        folder = root / "conf" / group
+        if option == "null" and group and folder.is_dir():
+            options = [path.stem for path in folder.glob("*.yaml")]
+            raise ParameterError(f"{argument}: not an option of {group}; {nearest('none', options)}")
 
 
 def _do_job(task: Task, config: DictConfig, root: Path) -> list[float] | float | None:

@@ -1,6 +1,7 @@
 """Trainings in stages: each stage begins with the weights of the one before it, and the run's own training is the last.
 
-A stage is given by what it has in place of the run's own settings:
+A stage is given by what it has in place of the run's own settings. Of a group with the same `type` it has the given values
+in place of the run's; a group with another `type` is the stage's own:
 
     stages:
       rectified: {neuron: {type: IntegrateAndFire}, trainer: {max_epochs: 14}}
@@ -37,6 +38,8 @@ def stages_of(plain: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     for name, changes in stages.items():
         _check(name, changes)
         settings = {**plain, "stages": dict(earlier)}
+        if "conversion" in settings:
+            settings["conversion"] = {"type": "AsTrained"}  # the next stage begins with the weights as they were trained
         for group, changed in changes.items():
             settings[group] = _changed(plain[group], changed)
         found.append((name, settings))

@@ -138,11 +138,11 @@ def _check_stages(config: Config, network: nn.Module, root: Path) -> None:
         raise ParameterError(f"stages.{stages[0][0]}: model={config.model} is converted, not trained; leave the stages out")
     following = network
     for name, settings in reversed(stages):
-        trained = build_components(training_config({**settings, "stages": {}}), root).network
         try:
+            trained = build_components(training_config({**settings, "stages": {}}), root).network
             check_can_start_with(following, trained)
         except ParameterError as error:
-            raise ParameterError(f"stages.{name}: the training behind it has other neurons; {error}") from None
+            raise ParameterError(f"stages.{name}: {error}") from None
         following = trained
 
 

@@ -55,6 +55,8 @@ def config_hash(plain: Mapping[str, Any], content: str) -> str:
     """
     affecting = {key: value for key, value in plain.items() if affects_result(key) and not _is_unused(key, value)}
     affecting["simulation"] = _with_used_exit(plain["simulation"])
+    if "stages" in affecting:
+        affecting["stages"] = list(affecting["stages"].items())  # their order counts
     return _hash(_with_content(affecting, content))
 
 
@@ -81,7 +83,7 @@ def training_hash(plain: Mapping[str, Any], content: str) -> str:
     whose formula was edited trains anew.
     """
     training = training_parts(plain)
-    sources = _SIMULATION_SOURCES if _runs_through_simulation(plain) else _TRAINING_SOURCES
+    sources = (*_TRAINING_SOURCES, "simulation") if _runs_through_simulation(plain) else _TRAINING_SOURCES
     parts: dict[str, Any] = {"training": training, "sources": _sources(sources)}
     if plain.get("model") is not None:
         parts["neuron"] = plain["neuron"]

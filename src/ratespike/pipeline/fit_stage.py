@@ -95,7 +95,7 @@ def _train_in_stages(
 
 def _train_stage(stage: Job[RunConfig], run: Run, components: Components) -> float:
     """Give a stage's network its trained weights; how many seconds the training took, 0 if another run has done it."""
-    _logger.info("run %s: %d epochs", run.name, stage.config.trainer.max_epochs)
+    _logger.info("%s: epochs: %d", run.name, stage.config.trainer.max_epochs)
     describe(run, stage.plain, stage.root, is_slice=components.data.is_slice)
     classifier = build_classifier(components, stage, stage.config.n_steps)
     datamodule = DataModule(components.splits, components.data.batch_size, stage.config.seed, components.augmentation)

@@ -78,7 +78,8 @@ class Distillation(CrossEntropy):
     """Cross-entropy, and beside it how far the outputs are from those of the same network on rates.
 
     For a training on spikes: the network on rates, as it is at that step, is the teacher. The added term is `weight` times
-    `temperature ** 2` times the Kullback-Leibler divergence of the two softmaxes at this temperature.
+    `temperature ** 2` times the Kullback-Leibler divergence of the two softmaxes at this temperature. Weights of classes count
+    in the cross-entropy alone.
 
     Source: Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural network", arXiv:1503.02531, section 2.
 

@@ -84,7 +84,7 @@ def open_stage(job: Job[RunConfig], run: Run, name: str) -> Iterator[Run]:
         if found.data.tags.get(shared.TRAINING_HASH) == tags[shared.TRAINING_HASH]:
             stage = Run(run.client, found.info.run_id, run.experiment, resumed=True)
     if stage is None:
-        stage = store.open_run(run.client, run.experiment, f"{name} of {run.name}", tags)
+        stage = store.open_run(run.client, run.experiment, f"stage {name}", tags)
     with track(stage, job.root, job.config.tracking.system_metrics):
         yield stage
 

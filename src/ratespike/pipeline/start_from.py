@@ -67,7 +67,10 @@ def start_with(network: nn.Module, trained: nn.Module, images: Tensor) -> None:
 def check_can_start_with(network: nn.Module, trained: nn.Module) -> None:
     """Raise `ParameterError` if a network has other neurons than another one, and weights that cannot be rescaled for them."""
     if _neurons(network) != _neurons(trained):
-        neuron_layers(network)
+        try:
+            neuron_layers(network)
+        except ParameterError as error:
+            raise ParameterError(f"the training behind it has other neurons, for which weights are rescaled; {error}") from None
 
 
 def first_images(splits: Splits) -> Tensor:

@@ -186,8 +186,8 @@ def _sweep_hash(planned: SweepPlan, hashes: tuple[str, ...]) -> str:
 
 
 def _longest_simulation(planned: SweepPlan, configurations: list[dict[str, Any]]) -> int:
-    """The largest `n_steps` of all jobs, in steps; 0 if the jobs are not known before."""
-    if not planned.are_all:
+    """The largest `n_steps` of all jobs; 0 if the jobs are not known before, or if `n_steps` is not swept."""
+    if not planned.are_all or "n_steps" not in planned.swept:
         return 0
     return max(int(configuration["n_steps"]) for configuration in configurations)
 
