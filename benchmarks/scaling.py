@@ -1,7 +1,7 @@
-"""What the simulation costs as steps, network, firing rates, images and threads grow, what an early exit saves, and whether two
-engines agree.
+"""What the simulation costs as steps, network, firing rates, images and threads grow, what an early exit saves, what a
+start costs, and whether two engines agree.
 
-python benchmarks/scaling.py [steps | size | rate | images | threads | exit | engines ...]      all, if none is named
+python benchmarks/scaling.py [steps | size | rate | images | threads | exit | start | engines ...]      all, if none is named
 
 Every line is measured in a process of its own (peak memory is the whole process's, Python and PyTorch with it); times are
 medians.
@@ -17,11 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import yaml
 from problem import BATCH, ROOT, STEPS, load
 from torch import nn
 from torch.nn import functional as F
 
 from ratespike import simulate
+from ratespike.network import build_network
 from ratespike.neurons import LIF, State
 from ratespike.simulation.start import steady_currents
 
@@ -122,7 +124,7 @@ def _phases(network: nn.Sequential, image: torch.Tensor) -> dict[str, State]:
     """Neurons of constant currents somewhere in their firing cycles."""
     start = {}
     neurons = [(name, module) for name, module in network.named_modules() if isinstance(module, LIF)]
-    for (name, neuron), current in zip(neurons, steady_currents(network, image[None]), strict=True):
+    for (name, neuron), current in zip(neurons, steady_currents(network, image[None], len(neurons)), strict=True):
         start[name] = neuron.steady_state(current, torch.rand_like(current), 0.001)
     return start
 
@@ -166,6 +168,32 @@ def early_exit(hundredths: int) -> dict[str, float]:
     }
 
 
+def start(threads: int) -> dict[str, float]:
+    """A steady phase in turns with a uniform start, by number of threads; processor time of 200 images, random weights."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    layers = yaml.safe_load((ROOT / "conf" / "network" / "conv3.yaml").read_text())["layers"]
+    network = build_network(layers, {"type": "LIF", "sigma": 0.02}, (1, 28, 28), 10)
+    images = torch.rand(BATCH, 1, 28, 28)
+    times: dict[str, list[float]] = {"uniform": [], "steady_phase": []}
+    operations: dict[str, float] = {}
+    for _ in range(REPETITIONS + 1):
+        for word, took in times.items():
+            began = time.process_time()
+            result = simulate(network, images, STEPS, start=word)
+            took.append(time.process_time() - began)
+            operations[word] = float(result.synaptic_operations.sum(0).mean())
+    uniform, steady = (took[1:] for took in times.values())
+    ratios = [one / other for one, other in zip(steady, uniform, strict=True)]
+    return {
+        "x uniform": statistics.median(ratios),
+        "least": min(ratios),
+        "most": max(ratios),
+        "x operations": operations["steady_phase"] / operations["uniform"],
+        "ms/image": 1000 * statistics.median(steady) / BATCH,
+    }
+
+
 def engines(bits: int) -> dict[str, float]:
     """1 000 images on both engines."""
     problem, dtype = load(1000), {32: torch.float32, 64: torch.float64}[bits]
@@ -196,6 +224,7 @@ CASES: dict[str, tuple[Callable[[int], dict[str, float]], tuple[int, ...]]] = {
     "images": (images, (100, 1000, TEST_IMAGES)),
     "threads": (threads, (1, 2)),
     "exit": (early_exit, (50,)),
+    "start": (start, (1, 2)),
     "engines": (engines, (32, 64)),
 }
 

@@ -68,10 +68,23 @@ def test_every_layout_and_number_of_threads_gives_the_same_bits(neuron: LIF) -> 
         torch.set_num_threads(before)
 
 
+@each_neuron
+def test_activation_and_current(neuron: LIF) -> None:
+    """More than whole vectors, with the channels last, and in float64."""
+    x = inputs(3 * 5 * 7 * 9).reshape(3, 5, 7, 9).contiguous(memory_format=torch.channels_last)
+    x = torch.where((neuron.current(x) - 1).abs() > 1e-3, x, x + 0.1)
+    precise = neuron.activation_and_current(x.double())
+    assert precise[0].dtype == precise[1].dtype == torch.float64
+    for found, expected in zip(neuron.activation_and_current(x), precise, strict=True):
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        assert torch.allclose(found.double(), expected, rtol=2e-5, atol=1e-6)
+
+
 def test_a_subclass_with_a_rate_of_its_own_keeps_it() -> None:
     x = inputs(100)
     adaptive = AdaptiveLIF(inc_n=0.1)
     assert torch.allclose(adaptive(x), adaptive.firing_rate(adaptive.current(x)) * adaptive.scale)
+    assert torch.equal(adaptive.activation_and_current(x)[0], adaptive(x))
     assert not torch.allclose(adaptive(x), LIF()(x))
 
 

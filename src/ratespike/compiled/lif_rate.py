@@ -1,4 +1,4 @@
-"""The LIF's rate and its derivative in one pass over memory: float32, on a CPU.
+"""The LIF's rate and its derivative, or its current and its rate, in one pass over memory: float32, on a CPU.
 
 The formulas are those of `ratespike.neurons.lif_rates`, where z is the distance to threshold: hard or soft.
 """
@@ -6,6 +6,7 @@ The formulas are those of `ratespike.neurons.lif_rates`, where z is the distance
 import functools
 import math
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -54,6 +55,7 @@ class _Constants(NamedTuple):
     """A `LIFActivation` as the kernels use it, in float32."""
 
     gain: np.float32
+    bias: np.float32
     distance: np.float32  # bias - 1: from the threshold at x = 0
     scale: np.float32
     tau_rc: np.float32
@@ -68,7 +70,10 @@ class _Arrays(NamedTuple):
 
     x: Any
     activation: Any  # written
-    slope: Any  # written
+    other: Any  # written: the slope or the current
+
+
+_Run = Callable[[_Arrays, int, int, _Constants], None]  # a kernel, for the elements from one number to another
 
 
 @njit(**INLINE)
@@ -135,7 +140,7 @@ def _run_soft(arrays, first, last, constants):
         above = load(arrays.x, place, _LANES) * _vector(constants.gain) + _vector(constants.distance)
         rate, slope = _soft(above, constants)
         store(arrays.activation, place, rate * _vector(constants.scale))
-        store(arrays.slope, place, slope)
+        store(arrays.other, place, slope)
 
 
 @njit(**BORROW)
@@ -145,7 +150,27 @@ def _run_hard(arrays, first, last, constants):
         above = load(arrays.x, place, _LANES) * _vector(constants.gain) + _vector(constants.distance)
         rate, slope = _hard(above, constants)
         store(arrays.activation, place, rate * _vector(constants.scale))
-        store(arrays.slope, place, slope)
+        store(arrays.other, place, slope)
+
+
+@njit(**BORROW)
+def _run_soft_current(arrays, first, last, constants):
+    """Write activation and current of the elements first … last - 1, whole vectors, for the soft rate."""
+    for place in range(first, last, width_of(_LANES)):
+        driven = load(arrays.x, place, _LANES) * _vector(constants.gain)
+        rate, _ = _soft(driven + _vector(constants.distance), constants)
+        store(arrays.activation, place, rate * _vector(constants.scale))
+        store(arrays.other, place, driven + _vector(constants.bias))
+
+
+@njit(**BORROW)
+def _run_hard_current(arrays, first, last, constants):
+    """Write activation and current of the elements first … last - 1, whole vectors, for the hard rate."""
+    for place in range(first, last, width_of(_LANES)):
+        driven = load(arrays.x, place, _LANES) * _vector(constants.gain)
+        rate, _ = _hard(driven + _vector(constants.distance), constants)
+        store(arrays.activation, place, rate * _vector(constants.scale))
+        store(arrays.other, place, driven + _vector(constants.bias))
 
 
 @functools.cache
@@ -167,22 +192,33 @@ def rate_and_slope(x: Tensor, function: LIFActivation) -> tuple[Tensor, Tensor]:
     Returns:
         Activation and derivative, in the shape of `x`. They have its order of memory too, if it is dense.
     """
+    return _computed(x, function, _run_soft if function.sigma > 0 else _run_hard)
+
+
+def rate_and_current(x: Tensor, function: LIFActivation) -> tuple[Tensor, Tensor]:
+    """The activation and the current `gain * x + bias`; the rest is as in `rate_and_slope`."""
+    return _computed(x, function, _run_soft_current if function.sigma > 0 else _run_hard_current)
+
+
+def _computed(x: Tensor, function: LIFActivation, run: _Run) -> tuple[Tensor, Tensor]:
+    """The two tensors that a kernel writes."""
     activation = torch.empty_like(x)
-    slope = torch.empty_like(x)
+    other = torch.empty_like(x)
     if activation.stride() != x.stride():  # x is not dense: empty_like has chosen another order
         x = activation.copy_(x).clone()
-    arrays = _Arrays(_flat(x), _flat(activation), _flat(slope))
+    arrays = _Arrays(_flat(x), _flat(activation), _flat(other))
     constants = _constants(function)
     whole = x.numel() - x.numel() % _WIDTH
-    _run_vectors(arrays, whole, constants)
+    _run_vectors(run, arrays, whole, constants)
     if whole < x.numel():
-        _run_rest(arrays, whole, constants)
-    return activation, slope
+        _run_rest(run, arrays, whole, constants)
+    return activation, other
 
 
 def _constants(function: LIFActivation) -> _Constants:
     return _Constants(
         gain=np.float32(function.gain),
+        bias=np.float32(function.bias),
         distance=np.float32(function.bias - 1),
         scale=np.float32(function.scale),
         tau_rc=np.float32(function.tau_rc),
@@ -193,9 +229,8 @@ def _constants(function: LIFActivation) -> _Constants:
     )
 
 
-def _run_vectors(arrays: _Arrays, end: int, constants: _Constants) -> None:
+def _run_vectors(run: _Run, arrays: _Arrays, end: int, constants: _Constants) -> None:
     """Compute the elements before `end`, a multiple of the vectors' width."""
-    run = _run_soft if constants.sigma > 0 else _run_hard
     threads = torch.get_num_threads()
     if threads == 1 or end <= _CHUNK:
         run(arrays, 0, end, constants)
@@ -207,14 +242,14 @@ def _run_vectors(arrays: _Arrays, end: int, constants: _Constants) -> None:
     list(_pool(threads).map(run_chunk, range(0, end, _CHUNK)))
 
 
-def _run_rest(arrays: _Arrays, first: int, constants: _Constants) -> None:
+def _run_rest(run: _Run, arrays: _Arrays, first: int, constants: _Constants) -> None:
     """Compute the elements from `first` to the end, fewer than a vector has."""
     count = arrays.x.size - first
     padded = _Arrays(np.zeros(_WIDTH, np.float32), np.zeros(_WIDTH, np.float32), np.zeros(_WIDTH, np.float32))
     padded.x[:count] = arrays.x[first:]
-    _run_vectors(padded, _WIDTH, constants)
+    _run_vectors(run, padded, _WIDTH, constants)
     arrays.activation[first:] = padded.activation[:count]
-    arrays.slope[first:] = padded.slope[:count]
+    arrays.other[first:] = padded.other[:count]
 
 
 def _flat(tensor: Tensor) -> np.ndarray:

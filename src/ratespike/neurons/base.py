@@ -124,6 +124,10 @@ class Neuron(Stateful):
         """`scale * firing_rate(gain * x + bias)` for inputs `x`."""
         return (self.firing_rate(self.current(signal)) * self.scale).to(signal.dtype)
 
+    def activation_and_current(self, signal: Float[Tensor, "..."]) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+        """`in_rate_mode(signal)` and `current(signal)`, without derivatives where a neuron can do both in one pass."""
+        return self.in_rate_mode(signal), self.current(signal)
+
     def extra_repr(self) -> str:
         shown = []
         for field in fields(self):

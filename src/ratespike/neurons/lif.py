@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ratespike.neurons.base import State, TunedNeuron, check_reachable
-from ratespike.neurons.lif_rates import lif_activation, lif_current, lif_rate, lif_rate_in_steps
+from ratespike.neurons.lif_rates import SLOPE_CLAMP, lif_activation, lif_current, lif_rate, lif_rate_in_steps
 from ratespike.parameters import ParameterError, parameter
 
 _LEAST_GAIN = 1e-6  # a smaller one is lost beside the threshold current, 1, in float32
@@ -174,6 +174,18 @@ class LIF(TunedNeuron):
             return super().in_rate_mode(signal)
         gain, bias = self.gain_and_bias()
         return lif_activation(signal, gain, bias, self.scale, self.tau_rc, self.tau_ref, self.sigma)
+
+    @torch.no_grad()
+    def activation_and_current(self, signal: Float[Tensor, "..."]) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+        """In one pass over memory where the rate is compiled (see `lif_activation`)."""
+        own_rate = type(self).in_rate_mode is not LIF.in_rate_mode or type(self).firing_rate is not LIF.firing_rate
+        if own_rate or signal.device.type != "cpu" or signal.dtype != torch.float32:
+            return super().activation_and_current(signal)
+        from ratespike.compiled.lif_rate import LIFActivation, rate_and_current  # imports Numba
+
+        gain, bias = self.gain_and_bias()
+        function = LIFActivation(gain, bias, self.scale, self.tau_rc, self.tau_ref, self.sigma, SLOPE_CLAMP)
+        return rate_and_current(signal, function)
 
     def firing_rate_in_steps(self, current: Float[Tensor, "..."], dt: float) -> Float[Tensor, "..."]:
         return lif_rate_in_steps(current, self.tau_rc, self.tau_ref, dt)

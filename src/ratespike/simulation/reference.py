@@ -309,7 +309,8 @@ def _run_slice(prepared: PreparedNetwork, shown: Tensor, image_index: Tensor) ->
     kind = Forward if prepared.sums is None else WeightedForward
     forward = kind(prepared, every_step, image_index)
     if settings.start in FROM_CURRENTS:
-        for layer, current in zip(forward.neurons, steady_currents(prepared.analysis.network, shown), strict=True):
+        currents = steady_currents(prepared.analysis.network, shown, len(forward.neurons))
+        for layer, current in zip(forward.neurons, currents, strict=True):
             layer.start(current)
     outputs = []
     for begin in range(0, settings.n_steps, at_once):

@@ -1,6 +1,7 @@
 """How a simulation starts: the state of each neuron before the first step."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import torch
 from jaxtyping import Float, Int
@@ -10,6 +11,7 @@ from ratespike.neurons import Neuron, State
 from ratespike.parameters import ParameterError
 from ratespike.simulation.random import START, uniform_like
 from ratespike.simulation.settings import Settings, Start
+from ratespike.simulation.threads import on_one_thread
 from ratespike.simulation.tracing import Call
 from ratespike.stateful import Stateful, replaced
 
@@ -103,14 +105,21 @@ def _given_state(neuron: Neuron, name: str, given: State, current: Tensor) -> St
     return state
 
 
-def steady_currents(network: nn.Module, shown: Float[Tensor, "time batch *shape"]) -> list[Tensor]:
+class _LastCurrentError(Exception):
+    """Ends a forward of which the rest is not needed."""
+
+
+@torch.no_grad()
+def steady_currents(network: nn.Module, shown: Float[Tensor, "time batch *shape"], layers: int) -> list[Tensor]:
     """The current of each neuron layer in one pass on rates: exact for the first layer, an estimate for the others.
 
-    The others are an estimate because in a simulation they get spikes, whose mean alone is the rate.
+    The others are an estimate because in a simulation they get spikes, whose mean alone is the rate. One thread computes it on
+    a CPU: sums in another order would change spikes.
 
     Args:
         network: in eval mode.
         shown: what it takes in each step; the mean over time counts.
+        layers: how many neuron layers are called.
 
     Returns:
         In the order of the calls, shape (batch, ...), in float32 at least.
@@ -118,14 +127,19 @@ def steady_currents(network: nn.Module, shown: Float[Tensor, "time batch *shape"
     currents: list[Tensor] = []
 
     def call(module: Stateful, signal: Tensor) -> Tensor:
-        if isinstance(module, Neuron):
+        if not isinstance(module, Neuron):
+            return module.in_rate_mode(signal)
+        if len(currents) == layers - 1:
             currents.append(module.current(signal))
-        return module.in_rate_mode(signal)
+            raise _LastCurrentError
+        activation, current = module.activation_and_current(signal)
+        currents.append(current)
+        return activation
 
     images = shown.mean(0)
     if images.dim() == 4:
         # in this order convolutions are faster; `contiguous` would keep the other one for images of one channel
         images = torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
-    with replaced(call):
+    with suppress(_LastCurrentError), on_one_thread(), replaced(call):
         network(images)
     return currents

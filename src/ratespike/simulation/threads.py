@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
 
+import torch
 from threadpoolctl import ThreadpoolController
 
 
@@ -12,6 +13,7 @@ def on_one_thread() -> AbstractContextManager[Any]:
 
     On busy cores a small operation is done before helpers have begun.
     """
+    torch.get_num_threads()  # a new thread takes over PyTorch's number when it first asks, which must not be later
     limited: AbstractContextManager[Any] = _openmp().limit(limits=1)
     return limited
 

@@ -109,7 +109,7 @@ def _start_without(
     asked_for = Settings(1, dt, word, (), settings.get("seed", 0))
     currents = [torch.zeros_like(values, dtype=images.dtype) for values in muted.values()]
     if word in FROM_CURRENTS:
-        currents = steady_currents(network, images.unsqueeze(0))
+        currents = steady_currents(network, images.unsqueeze(0), len(calls))
     start: dict[str, State] = {}
     for number, call in enumerate(calls):
         state = initial_state(call, number, currents[number], index, asked_for)

@@ -8,19 +8,20 @@ kernels on first use and keeps them on disk.
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ratespike.simulation.event_driven.compiled_network import DTYPES, CompiledLayer, CompiledNetwork, compile_network
 from ratespike.simulation.event_driven.errors import UnsupportedError
 from ratespike.simulation.event_driven.memory import FEWEST_IMAGES, MOST_IMAGES
-from ratespike.simulation.event_driven.starts import LayerStart, starts_of
+from ratespike.simulation.event_driven.starts import Starts, starts_of
 from ratespike.simulation.event_driven.workspace import Images, Results, Workspace
+from ratespike.simulation.forward import evaluation_copy
 from ratespike.simulation.reference import PreparedNetwork
 from ratespike.simulation.result import Simulation
-from ratespike.simulation.settings import Start
 from ratespike.simulation.start import FROM_CURRENTS
 from ratespike.simulation.terms import Map, NoTermError
 from ratespike.simulation.threads import on_one_thread
@@ -70,49 +71,88 @@ def _recording(layer: CompiledLayer, batch: int, n_steps: int, dtype: type) -> n
     return np.zeros((batch, n_steps, layer.neurons), dtype if layer.kernel.neuron.counts_spikes else np.uint8)
 
 
+@dataclass(frozen=True)
+class _Thread:
+    """What one thread works with.
+
+    Attributes:
+        workspace: its memory.
+        on_rates: the network for its currents on rates.
+    """
+
+    workspace: Workspace
+    on_rates: nn.Module
+
+
 def _run_threads(
     network: CompiledNetwork, shown: Tensor, image_index: Tensor, prepared: PreparedNetwork, results: Results
 ) -> None:
-    """Simulate all images, some hundreds at a time; each thread takes one block of them after the other."""
+    """Simulate all images, some hundreds at a time."""
     batch = shown.shape[1]
-    threads = max(1, min(torch.get_num_threads(), -(-batch // FEWEST_IMAGES)))
-    workspaces = [Workspace(network, prepared.settings.n_steps, prepared.settings.early_exit) for _ in range(threads)]
-    size = min(workspaces[0].block_images, max(FEWEST_IMAGES, -(-batch // threads)))  # every thread has some
-    with ThreadPoolExecutor(threads) as pool:
-        for part in _parts(network, shown, prepared.settings.start):
+    number = max(1, min(torch.get_num_threads(), -(-batch // FEWEST_IMAGES)))
+    threads = _threads(network, prepared, number)
+    with ThreadPoolExecutor(number) as pool:
+        for part in _parts(network, shown):
             prepared.analysis.probe.check_batch(len(shown) * (part.stop - part.start))
             starts = starts_of(prepared.for_rows(part, batch), network, shown[:, part], image_index[part])
             images = _images(network, shown, part)
-            firsts = iter(range(part.start, part.stop, size))  # safe to share, unlike a generator
-
-            def work(
-                workspace: Workspace,
-                firsts: Iterator[int] = firsts,
-                images: Images = images,
-                starts: list[LayerStart] = starts,
-                end: int = part.stop,
-            ) -> None:
-                for first in firsts:
-                    workspace.run(images, starts, slice(first, min(first + size, end)), results)
-
-            try:
-                others = [pool.submit(work, workspace) for workspace in workspaces[1:]]
-                work(workspaces[0])
-            finally:
-                list(firsts)  # after an interruption nothing is left to do
-            for other in others:
-                other.result()
+            _run_part(images, starts, shown[:, part], threads, pool, results)
 
 
-def _parts(network: CompiledNetwork, shown: Tensor, start: Start) -> Iterator[slice]:
+def _threads(network: CompiledNetwork, prepared: PreparedNetwork, number: int) -> list[_Thread]:
+    """One of them computes on rates with the network, the others with copies: a forward may keep values in its modules."""
+    settings = prepared.settings
+    threads: list[_Thread] = []
+    for _ in range(number):
+        on_rates = prepared.analysis.network
+        if threads and settings.start in FROM_CURRENTS:
+            on_rates = evaluation_copy(on_rates)
+        threads.append(_Thread(Workspace(network, settings.n_steps, settings.early_exit), on_rates))
+    return threads
+
+
+def _run_part(
+    images: Images, starts: Starts, shown: Tensor, threads: list[_Thread], pool: ThreadPoolExecutor, results: Results
+) -> None:
+    """Simulate some images; each thread takes one group of them after the other, and of a group one block after the other.
+
+    Args:
+        images: what they are for the layers.
+        starts: of the layers.
+        shown: these images in each step, or in one.
+        threads: the first one is this thread.
+        pool: the others.
+        results: written.
+    """
+    batch = shown.shape[1]
+    size = min(threads[0].workspace.block_images, max(FEWEST_IMAGES, -(-batch // len(threads))))  # every thread has some
+    group_size = max(size, starts.group_images(batch // len(threads)))
+    firsts = iter(range(0, batch, group_size))  # safe to share, unlike a generator
+
+    def work(thread: _Thread) -> None:
+        for first in firsts:
+            group = slice(first, min(first + group_size, batch))
+            of_group = starts.of(group, shown, thread.on_rates)
+            for place in range(group.start, group.stop, size):
+                block = slice(images.first + place, images.first + min(place + size, group.stop))
+                thread.workspace.run(images, of_group, block, results)
+
+    try:
+        others = [pool.submit(work, thread) for thread in threads[1:]]
+        work(threads[0])
+    finally:
+        list(firsts)  # after an interruption nothing is left to do
+    for other in others:
+        other.result()
+
+
+def _parts(network: CompiledNetwork, shown: Tensor) -> Iterator[slice]:
     """The images, cut so that what is computed of them at once fits a budget of memory."""
     steps, batch = shown.shape[:2]
     size = 0  # bytes of an image
     for layer in (*network.layers, network.output):
         if layer.constant is None:
             size += layer.neurons * 3 * 8 * steps  # currents at rest, and what is made on the way
-        if isinstance(start, str) and start in FROM_CURRENTS:
-            size += layer.neurons * 8  # currents on rates
     at_once = max(1, AT_REST_BYTES // size // MOST_IMAGES) * MOST_IMAGES if size else max(1, batch)
     for first in range(0, batch, at_once):
         yield slice(first, min(first + at_once, batch))

@@ -177,6 +177,7 @@ def start_refractory(neuron, state, refractory_time, lanes):
     """
     width = width_of(lanes)
     one_step = repeat(refractory_time.dtype.type(neuron.dt), lanes)
+    exponent = log1p(-np.float64(neuron.share))  # of what is missing after a whole step
     for image in range(refractory_time.shape[0]):
         for word in range(refractory_time.shape[1] // width):
             resting = bits_above(load(refractory_time[image], word * width, lanes), one_step)
@@ -186,7 +187,7 @@ def start_refractory(neuron, state, refractory_time, lanes):
                 steps = np.float64(refractory_time[image, word * width + bit]) / neuron.dt
                 leaves_in = max(0, np.int64(steps) - 1)  # counted from the first step
                 part_of_step = min(leaves_in + 2 - steps, 1.0)  # in which the neuron integrates then
-                share = -expm1(part_of_step * log1p(-np.float64(neuron.share)))
+                share = -expm1(part_of_step * exponent)
                 state.waking_share[image, word * width + bit] = share
                 state.waking[image, word * neuron.ring + leaves_in] |= _ONE << np.uint64(bit)
                 state.refractory[image, word] |= _ONE << np.uint64(bit)

@@ -1,11 +1,10 @@
 """How a simulation starts in this engine: each neuron layer's state before the first step, in the layout of the kernels."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ratespike.neurons import Neuron, State
 from ratespike.simulation.event_driven.compiled_network import CompiledLayer, CompiledNetwork
@@ -16,8 +15,10 @@ from ratespike.simulation.event_driven.philox import fill_uniform
 from ratespike.simulation.random import START
 from ratespike.simulation.reference import PreparedNetwork
 from ratespike.simulation.slices import slices
-from ratespike.simulation.start import FROM_CURRENTS, VOLTAGES, initial_state, steady_currents
+from ratespike.simulation.start import VOLTAGES, initial_state, steady_currents
 from ratespike.simulation.terms import Map
+
+_FEWEST_RATES_IMAGES, _RATES_IMAGES = 8, 16  # on rates at a time
 
 
 @dataclass(frozen=True)
@@ -104,18 +105,20 @@ class PhaseStart:
     Attributes:
         numbers: which point; None for the middle.
         neuron: of the layer.
-        currents: of some images after the other, each of as many but the last; shape (images, neurons).
         dt: the step, seconds.
+        current: on rates, of a group of images (see `Starts.of`), shape (images, neurons) with the channel fastest.
+        first: of these images.
     """
 
     numbers: RandomNumbers | None
     neuron: Neuron
-    currents: Sequence[Tensor]
     dt: float
+    current: Tensor = field(default_factory=lambda: torch.empty(0, 0))
+    first: int = 0
 
     def write(self, layer: CompiledLayer, state: NeuronState, block: slice) -> None:
         """See `ConstantStart.write`."""
-        current = self._currents_of(block)
+        current = self.current[block.start - self.first : block.stop - self.first]
         if self.numbers is None:
             phase = torch.full_like(current, 0.5)
         else:
@@ -124,16 +127,54 @@ class PhaseStart:
         refractory_time = steady.get("refractory_time")
         _write(layer, state, steady["voltage"].numpy(), None if refractory_time is None else refractory_time.numpy())
 
-    def _currents_of(self, block: slice) -> Tensor:
-        size = len(self.currents[0])
-        pieces = []
-        for number in range(block.start // size, -(-block.stop // size)):
-            before = number * size
-            pieces.append(self.currents[number][max(0, block.start - before) : block.stop - before])
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-
 
 LayerStart = ConstantStart | GivenStart | UniformStart | PhaseStart
+
+
+@dataclass(frozen=True)
+class Starts:
+    """How the layers of neurons begin, for some images.
+
+    Attributes:
+        network: the network.
+        layers: the start of each layer; a `PhaseStart` still lacks its currents.
+    """
+
+    network: CompiledNetwork
+    layers: list[LayerStart]
+
+    def group_images(self, most: int) -> int:
+        """How many images, at most `most`, should have their starts at once."""
+        return min(_RATES_IMAGES, most // _FEWEST_RATES_IMAGES * _FEWEST_RATES_IMAGES) if self._from_currents else 1
+
+    def of(self, group: slice, shown: Tensor, on_rates: nn.Module) -> list[LayerStart]:
+        """The starts of some of the images, with the currents that they have on rates where a start depends on them.
+
+        Those are computed for few images at a time, by the thread that needs them, so that they stay in its cache.
+
+        Args:
+            group: which images.
+            shown: all images in each step, or in one.
+            on_rates: the network in eval mode; no other thread calls it meanwhile.
+        """
+        if not self._from_currents:
+            return self.layers
+        by_layer: list[list[Tensor]] = [[] for _ in self.layers]
+        largest_layer = max(layer.neurons for layer in self.network.layers)
+        for part in slices(shown[:, group], torch.arange(group.start, group.stop), largest_layer):
+            currents = steady_currents(on_rates, part.shown, len(self.layers))
+            for of_layer, layer, current in zip(by_layer, self.network.layers, currents, strict=True):
+                of_layer.append(_with_channels_last(current[: part.n_images], layer.map))
+        starts: list[LayerStart] = []
+        for start, pieces in zip(self.layers, by_layer, strict=True):
+            assert isinstance(start, PhaseStart)
+            current = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+            starts.append(replace(start, current=current, first=group.start))
+        return starts
+
+    @property
+    def _from_currents(self) -> bool:
+        return any(isinstance(start, PhaseStart) for start in self.layers)
 
 
 def set_start(layer: CompiledLayer, memory: LayerMemory, start: LayerStart, block: slice) -> None:
@@ -164,7 +205,7 @@ def _padded(values: np.ndarray, layer: CompiledLayer) -> np.ndarray:
     return filled.reshape(len(values), -1)
 
 
-def starts_of(prepared: PreparedNetwork, network: CompiledNetwork, shown: Tensor, image_index: Tensor) -> list[LayerStart]:
+def starts_of(prepared: PreparedNetwork, network: CompiledNetwork, shown: Tensor, image_index: Tensor) -> Starts:
     """How each layer of neurons begins.
 
     Args:
@@ -177,7 +218,6 @@ def starts_of(prepared: PreparedNetwork, network: CompiledNetwork, shown: Tensor
         UnsupportedError: a state in which a compiled step cannot begin.
     """
     settings = prepared.settings
-    currents = _steady_currents(prepared, network, shown, image_index) if settings.start in FROM_CURRENTS else []
     starts: list[LayerStart] = []
     for number, (call, layer) in enumerate(zip(prepared.analysis.trace.neurons, network.layers, strict=True)):
         neuron = call.module
@@ -191,12 +231,12 @@ def starts_of(prepared: PreparedNetwork, network: CompiledNetwork, shown: Tensor
                 starts.append(UniformStart(numbers, _membrane(neuron, 1.0)))
             else:
                 drawn = numbers if settings.start == "steady_phase" else None
-                starts.append(PhaseStart(drawn, neuron, currents[number], settings.dt))
+                starts.append(PhaseStart(drawn, neuron, settings.dt))
         else:
             shape = shown.new_zeros(1, *call.shape).expand(len(image_index), *call.shape)
             state = initial_state(call, number, shape, image_index, settings)
             starts.append(_given_start(neuron, layer, state, settings.dt))
-    return starts
+    return Starts(network, starts)
 
 
 def _membrane(neuron: Neuron, voltage: float) -> float:
@@ -213,18 +253,6 @@ def _order_of_numbers(layer: Map) -> np.ndarray | None:
     numbers = torch.arange(layer.places.numel()).reshape(*shape[1:], shape[0]).movedim(-1, 0)
     placed = _with_channels_last(numbers[None], layer)[0].numpy()
     return None if (placed == np.arange(len(placed))).all() else placed
-
-
-def _steady_currents(
-    prepared: PreparedNetwork, network: CompiledNetwork, shown: Tensor, image_index: Tensor
-) -> list[list[Tensor]]:
-    """Each layer's currents on rates, of some images after the other, shape (images, neurons) with the channel fastest."""
-    by_layer: list[list[Tensor]] = [[] for _ in network.layers]
-    for part in slices(shown, image_index, prepared.analysis.fan_out.largest_layer):
-        currents = steady_currents(prepared.analysis.network, part.shown)
-        for of_layer, layer, current in zip(by_layer, network.layers, currents, strict=True):
-            of_layer.append(_with_channels_last(current[: part.n_images], layer.map))
-    return by_layer
 
 
 def _given_start(neuron: object, layer: CompiledLayer, state: State, dt: float) -> GivenStart:
