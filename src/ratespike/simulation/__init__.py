@@ -46,7 +46,11 @@ ENGINES = ("auto", "event_driven", "torch", "torch_compiled")
 
 _logger = logging.getLogger(__name__)
 
-__all__ = ["ENGINES", "READOUTS", "STARTS", "Simulation", "simulate"]
+__all__ = ["ENGINES", "READOUTS", "STARTS", "EngineError", "Simulation", "simulate"]
+
+
+class EngineError(ParameterError):
+    """The engine that was asked for cannot run this network, which the reference engine can."""
 
 
 @torch.inference_mode(False)  # in which max pooling and others are operations of another name than in the trace
@@ -190,7 +194,7 @@ def _run(engine: str, prepared: reference.PreparedNetwork, shown: Tensor, image_
         return event_driven.run(prepared, shown, image_index)
     except event_driven.UnsupportedError as error:
         if engine == "event_driven":
-            raise ParameterError(f"engine=event_driven: cannot run {error}; try engine=torch") from None
+            raise EngineError(f"engine=event_driven: cannot run {error}; try engine=torch") from None
         _logger.info("simulated by the torch engine, because the event-driven one cannot run %s", error)
         return reference.run(prepared, shown, image_index)
 

@@ -1,13 +1,15 @@
 """How often each neuron spikes in a step, on average over a simulation."""
 
 from collections.abc import Sequence
+from weakref import WeakSet
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ratespike.parameters import ParameterError
-from ratespike.simulation import simulate
+from ratespike.simulation import EngineError, simulate
 from ratespike.simulation.settings import Start
+
+_for_reference: WeakSet[nn.Module] = WeakSet()  # networks that the event-driven engine could not run
 
 
 def mean_spikes(
@@ -21,6 +23,8 @@ def mean_spikes(
     seed: int = 0,
 ) -> list[Float[Tensor, "batch ..."]]:
     """The spikes of each neuron in a step, on average over `n_steps` steps, by the event-driven engine where it can.
+
+    A network that this engine cannot run, as it lacks a neuron or layer, is run by the reference from then on.
 
     Args:
         network: in which the images go.
@@ -42,8 +46,12 @@ def mean_spikes(
         [tensor([[0.2500, 1.0000]])]
     """
     options = {"start": start, "seed": seed, "record": list(layers)}
-    try:
-        result = simulate(network, images, n_steps, dt, engine="event_driven", **options)  # type: ignore[arg-type]
-    except ParameterError:  # on a GPU, or with a neuron or layer that this engine does not have
+    result = None
+    if images.device.type == "cpu" and network not in _for_reference:
+        try:
+            result = simulate(network, images, n_steps, dt, engine="event_driven", **options)  # type: ignore[arg-type]
+        except EngineError:
+            _for_reference.add(network)
+    if result is None:
         result = simulate(network, images, n_steps, dt, engine="torch", **options)  # type: ignore[arg-type]
     return [result.recordings[layer].mean(0) for layer in layers]
