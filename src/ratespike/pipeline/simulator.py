@@ -74,6 +74,10 @@ class Simulator:
             exit_by=self.settings.exit_by,
             engine=self.settings.engine,
             seed=self.settings.seed,
+    def without_conversion(self) -> "Simulator":
+        """The same for networks as they are."""
+        return replace(self, conversion=AsTrained())
+
             image_index=image_index,
             images_over_time=self.event_height is not None,
             event_height=self.event_height,
