@@ -115,7 +115,7 @@ def _measure(job: Job[RunConfig], classifier: Classifier, datamodule: DataModule
     before = _test_once(job, classifier, datamodule.test_dataloader())
     classifier.simulator = simulator
     classifier.network.load_state_dict(trained)
-    classifier.spiking_network = classifier.simulator.converted(classifier.network, datamodule.splits.train)
+    classifier.spiking_network = classifier.simulator.converted(classifier.network, datamodule.splits)
     validation = _test_once(job, classifier, datamodule.val_dataloader())
     exits = None
     threshold = None
