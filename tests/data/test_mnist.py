@@ -31,6 +31,12 @@ def test_the_split_depends_on_its_seed_alone() -> None:
     assert not torch.equal(first.validation.labels, other.validation.labels)
 
 
+def test_some_training_images_are_the_first_of_a_random_order_and_spread_over_that_of_the_files() -> None:
+    for seed, every in ((0, 1), (None, 250)):
+        splits = MNIST(dir=FOLDER, validation_images=10_000, split_seed=seed).load(ROOT)
+        assert torch.equal(splits.some_training_images(200).pixels, splits.train[: 200 * every].pixels[::every])
+
+
 def test_without_a_split_seed_the_last_images_validate() -> None:
     splits = MNIST(dir=FOLDER, validation_images=10_000, split_seed=None).load(ROOT)
     assert len(splits.train) == 50_000

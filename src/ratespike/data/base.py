@@ -82,6 +82,7 @@ class Splits:
         test: for the result alone.
         class_names: the name of each class, by its number.
         left_out: files that could not be read, and why.
+        is_shuffled: whether the training images are in a random order, not in that of the files.
     """
 
     train: Images
@@ -89,6 +90,24 @@ class Splits:
     test: Images
     class_names: tuple[str, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    is_shuffled: bool = False
+
+    def some_training_images(self, count: int) -> Images:
+        """At most `count` training images, always the same.
+
+        In a random order these are the first ones. Files may be in the order of their classes: of these they are evenly spaced.
+
+        Example:
+            >>> import torch
+            >>> images = Images(torch.zeros(6, 1, 1, 1, dtype=torch.uint8), torch.tensor([0, 0, 1, 1, 2, 2]))
+            >>> in_order = Splits(images, images, images, ("cat", "dog", "bird"))
+            >>> in_order.some_training_images(3).labels.tolist(), len(in_order.some_training_images(9))
+            ([0, 1, 2], 6)
+        """
+        count = min(count, len(self.train))
+        if self.is_shuffled or not count:
+            return self.train[:count]
+        return self.train[torch.arange(count) * len(self.train) // count]
 
     def shown_for(self, n_steps: int, dt: float) -> "Splits":
         """The same for a simulation of `n_steps` steps of `dt` seconds, which matters to images that change.
@@ -240,6 +259,7 @@ class DataSet(ABC):
             test=self._scaled(content.test)[: self.test_images],
             class_names=content.class_names,
             left_out=content.left_out,
+            is_shuffled=self.split_seed is not None,
         )
 
     def _folder(self, root: Path) -> Path:

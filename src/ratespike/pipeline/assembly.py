@@ -173,11 +173,11 @@ def _check_conversion(config: Config) -> None:
 
 
 def _networks(config: RunConfig, splits: Splits) -> tuple[nn.Module, nn.Module | None]:
-    """The network before training; and of a conversion the trained one, whose scales come from the first training images."""
+    """The network before training; and of a conversion the trained one, whose scales come from some training images."""
     if config.model is None:
         return _build_network(config, splits), None
     neuron = build(Neuron, config.neuron, "neuron")  # type: ignore[type-abstract]
-    images = splits.train[:_CALIBRATION_IMAGES].as_inputs()
+    images = splits.some_training_images(_CALIBRATION_IMAGES).as_inputs()
     plain = plain_model(config.model)
     untrained = convert(plain, neuron=neuron, images=images)
     if not isinstance(config, Config):  # an evaluation has the weights of its run

@@ -177,7 +177,7 @@ def _converted(network: nn.Module, simulator: Simulator, config: PredictConfig, 
     if not simulator.conversion.n_images:
         return simulator.conversion.converted(network, torch.zeros(0))
     data = build(DataSet, config.data, "data")  # type: ignore[type-abstract]
-    return simulator.converted(network, data.load(root).train)
+    return simulator.converted(network, data.load(root))
 
 
 def _check_values(trained: Checkpoint) -> None:

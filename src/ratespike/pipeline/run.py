@@ -80,7 +80,7 @@ def _keep_figures(run: Run, components: Components, classifier: Classifier, resu
     shown = components.splits.test[:_IMAGES_SHOWN]
     network = classifier.spiking_network
     if network is None:  # the simulation of another run has served
-        network = components.simulator.converted(components.network.cpu(), components.splits.train)
+        network = components.simulator.converted(components.network.cpu(), components.splits)
     image_index = torch.arange(len(shown))
     over_time = shown.over_time()
     inputs = shown.as_inputs() if over_time is None else over_time

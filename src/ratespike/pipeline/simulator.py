@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
 
 from ratespike.config.schemas import SimulationConfig
 from ratespike.conversion.methods import AsTrained, Conversion
-from ratespike.data import Images
+from ratespike.data import Splits
 from ratespike.simulation import Simulation
 from ratespike.synapses import Synapse
 
@@ -36,19 +35,15 @@ class Simulator:
         has_exit = self.settings.early_exit is not None or self.settings.exit_loss is not None
         self.conversion.check_simulation(n_steps, early_exit=has_exit, images_over_time=self.event_height is not None)
 
-    def converted(self, network: nn.Module, images: Images) -> nn.Module:
+    def converted(self, network: nn.Module, splits: Splits) -> nn.Module:
         """The network that runs on spikes, of a trained one.
 
         Args:
             network: stays as it is.
-            images: those of the training; the conversion looks at as many of them as it wants, evenly spaced.
+            splits: the conversion looks at as many of the training images as it wants.
         """
         settings = self.settings
-        inputs = torch.zeros(0)
-        n_images = min(self.conversion.n_images, len(images))
-        if n_images:
-            chosen = torch.linspace(0, len(images) - 1, n_images).long()  # files may be in the order of their classes
-            inputs = images[chosen].as_inputs()
+        inputs = splits.some_training_images(self.conversion.n_images).as_inputs()
         return self.conversion.converted(network, inputs, self.dt, start=settings.start, seed=settings.seed)
 
     def __call__(self, network: nn.Module, images: Tensor, image_index: Tensor, n_steps: int) -> Simulation:
@@ -78,6 +73,10 @@ class Simulator:
             images_over_time=self.event_height is not None,
             event_height=self.event_height,
         )
+
+    def without_conversion(self) -> "Simulator":
+        """The same for networks as they are."""
+        return replace(self, conversion=AsTrained())
 
     def with_exit(self, threshold: float | None) -> "Simulator":
         """The same with another threshold of the early exit; None for simulations of all steps."""

@@ -75,7 +75,7 @@ def check_can_start_with(network: nn.Module, trained: nn.Module) -> None:
 
 def first_images(splits: Splits) -> Tensor:
     """The images of the training on which scales for other neurons are found."""
-    return splits.train[:_RESCALING_IMAGES].as_inputs()
+    return splits.some_training_images(_RESCALING_IMAGES).as_inputs()
 
 
 def _checkpoint(start_from: str, where: str, uri: str | None, root: Path) -> Checkpoint:

@@ -109,10 +109,13 @@ def _measure(job: Job[RunConfig], classifier: Classifier, datamodule: DataModule
     """
     trained = {name: weights.clone() for name, weights in classifier.network.state_dict().items()}
     classifier.network.load_state_dict(untrained)
-    classifier.spiking_network = None  # what was not trained is not converted
+    classifier.spiking_network = None
+    simulator = classifier.simulator
+    classifier.simulator = simulator.without_conversion()  # what was not trained is not converted
     before = _test_once(job, classifier, datamodule.test_dataloader())
+    classifier.simulator = simulator
     classifier.network.load_state_dict(trained)
-    classifier.spiking_network = classifier.simulator.converted(classifier.network, datamodule.splits.train)
+    classifier.spiking_network = classifier.simulator.converted(classifier.network, datamodule.splits)
     validation = _test_once(job, classifier, datamodule.val_dataloader())
     exits = None
     threshold = None
