@@ -71,7 +71,7 @@ def trained(path: Path, given: Mapping[str, Any]) -> Problem:
     simulator = simulator_of(checkpoint, given)
     splits = build(DataSet, config["data"], "data").load(ROOT)  # type: ignore[type-abstract]
     network = build_trained(checkpoint, str(path))
-    spiking = simulator.converted(network, splits.train)
+    spiking = simulator.converted(network, splits)
     n_steps = given.get("n_steps", config["n_steps"])
     return Problem(network, spiking, simulator, n_steps, splits.test.as_inputs(), splits.test.labels)
 
