@@ -100,7 +100,7 @@ def simulate(
             `spike_count` of the unfiltered outputs so far (see `ratespike.simulation.readout`).
         burn_in: what `mean_after_burn_in` leaves out, seconds.
         early_exit: an image is done as soon as this threshold is reached, after any step. By default every image takes all
-            steps. Time is saved by the event-driven engine only.
+            steps. The event-driven engine alone saves the operations.
         exit_by: what has to reach it: `margin`, by how much the largest answer leads the second, in the read-out's unit;
             `softmax`, the highest probability in the softmax of the answers; `stability`, for how many steps on end the
             predicted class has been the same (see `ratespike.simulation.early_exit`).
