@@ -109,9 +109,8 @@ def build_components(config: RunConfig, root: Path) -> Components:
     network, converted = _networks(config, splits)
     if isinstance(config, Config):
         check_neurons(network, config, forward)
-    if isinstance(config, Config) and config.start_from is not None and not config.stages:
-        start_from_kept(network, config.start_from, config.tracking.uri, root, first_images(splits))
-    if isinstance(config, Config):
+        if config.start_from is not None and not config.stages:
+            start_from_kept(network, config.start_from, config.tracking.uri, root, first_images(splits))
         _check_stages(config, network, root)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
     simulator = Simulator(config.simulation, config.dt, synapse, splits.test.event_height, conversion)

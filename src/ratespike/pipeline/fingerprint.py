@@ -32,6 +32,13 @@ _SIMULATION_SOURCES = (
     *(*_TRAINING_SOURCES, "conversion", "metrics", "pipeline/simulator.py", "pipeline/test_stage.py", "simulation"),
 )
 
+_OFF: Mapping[str, tuple[Any, object]] = {  # by group, its base class and what earlier versions did without it
+    "loss": (Loss, CrossEntropy()),
+    "rate_control": (RateControl, NoControl()),
+    "conversion": (Conversion, AsTrained()),
+    "forward": (Forward, Rates()),
+}
+
 
 def data_content(plain: Mapping[str, Any], root: Path) -> str:
     """A hash of the data set's files, for the functions below; empty for files that are always the same, or missing.
@@ -148,14 +155,9 @@ def _is_unused(key: str, value: object) -> bool:
     """Whether a key says nothing: earlier versions did not have it, and their hashes stay."""
     if key == "augmentation" and isinstance(value, Mapping):
         return build(Augmentation, value, key).is_off
-    if key == "loss" and isinstance(value, Mapping):
-        return build(Loss, value, key) == CrossEntropy()  # type: ignore[type-abstract]
-    if key == "rate_control" and isinstance(value, Mapping):
-        return build(RateControl, value, key) == NoControl()  # type: ignore[type-abstract]
-    if key == "conversion" and isinstance(value, Mapping):
-        return build(Conversion, value, key) == AsTrained()  # type: ignore[type-abstract]
-    if key == "forward" and isinstance(value, Mapping):
-        return build(Forward, value, key) == Rates()  # type: ignore[type-abstract]
+    if key in _OFF and isinstance(value, Mapping):
+        base, off = _OFF[key]
+        return bool(build(base, value, key) == off)
     return key in ("model", "checkpoint", "start_from", "stages") and not value
 
 

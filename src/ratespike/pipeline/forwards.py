@@ -38,7 +38,6 @@ class Forward(ABC):
     def __post_init__(self) -> None:
         check_parameters(self)
 
-    @abstractmethod
     def __call__(
         self,
         network: nn.Module,
@@ -56,19 +55,22 @@ class Forward(ABC):
             dt: length of a time step, seconds.
             watch: is given each neuron and its activations, in the order of the calls.
         """
+        activations = self.activations(network, images, layers, dt)
 
+        def call(module: Stateful, signal: Tensor) -> Tensor:
+            given = activations(module, signal)
+            if watch is not None and isinstance(module, Neuron):
+                watch(module, given)
+            return given
 
-def _outputs(network: nn.Module, images: Tensor, activations: Replacement, watch: Watch | None) -> Tensor:
-    """The network's outputs, with `activations(module, signal)` for each neuron and filter."""
+        with replaced(call):
+            return network(images)  # type: ignore[no-any-return]
 
-    def call(module: Stateful, signal: Tensor) -> Tensor:
-        given = activations(module, signal)
-        if watch is not None and isinstance(module, Neuron):
-            watch(module, given)
-        return given
-
-    with replaced(call):
-        return network(images)  # type: ignore[no-any-return]
+    @abstractmethod
+    def activations(
+        self, network: nn.Module, images: Float[Tensor, "batch ..."], layers: Sequence[str], dt: float
+    ) -> Replacement:
+        """What each neuron and filter gives in a forward pass of these images; the arguments are those of a call."""
 
 
 def _rates(module: Stateful, signal: Tensor) -> Tensor:
@@ -79,15 +81,10 @@ def _rates(module: Stateful, signal: Tensor) -> Tensor:
 class Rates(Forward):
     """The network's own forward: each neuron gives its firing rate."""
 
-    def __call__(
-        self,
-        network: nn.Module,
-        images: Float[Tensor, "batch ..."],
-        layers: Sequence[str],
-        dt: float,
-        watch: Watch | None = None,
-    ) -> Float[Tensor, "batch classes"]:
-        return _outputs(network, images, _rates, watch)
+    def activations(
+        self, network: nn.Module, images: Float[Tensor, "batch ..."], layers: Sequence[str], dt: float
+    ) -> Replacement:
+        return _rates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,14 +103,9 @@ class NoisyRates(Forward, ABC):
             dt: length of a time step, seconds.
         """
 
-    def __call__(
-        self,
-        network: nn.Module,
-        images: Float[Tensor, "batch ..."],
-        layers: Sequence[str],
-        dt: float,
-        watch: Watch | None = None,
-    ) -> Float[Tensor, "batch classes"]:
+    def activations(
+        self, network: nn.Module, images: Float[Tensor, "batch ..."], layers: Sequence[str], dt: float
+    ) -> Replacement:
         def noisy_rates(module: Stateful, signal: Tensor) -> Tensor:
             activation = module.in_rate_mode(signal)
             if not isinstance(module, Neuron):
@@ -121,7 +113,7 @@ class NoisyRates(Forward, ABC):
             noisy = self.drawn(at_least_float32(activation.detach()) / module.scale, dt) * module.scale
             return straight_through(noisy.to(activation.dtype), activation)
 
-        return _outputs(network, images, noisy_rates, watch)
+        return noisy_rates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,26 +213,21 @@ class Spikes(Forward):
         if self.least_steps is not None and self.least_steps > self.n_steps:
             raise ParameterError(f"least_steps={self.least_steps}: must be at most n_steps={self.n_steps}")
 
-    def __call__(
-        self,
-        network: nn.Module,
-        images: Float[Tensor, "batch ..."],
-        layers: Sequence[str],
-        dt: float,
-        watch: Watch | None = None,
-    ) -> Float[Tensor, "batch classes"]:
+    def activations(
+        self, network: nn.Module, images: Float[Tensor, "batch ..."], layers: Sequence[str], dt: float
+    ) -> Replacement:
         if not len(images):
-            return _outputs(network, images, _rates, watch)
+            return _rates
         means = iter(self._mean_spikes(network, images, layers, dt))
 
-        def call(module: Stateful, signal: Tensor) -> Tensor:
+        def mean_pulses(module: Stateful, signal: Tensor) -> Tensor:
             rates = module.in_rate_mode(signal)
             if not isinstance(module, Neuron):
                 return rates
             pulses = next(means).to(rates.dtype) * (module.scale / dt)
             return straight_through(pulses, rates)
 
-        return _outputs(network, images, call, watch)
+        return mean_pulses
 
     def _mean_spikes(self, network: nn.Module, images: Tensor, layers: Sequence[str], dt: float) -> list[Tensor]:
         """The spikes of each neuron in a step, on average, by layer."""
