@@ -60,6 +60,16 @@ def test_two_processes_test_what_one_tests(trained: tuple[Path, str], test_image
         assert of_test(folder, run_id) == by_one, "the training itself measured something else"
 
 
+def test_two_processes_fit_the_early_exit_that_one_fits(trained: tuple[Path, str]) -> None:
+    """On validation images that cannot be divided by two."""
+    folder, run_id = trained
+    settings = ("simulation.exit_loss=0.02", "data.test_images=501")
+    by_one = evaluated(folder, run_id, *settings, *ONE)
+    by_two = evaluated(folder, run_id, *settings, *TWO)
+    assert ("test/exit_threshold", 0) in by_one
+    assert by_one == by_two
+
+
 BUDGET = ("rate_control=operations", "rate_control.weight=0.01", "rate_control.target=1")
 
 
