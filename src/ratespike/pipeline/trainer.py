@@ -19,6 +19,7 @@ from ratespike.config.job import Job
 from ratespike.config.schemas import RunConfig, TrainerConfig
 from ratespike.execution.distributed import in_all_ranks, leave_group, n_nodes, n_ranks
 from ratespike.execution.job_process import interrupt_on_termination
+from ratespike.execution.memory import keep_freed_memory
 from ratespike.pipeline import summary
 from ratespike.pipeline.progress_bar import ProgressBar
 
@@ -39,6 +40,7 @@ def use_trainer(
 
     def stage_in_this_process() -> None:  # it is pickled too, hence no `job` in it
         summary.quiet()  # another process of SLURM has not called it yet
+        keep_freed_memory()
         trainer = _trainer(trainer_config, callbacks, precision, shows_progress=not is_of_multirun)
         with _killing_processes_on_error(trainer):
             stage(trainer)
