@@ -111,7 +111,7 @@ def test_a_training_starts_from_the_weights_of_another(tmp_path: Path, database:
         build_components(others.config, tmp_path).network.state_dict()["conv1.weight"], weights["conv1.weight"]
     )
     for wrong, message in (
-        (("start_from=nowhere.ckpt",), "nowhere.ckpt: no such file"),
+        (("start_from=nowhere.ckpt",), "start_from=nowhere.ckpt: no such file"),
         (("start_from=unknown", f"tracking.uri={database}"), "run unknown: not found"),
         ((f"start_from={kept}", "network.layers.conv1.filters=5"), f"start_from={kept}: its weights do not fit"),
         (("start_from=run", f"tracking.uri={database}"), f"is the name of a run, .* give its id, {run.id}"),

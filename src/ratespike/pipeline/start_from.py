@@ -80,6 +80,8 @@ def first_images(splits: Splits) -> Tensor:
 
 def _checkpoint(start_from: str, where: str, uri: str | None, root: Path) -> Checkpoint:
     if Path(start_from).suffix == ".ckpt":
+        if not Path(start_from).is_file():
+            raise ParameterError(f"{where}: no such file; give the path of a checkpoint or the id of a run")
         return read_checkpoint(Path(start_from))
     run_id, started = checkpoint_of_run(start_from, uri, root)
     if run_id != start_from:
