@@ -21,7 +21,7 @@ def note_of_run(job: Job[RunConfig], run: Run, results: Results) -> str:
     return "\n\n".join([markup.code(_command(job)), summary.in_words(results), report])
 
 
-def page_of_run(job: Job[RunConfig], run: Run, results: Results, figures: Mapping[str, bytes]) -> str:
+def page_of_run(job: Job[RunConfig], run: Run, results: Results, figures: Mapping[str, bytes], *, is_slice: bool) -> str:
     """A page in HTML with the run's results, its settings and its figures.
 
     Args:
@@ -29,12 +29,14 @@ def page_of_run(job: Job[RunConfig], run: Run, results: Results, figures: Mappin
         run: the run, for its name and how long it took.
         results: on the test images.
         figures: the content of PNG files, by name.
+        is_slice: whether only some of the test images were used.
     """
     default = "the run whose network it simulates" if _is_evaluation(job) else "the command without arguments"
     changed = list(changed_settings(job))
+    images = f"{results.n_images} test images{', a slice' * is_slice}"
     parts = [
         web_page.command(_command(job)),
-        web_page.paragraph(f"{results.n_images} test images; run {run.id} in experiment {run.experiment}"),
+        web_page.paragraph(f"{images}; run {run.id} in experiment {run.experiment}"),
         web_page.table(summary.rows(results, run)),
         web_page.heading(f"Settings that differ from those of {default}"),
         web_page.table(changed, header=("setting", "here", "there")) if changed else web_page.paragraph("none"),

@@ -72,7 +72,7 @@ def _report(job: Job[RunConfig], run: Run, components: Components, classifier: C
     figures = _keep_figures(run, components, classifier, results)
     if not is_evaluation and job.config.model is None:  # MLflow cannot unpickle a network of a user's file
         run.model(components.network, example=torch.zeros(1, *components.splits.image_shape))
-    run.text(REPORT, page_of_run(job, run, results, figures))
+    run.text(REPORT, page_of_run(job, run, results, figures, is_slice=components.data.is_slice))
     note(run, note_of_run(job, run, results))
 
 

@@ -41,7 +41,7 @@ _LONGEST = 5000  # characters of the tag: older servers keep no more, MLflow 3.1
 _LONGEST_NAME = 80
 _COMPRESSED = "deflate;"
 _SECTION = "ratespike"
-_LETTER = 7  # pixels
+_LETTER = 5  # pixels of a column, for each letter of its full name
 _LOCAL = "http://127.0.0.1:5000"  # where `mlflow ui` listens
 
 
@@ -75,7 +75,9 @@ class View:
             "columnWidths": {column: _LETTER * len(column) for column in columns},
             "runsHiddenMode": "SHOW_ALL",
             "compareRunCharts": _charts(parameters),
-            "compareRunSections": [{"uuid": _SECTION, "name": "Rates against spikes", "display": True, "columns": 2}],
+            "compareRunSections": [
+                {"uuid": _SECTION, "name": "Rates against spikes", "display": True, "columns": 2, "cardHeight": 300}
+            ],
             "isAccordionReordered": True,  # or the other sections, in alphabetical order, would stand above this one
         }
 
