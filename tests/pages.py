@@ -47,6 +47,11 @@ class Guide:
         return trainings[-1] if trainings else None
 
 
+def python_blocks(page: Path) -> list[str]:
+    """The blocks of Python on a page, in its order."""
+    return [block for language, block in _BLOCK.findall(page.read_text()) if language == "python"]
+
+
 def contract() -> dict[str, dict[str, str]]:
     """The names in docs/contract.md with what stands beside them, by section; without planned ones."""
     text = (ROOT / "docs" / "contract.md").read_text()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pages import python_blocks
 from program import ROOT, metrics, query, run_here, run_ids
 
 import ratespike
@@ -48,6 +49,24 @@ def test_compare_gives_the_files_of_that_day(runs_of_2026_11_25: Path) -> None:
     assert (now / "runs.csv").read_text() == (then / "runs.csv").read_text()
     lines = (now / "groups.md").read_text().splitlines()
     assert [line for line in (then / "groups.md").read_text().splitlines() if line not in lines] == []  # notes may be added
+
+
+@pytest.mark.slow
+def test_the_page_on_tracking_reads_the_runs_of_that_day(
+    runs_of_2026_11_25: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    monkeypatch.chdir(runs_of_2026_11_25)
+    names: dict[str, object] = {}
+    exec(python_blocks(ROOT / "docs/tracking.md")[0], names)
+    mlflow.set_tracking_uri(before)
+    printed = capsys.readouterr().out
+    found = query(runs_of_2026_11_25, "select run_uuid, value from latest_metrics where key = 'test/spiking_accuracy'")
+    assert found and all(str(run) in printed for run, _ in found)
+    assert names["curve"][-1][1] == dict(found)[names["run"].info.run_id]  # type: ignore[attr-defined, index]
+    assert "neuron:" in Path(str(names["path"])).read_text()
 
 
 @pytest.mark.program

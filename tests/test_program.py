@@ -28,7 +28,7 @@ METRICS = {
 }
 FIGURES = ("accuracy_over_steps", "class_accuracy", "confusion_matrix", "early_exit", "firing_rates", "outputs_over_time")
 ARTIFACTS = {
-    "config.yaml",
+    *("config.yaml", "report.html"),
     *(f"checkpoints/{name}.ckpt" for name in ("best", "last")),
     *(f"figures/{name}.png" for name in FIGURES),
     *(f"results/{name}.csv" for name in ("early_exit", "per_class", "predictions", "spiking_accuracy")),

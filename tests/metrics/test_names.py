@@ -85,7 +85,7 @@ def results() -> Results:
 
 def table_of_a_run(results: Results, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     """The printed rows: values by label."""
-    run = SimpleNamespace(id="0", name="run", experiment="mnist", link="", metric=lambda name: None)
+    run = SimpleNamespace(id="0", name="run", experiment="mnist", metric=lambda name: None)
     summary(results, run, None, is_slice=False)  # type: ignore[arg-type]
     rows = [line.strip("│ ").split("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     return {label.strip(): value.strip() for label, value in rows}

@@ -9,7 +9,7 @@ from ratespike.sweeps.finish import BEST_RUN, finish
 from ratespike.sweeps.objective import Objective
 from ratespike.tracking import store
 from ratespike.tracking.runs import Run
-from ratespike.tracking.sweeps import PARENT
+from ratespike.tracking.sweeps import PARENT, SWEEP
 
 ACCURATE, SPARSE = Objective("val/spiking_accuracy", True), Objective("val/synaptic_operations", False)
 LOSS = Objective("val/loss", False)
@@ -19,7 +19,7 @@ LOSS = Objective("val/loss", False)
 def parent(database: str) -> Run:
     """A search with trials by (accuracy, operations, loss), of which one diverged."""
     client = store.connect(database)
-    parent = store.open_run(client, "mnist", "sweep", {})
+    parent = store.open_run(client, "mnist", "sweep", {SWEEP: "abc"})
     for name, values in {
         "accurate": (0.9, 3e6, 0.3),
         "sparse": (0.5, 1e6, 0.5),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ratespike.analysis.groups import Comparison, Group, MeasuredRun
+from ratespike.analysis.markup import escaped
 from ratespike.analysis.runs import SECONDS, layers, n_steps
 from ratespike.analysis.statistics import Estimate
 from ratespike.analysis.values import Value, parse, show
@@ -126,7 +127,7 @@ def markdown(comparison: Comparison, steps: Collection[int]) -> str:
     shown = columns(comparison, steps)
     lines = [_markdown_row([column.title for column in shown]), _markdown_row(["---", *["---:"] * (len(shown) - 1)])]
     for group in comparison.groups:
-        lines.append(_markdown_row([column.cell(group).replace("|", "\\|") for column in shown]))
+        lines.append(_markdown_row([escaped(column.cell(group)) for column in shown]))
     bullets = [f"- {note}" for note in [*notes(comparison), *directions(comparison)]]
     return "\n\n".join([f"{heading(comparison)}.", "\n".join(lines), "\n".join(bullets)]) + "\n"
 

@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from ratespike.analysis.values import Value, order
+from ratespike.analysis.values import Value, order, parse
+from ratespike.config.relevance import SEEDS, distinguishes_runs
 
 Settings = Mapping[str, Value]  # by a parameter's full name
 
@@ -55,6 +56,27 @@ def together(names: Sequence[str], all_settings: Sequence[Settings]) -> dict[str
     for name in names:
         by_pattern.setdefault(_pattern(name, all_settings), []).append(name)
     return {first: tuple(others) for first, *others in by_pattern.values()}
+
+
+def told_apart_by(runs: Sequence[Mapping[str, str]], at_most: int) -> list[str]:
+    """The parameters that a list of runs needs as columns: those that vary, one for several that vary one to one, and seeds.
+
+    Args:
+        runs: the parameters of each, as MLflow keeps them.
+        at_most: how many parameters; seeds stay.
+
+    Example:
+        >>> runs = [{"neuron.tau_rc": "0.01", "seed": "0", "dt": "1"}, {"neuron.tau_rc": "0.02", "seed": "1", "dt": "1"}]
+        >>> told_apart_by(runs, at_most=8)
+        ['neuron.tau_rc', 'seed']
+    """
+    all_settings = []
+    for run in runs:
+        all_settings.append({name: parse(value) for name, value in run.items() if distinguishes_runs(name)})
+    found = varying(all_settings)
+    seeds = [name for name in found if name in SEEDS]
+    others = list(together([name for name in found if name not in SEEDS], all_settings))
+    return others[: at_most - len(seeds)] + seeds
 
 
 def _count_distinct(names: Sequence[str], all_settings: Sequence[Settings]) -> int:

@@ -1,15 +1,18 @@
 """The entry of every command: Hydra's command line, and bad input in one line before anything is imported."""
 
+import functools
 import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -47,9 +50,9 @@ def command(config_name: str, task: Task, root: Path, settings_of: SettingsOf | 
 
     def job_of_hydra(config: DictConfig) -> list[float] | float | None:
         if wants_traceback:
-            return _do_job(task, config, root)
+            return _do_job(task, config, config_name, root)
         try:
-            return _do_job(task, config, root)
+            return _do_job(task, config, config_name, root)
         except ParameterError as error:
             sys.exit(f"error: {error}")  # Hydra reports an exception with lines of its own, an exit it lets pass
 
@@ -76,17 +79,24 @@ def _refuse_null_options(arguments: Sequence[str], root: Path) -> None:
             raise ParameterError(f"{argument}: not an option of {group}; {nearest('none', options)}")
 
 
-def _do_job(task: Task, config: DictConfig, root: Path) -> list[float] | float | None:
+def _do_job(task: Task, config: DictConfig, config_name: str, root: Path) -> list[float] | float | None:
     """Do the job that Hydra has composed; returns what it has reached if it is one of a search."""
     checked = check(config)
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     settings = HydraConfig.get()
     overrides = list(settings.overrides.task)
+    job = Job(checked, plain, overrides, root, _default_settings(config_name, GlobalHydra.instance().hydra))
     if settings.mode != RunMode.MULTIRUN:
-        distributed.divide(task, Job(checked, plain, overrides, root))
+        distributed.divide(task, job)
         return None
     concurrent = max_concurrent_jobs(settings.launcher)
-    return run_job(task, Job(checked, plain, overrides, root, number=settings.job.num, max_concurrent_jobs=concurrent))
+    return run_job(task, replace(job, number=settings.job.num, max_concurrent_jobs=concurrent))
+
+
+@functools.lru_cache(1)  # the jobs of a sweep share them: to compose them takes a tenth of a second
+def _default_settings(config_name: str, of_command: object) -> Mapping[str, Any]:
+    """The settings of the command without arguments; `of_command` is Hydra's object, by which one command is known."""
+    return OmegaConf.to_container(hydra.compose(config_name), resolve=True)  # type: ignore[return-value]
 
 
 @contextmanager

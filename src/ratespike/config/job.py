@@ -1,7 +1,7 @@
 """One run of a command, as the user asked for it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +17,7 @@ class Job(Generic[C]):
         plain: the same as nested dictionaries, every interpolation resolved.
         overrides: the command line's arguments.
         root: the repository root, where relative paths start.
+        default: `plain` of the same command without arguments; of an evaluation, the settings of its network's run.
         number: of a job among those of a multirun, from 0; None for a single run.
         max_concurrent_jobs: how many jobs of the multirun this host runs at the same time; None if a scheduler gives
             each its devices.
@@ -27,6 +28,7 @@ class Job(Generic[C]):
     plain: dict[str, Any]
     overrides: list[str]
     root: Path
+    default: Mapping[str, Any] = field(default_factory=dict)
     number: int | None = None
     max_concurrent_jobs: int | None = None
     send_stage: Callable[[Callable[[], object]], None] | None = None

@@ -1,8 +1,8 @@
 """What of a configuration matters to what.
 
-Four questions are asked of a key: does it change a result, does it tell two groups of runs apart, does it change what a
-training gives, did a person ask for it? Their answers stand here. Within a group with a `type`, each parameter says for itself
-whether a training depends on it (`parameter(..., training=False)`).
+Questions are asked of a key: does it change a result, does it tell two groups of runs apart, or two runs, does it change what
+a training gives, did a person ask for it? Their answers stand here. Within a group with a `type`, each parameter says for
+itself whether a training depends on it (`parameter(..., training=False)`).
 """
 
 SEEDS = ("seed", "data.split_seed", "simulation.seed")  # runs that differ in these alone are repetitions
@@ -36,6 +36,16 @@ def distinguishes_groups(key: str) -> bool:
         (True, False, False)
     """
     return affects_result(key) and key not in SEEDS and key not in _HARDWARE
+
+
+def distinguishes_runs(key: str) -> bool:
+    """Whether two runs that differ in a key are told apart by it in a list: by what tells groups apart, and by seeds.
+
+    Example:
+        >>> distinguishes_runs("n_steps"), distinguishes_runs("seed"), distinguishes_runs("trainer.devices")
+        (True, True, False)
+    """
+    return distinguishes_groups(key) or key in SEEDS
 
 
 def is_asked_for(key: str) -> bool:

@@ -5,12 +5,9 @@
 A training goes through all of it. An evaluation has the weights of a trained network and does not fit.
 """
 
-import shlex
-
 import torch
 
 from ratespike.config.job import Job
-from ratespike.config.naming import asked_for
 from ratespike.config.schemas import EvaluateConfig, RunConfig
 from ratespike.metrics import Results
 from ratespike.pipeline import summary
@@ -21,11 +18,13 @@ from ratespike.pipeline.datamodule import DataModule
 from ratespike.pipeline.fit_stage import fit
 from ratespike.pipeline.open_run import open_run
 from ratespike.pipeline.plots import run_figures
+from ratespike.pipeline.report import note_of_run, page_of_run
 from ratespike.pipeline.saved_settings import trained_network
 from ratespike.pipeline.test_stage import test
 from ratespike.tracking import address, store
 from ratespike.tracking.description import describe, note
-from ratespike.tracking.runs import Run
+from ratespike.tracking.runs import REPORT, Run
+from ratespike.tracking.views import keep_view_of_experiment
 
 _IMAGES_SHOWN = 5
 
@@ -63,20 +62,22 @@ def run_experiment(job: Job[RunConfig], components: Components) -> None:
         results = test(job, run, classifier, datamodule, untrained)
         _report(job, run, components, classifier, results)
     summary.summary(results, run, job.number, is_slice=components.data.is_slice)
+    if job.number is None:
+        print(keep_view_of_experiment(run))
 
 
 def _report(job: Job[RunConfig], run: Run, components: Components, classifier: Classifier, results: Results) -> None:
-    """Keep the figures, the model of a training, and the note that MLflow shows on top of the run."""
+    """Keep the figures, the model of a training, the report, and the note that MLflow shows on top of the run."""
     is_evaluation = isinstance(job.config, EvaluateConfig)
-    _keep_figures(run, components, classifier, results)
+    figures = _keep_figures(run, components, classifier, results)
     if not is_evaluation and job.config.model is None:  # MLflow cannot unpickle a network of a user's file
         run.model(components.network, example=torch.zeros(1, *components.splits.image_shape))
-    program = "evaluate.py" if is_evaluation else "train.py"
-    command = shlex.join(asked_for(job.overrides))
-    note(run, f"`python {program} {command}`\n\n{summary.in_words(results)}")
+    run.text(REPORT, page_of_run(job, run, results, figures, is_slice=components.data.is_slice))
+    note(run, note_of_run(job, run, results))
 
 
-def _keep_figures(run: Run, components: Components, classifier: Classifier, results: Results) -> None:
+def _keep_figures(run: Run, components: Components, classifier: Classifier, results: Results) -> dict[str, bytes]:
+    """The figures' PNG files by name, which are kept with the run."""
     shown = components.splits.test[:_IMAGES_SHOWN]
     network = classifier.spiking_network
     if network is None:  # the simulation of another run has served
@@ -89,5 +90,4 @@ def _keep_figures(run: Run, components: Components, classifier: Classifier, resu
         simulator = simulator.with_exit(results.exit_threshold)
     outputs = simulator(network.cpu(), inputs, image_index, results.n_steps).outputs
     figures = run_figures(shown.as_pictures(), shown.labels, outputs, results, components.splits.class_names)
-    for name, figure in figures.items():
-        run.figure(name, figure)
+    return {name: run.figure(name, figure) for name, figure in figures.items()}

@@ -38,11 +38,10 @@ def summary(results: Results, run: Run, number: int | None, *, is_slice: bool) -
     if is_slice:
         title += " (a slice: not a result)"
     table = Table("", "", title=title, show_header=False, title_justify="left")
-    for row in _rows(results, run):
+    for row in rows(results, run):
         table.add_row(*row)
     Console().print(table)
     say(f"run {run.id} in experiment {run.experiment}; figures and curves: mlflow ui")
-    print(run.link)
 
 
 def in_words(results: Results) -> str:
@@ -54,8 +53,8 @@ def in_words(results: Results) -> str:
     )
 
 
-def _rows(results: Results, run: Run) -> Iterator[tuple[str, str]]:
-    """The rows of the table: each metric, and how long training and test took."""
+def rows(results: Results, run: Run) -> Iterator[tuple[str, str]]:
+    """The rows of a run's table: each metric with its value in words, and how long training and test took."""
     for metric in names.metrics():
         yield from _rows_of(metric, results)
         if metric is names.ACCURACY_GAP:  # so that all accuracies stand together

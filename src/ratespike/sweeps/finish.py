@@ -1,6 +1,5 @@
 """The end of a sweep: no run left RUNNING, and on the parent run what its jobs together tell."""
 
-import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,21 +8,22 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ratespike.analysis import plots, report, terminal
+from ratespike.analysis import markup, plots, report, terminal
 from ratespike.analysis.statistics import non_dominated
 from ratespike.config.job import Job
 from ratespike.config.schemas import RunConfig
 from ratespike.sweeps.errors import UnfinishedError
 from ratespike.sweeps.objective import Objective, value_of
+from ratespike.sweeps.report import STEPS_COMPARED, page_of_sweep
 from ratespike.tracking import address, store
 from ratespike.tracking.description import note
-from ratespike.tracking.runs import Entity, Run
+from ratespike.tracking.runs import REPORT, Entity, Run
 from ratespike.tracking.search import curves, finished_runs
 from ratespike.tracking.status import ERROR, is_alive
 from ratespike.tracking.sweeps import CONFIG_HASH, children
+from ratespike.tracking.views import Pages, artifact_page, keep_view_of_experiment, keep_view_of_sweep
 
 BEST_RUN = "ratespike.best_run"
-STEPS_COMPARED = (5, 10, 20, 30)
 ROWS = 40  # of the table in the terminal, at most
 _PATIENCE = 30  # seconds, for jobs that are being interrupted
 
@@ -50,9 +50,12 @@ def finish(
     finished = [job for job in jobs if job.info.status == "FINISHED"]
     if finished:
         words = _keep_best(parent, finished, goals, len(jobs))
-        note(parent, words)
-        _keep_comparison(parent)
-        terminal.say(re.sub(r"\[(.+?)\]\(\S+\)", r"\1", words))  # without the links, which the terminal does not show
+        best = markup.plain(words)
+        pages = _keep_comparison(parent, best, jobs)
+        charts = markup.link("charts of its jobs", pages.charts_on_server)
+        report_of_sweep = markup.link("report: groups, figures, jobs", artifact_page(parent, REPORT))
+        note(parent, f"{charts}, {report_of_sweep}\n\n{words}")
+        terminal.say(best)
     n_finished, n_jobs = _count(jobs, finished, expected)
     parent.metrics({"sweep/jobs": n_jobs, "sweep/finished": n_finished})
     some_trial_finished = expected is None and bool(finished)  # of a search, whose trials may fail
@@ -147,20 +150,32 @@ def _objectives_figure(reached: np.ndarray, trials: list[Entity], goals: Sequenc
 
 
 def _linked(run: Entity) -> str:
-    return f"[{run.info.run_name}](#/experiments/{run.info.experiment_id}/runs/{run.info.run_id})"
+    return markup.link(run.info.run_name, f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
 
 
-def _keep_comparison(parent: Run) -> None:
-    """The sweep's table and figures, as `compare.py` makes them, printed and kept as artifacts of the parent."""
+def _keep_comparison(parent: Run, best: str, jobs: Sequence[Entity]) -> Pages:
+    """The sweep's table and figures, as `compare.py` makes them, and its report: printed and kept as artifacts of the parent.
+
+    Args:
+        parent: the sweep's run.
+        best: what to say of the best run.
+        jobs: all runs below the parent.
+
+    Returns:
+        Where MLflow shows the jobs beside each other.
+    """
     records = finished_runs(parent.client, [parent.experiment], [parent.id], debug=True)
     result = report(records, STEPS_COMPARED, curves(parent.client))
     parent.text("comparison/groups.md", result.markdown)
     parent.text("comparison/runs.csv", result.csv)
-    for name, figure in result.figures.items():
-        parent.figure(name, figure)
+    figures = {name: parent.figure(name, figure) for name, figure in result.figures.items()}
+    parent.text(REPORT, page_of_sweep(parent, best, result.comparison, figures, jobs))
+    keep_view_of_experiment(parent)
+    pages = keep_view_of_sweep(parent, [record.parameters for record in records])
     terminal.show(result.comparison, STEPS_COMPARED, ROWS)
     terminal.say(f"run {parent.id} in experiment {parent.experiment} holds the table and the figures; its jobs: mlflow ui")
-    print(parent.link)
+    print(pages)
+    return pages
 
 
 def mark_failed(job: Job[Any], reason: str) -> None:

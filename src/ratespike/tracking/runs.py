@@ -31,6 +31,7 @@ BEST = "checkpoints/best.ckpt"  # artifact: the epoch that is kept, with the hig
 FILES_LEFT_OUT = "ratespike.files_left_out"  # tag: how many files of the data could not be read
 LAST = "checkpoints/last.ckpt"  # artifact: the last epoch
 PREDICTIONS = "results/predictions.csv"  # artifact: of each test image its class and the predicted ones
+REPORT = "report.html"  # artifact: what matters of a run or a sweep, on one page
 MODEL_PACKAGES = ("ratespike", "torch", "numpy")  # what the MLflow model needs where it is loaded
 _IMAGES_HASHED = 1000  # at least, where there are so many, for the digest of a split
 _METRICS_PER_CALL = 1000  # MLflow accepts no more
@@ -57,12 +58,6 @@ class Run:
 
     def __reduce__(self) -> tuple[Callable[..., "Run"], tuple[object, ...]]:
         return _unpickled, (self.client.tracking_uri, self.id, self.experiment, self.resumed)
-
-    @property
-    def link(self) -> str:
-        """Where a locally started MLflow UI shows the experiment's runs, in its view for training."""
-        experiment = self.client.get_run(self.id).info.experiment_id
-        return f"http://127.0.0.1:5000/#/experiments/{experiment}/runs?workflowType=machine_learning"
 
     @property
     def name(self) -> str:
@@ -99,9 +94,15 @@ class Run:
         """Set tags."""
         self.client.log_batch(self.id, tags=[RunTag(name, value) for name, value in values.items()])
 
-    def figure(self, name: str, figure: "Figure") -> None:
-        """Keep a figure as `figures/<name>.png`."""
-        self.client.log_figure(self.id, figure, f"figures/{name}.png", save_kwargs={"dpi": 120})
+    def figure(self, name: str, figure: "Figure") -> bytes:
+        """Keep a figure as `figures/<name>.png`; returns the file's content."""
+        png = io.BytesIO()
+        figure.savefig(png, format="png", dpi=120)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{name}.png"
+            path.write_bytes(png.getvalue())
+            self.file(path, "figures")
+        return png.getvalue()
 
     def text(self, path: str, content: str) -> None:
         """Keep a text as the artifact `path`."""

@@ -54,6 +54,19 @@ def finished_runs(
     return records
 
 
+def latest_parameters(client: MlflowClient, experiment_id: str, limit: int) -> list[dict[str, str]]:
+    """The parameters of the finished runs of an experiment that were tested on rates and on spikes, of the latest ones alone.
+
+    Args:
+        client: of any tracking store.
+        experiment_id: the experiment's.
+        limit: how many runs at most.
+    """
+    latest_first = ["attributes.start_time DESC"]
+    found = client.search_runs([experiment_id], COMPARABLE, max_results=limit, order_by=latest_first)
+    return [run.data.params for run in found]
+
+
 def curves(client: MlflowClient) -> ReadCurve:
     """A function that reads the accuracy curve of a run, by its id, and caches the latest ones."""
 
