@@ -6,6 +6,8 @@ A training goes through all of it. An evaluation has the weights of a trained ne
 """
 
 import shlex
+import tempfile
+from pathlib import Path
 
 import torch
 
@@ -13,9 +15,9 @@ from ratespike.config.job import Job
 from ratespike.config.naming import asked_for
 from ratespike.config.schemas import EvaluateConfig, RunConfig
 from ratespike.metrics import Results
-from ratespike.pipeline import summary
+from ratespike.pipeline import service, summary
 from ratespike.pipeline.assembly import Components, build_classifier
-from ratespike.pipeline.checkpoint import load_weights
+from ratespike.pipeline.checkpoint import load_weights, write_checkpoint
 from ratespike.pipeline.classifier import Classifier
 from ratespike.pipeline.datamodule import DataModule
 from ratespike.pipeline.fit_stage import fit
@@ -25,6 +27,7 @@ from ratespike.pipeline.saved_settings import trained_network
 from ratespike.pipeline.test_stage import test
 from ratespike.tracking import address, store
 from ratespike.tracking.description import describe, note
+from ratespike.tracking.models import CHECKPOINT_NAME, ServableModel, keep_model
 from ratespike.tracking.runs import Run
 
 _IMAGES_SHOWN = 5
@@ -69,11 +72,36 @@ def _report(job: Job[RunConfig], run: Run, components: Components, classifier: C
     """Keep the figures, the model of a training, and the note that MLflow shows on top of the run."""
     is_evaluation = isinstance(job.config, EvaluateConfig)
     _keep_figures(run, components, classifier, results)
-    if not is_evaluation and job.config.model is None:  # MLflow cannot unpickle a network of a user's file
-        run.model(components.network, example=torch.zeros(1, *components.splits.image_shape))
+    if not is_evaluation and job.config.model is None:  # a model does not hold the code of a user's file
+        _keep_model(run, components, classifier, results)
     program = "evaluate.py" if is_evaluation else "train.py"
     command = shlex.join(asked_for(job.overrides))
     note(run, f"`python {program} {command}`\n\n{summary.in_words(results)}")
+
+
+def _keep_model(run: Run, components: Components, classifier: Classifier, results: Results) -> None:
+    """Keep the network for MLflow's server, with the simulation of the test."""
+    from ratespike.pipeline import served_model  # imports much of MLflow, which warns of its own types
+
+    settings = classifier.description["config"]
+    simulation = {**settings["simulation"], "exit_loss": None}
+    if results.exit_threshold is not None:  # of an early exit that was fitted
+        simulation["early_exit"] = results.exit_threshold
+    description = {**classifier.description, "config": {**settings, "simulation": simulation}}
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / CHECKPOINT_NAME
+        write_checkpoint(checkpoint, components.network, description)
+        keep_model(
+            run,
+            ServableModel(
+                code=Path(str(served_model.__file__)),
+                checkpoint=checkpoint,
+                image_shape=components.splits.image_shape,
+                mode=service.RATES if components.simulator.conversion.n_images else service.SPIKES,
+                n_steps=results.n_steps,
+                has_example=components.splits.test.event_height is None,  # what was trained on events cannot be tried
+            ),
+        )
 
 
 def _keep_figures(run: Run, components: Components, classifier: Classifier, results: Results) -> None:
