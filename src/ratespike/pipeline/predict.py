@@ -82,7 +82,7 @@ def predict_pictures(job: Job[PredictConfig]) -> None:
     files = _files(config.images)
     trained = trained_network(config, job.plain, job.root)
     _check_values(trained)
-    network = trained_to_answer(trained, str(config.run or config.checkpoint))
+    network = trained_to_answer(trained, config.source)
     simulator = simulator_of(job.plain)
     simulator.check(network, config.n_steps)
     spiking = _converted(network, simulator, config, job.root)

@@ -13,7 +13,7 @@ import torch
 
 from ratespike.config.job import Job
 from ratespike.config.naming import asked_for
-from ratespike.config.schemas import EvaluateConfig, RunConfig
+from ratespike.config.schemas import Config, EvaluateConfig, RunConfig
 from ratespike.metrics import Results
 from ratespike.pipeline import service, summary
 from ratespike.pipeline.assembly import Components, build_classifier
@@ -28,6 +28,7 @@ from ratespike.pipeline.test_stage import test
 from ratespike.tracking import address, store
 from ratespike.tracking.description import describe, note
 from ratespike.tracking.models import CHECKPOINT_NAME, ServableModel, keep_model
+from ratespike.tracking.registry import register
 from ratespike.tracking.runs import Run
 
 _IMAGES_SHOWN = 5
@@ -49,7 +50,7 @@ def run_experiment(job: Job[RunConfig], components: Components) -> None:
     trained = None  # this job trains, unless it is an evaluation
     if isinstance(job.config, EvaluateConfig):
         trained = trained_network(job.config, job.plain, job.root)
-        load_weights(components.network, trained, f"checkpoint of {job.config.run or job.config.checkpoint}")
+        load_weights(components.network, trained, f"checkpoint of {job.config.source}")
 
     with open_run(job, client, trained) as opened:
         if opened is None:  # this job of a sweep has been done before
@@ -66,6 +67,9 @@ def run_experiment(job: Job[RunConfig], components: Components) -> None:
         results = test(job, run, classifier, datamodule, untrained)
         _report(job, run, components, classifier, results)
     summary.summary(results, run, job.number, is_slice=components.data.is_slice)
+    is_of_multirun = job.number is not None  # a sweep's best run is registered when it ends
+    if isinstance(job.config, Config) and job.config.register is not None and not is_of_multirun:
+        print(register(run, job.config.register))
 
 
 def _report(job: Job[RunConfig], run: Run, components: Components, classifier: Classifier, results: Results) -> None:
