@@ -156,7 +156,7 @@ def test_an_evaluation_changes_the_simulation_and_nothing_else(swept: Path) -> N
         ),
         (("run=unknown",), "run unknown: not found in"),
         (("run=tau_rc=0.02 n_steps=6",), """give it as "run='tau_rc=0.02 n_steps=6'\""""),
-        ((), "give run=<id or name> or checkpoint=<file>"),
+        ((), "give run=<id or name>, checkpoint=<file> or model=models:/<name>@<alias>"),
         (("checkpoint={root}/train.py",), "not a checkpoint of ratespike"),
         (("checkpoint={best}", "optimizer.lr=1"), "optimizer.lr=1 (trained with"),
         (

@@ -164,7 +164,9 @@ def test_a_training_on_events_depends_on_the_steps() -> None:
 
 
 def test_where_a_run_is_kept_does_not_change_it() -> None:
-    assert config_hash(plain("tracking.experiment=other", "resume=abc", "tracking.parent=p")) == config_hash(plain())
+    elsewhere = plain("tracking.experiment=other", "resume=abc", "tracking.parent=p", "register=net")
+    assert config_hash(elsewhere) == config_hash(plain())
+    assert training_hash(elsewhere) == training_hash(plain())
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ TRAINING_GROUPS = (
     *("seed", "trainer", "start_from", "stages"),
 )
 
-_BOOKKEEPING = ("tracking", "resume", "objective")  # where a result is kept, and what for
+_BOOKKEEPING = ("tracking", "resume", "objective", "register")  # where a result is kept, and what for
 _HARDWARE = ("trainer.devices", "trainer.accelerator", "trainer.strategy")
 FREE_IN_EVALUATION = ("data.batch_size", "data.dir", *_HARDWARE)  # may differ from the training that a network comes from
 _ADDED_BY_PROGRAMS = ("tracking.parent", "resume")
-_SOURCE_OF_EVALUATION = ("run", "checkpoint", "tracking.uri")
+_SOURCE_OF_EVALUATION = ("run", "checkpoint", "model", "tracking.uri")
 
 
 def affects_result(key: str) -> bool:

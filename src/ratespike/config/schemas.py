@@ -1,5 +1,6 @@
 """The schemas of the commands' configurations. Ranges of the groups with a `type` belong to the objects themselves."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from ratespike.config.stages import stages_of
 from ratespike.parameters import ParameterError, Range, check_parameters, nearest, parameter
 
 STRATEGIES = ("auto", "ddp_spawn")
+REGISTRY = "models:/"  # how the addresses of models in MLflow's registry begin
+_REGISTERED_NAME = re.compile(r"\w(?:[\w .-]*\w)?")
 _EXITS = constant("simulation/early_exit.py", "CRITERIA")
 
 
@@ -93,6 +96,7 @@ class Config(RunConfig):
 
     With `model`, whose trained weights `checkpoint` holds, a conversion. With `start_from`, the id of a run or a checkpoint
     file, the training begins from these weights. `stages` are trainings in front of it (see `ratespike.config.stages`).
+    `register` is the name by which MLflow's registry has the model, of a sweep that of its best run.
     """
 
     checkpoint: str | None = parameter(None)
@@ -100,14 +104,23 @@ class Config(RunConfig):
     stages: dict[str, Any] | None = field(default_factory=dict)
     objective: Any = None
     resume: str | None = parameter(None)
+    register: str | None = parameter(None)
 
 
 @dataclass
 class EvaluateConfig(RunConfig):
-    """Another simulation of a trained network: that of a run, by id or name, or that in a checkpoint file."""
+    """Another simulation of a trained network: that of a run, by id or name, in a checkpoint file, or in MLflow's registry.
+
+    `model` is an address in the registry (`models:/<name>@<alias>`), or as in a training.
+    """
 
     run: str | None = parameter(None)
     checkpoint: str | None = parameter(None)
+
+    @property
+    def source(self) -> str:
+        """What names the trained network, as the user gave it."""
+        return str(self.run or self.checkpoint or self.model)
 
 
 @dataclass
@@ -152,6 +165,16 @@ for _free in (_compare.where, _compare.tags):
 ConfigStore.instance().store(name="compare_schema", node=_compare)
 
 
+def is_registered(model: object) -> bool:
+    """Whether the key `model` holds an address in MLflow's registry, and not a plain network in a file.
+
+    Example:
+        >>> is_registered("models:/mnist@champion"), is_registered("nets.py:Net"), is_registered(None)
+        (True, False, False)
+    """
+    return str(model).startswith(REGISTRY)
+
+
 def check(config: DictConfig) -> Any:
     """The configuration as an object of its schema, checked as far as that can; raises `ParameterError`."""
     checked = OmegaConf.to_object(config)
@@ -162,6 +185,7 @@ def check(config: DictConfig) -> Any:
         check_declared(asdict(checked))
     if isinstance(checked, Config):
         _check_stages(config)
+        _check_registered(checked)
     return checked
 
 
@@ -181,6 +205,16 @@ def _check_stages(config: DictConfig) -> None:
             training_config({**settings, "stages": {}})
         except ParameterError as error:
             raise ParameterError(f"stages.{name}: {error}") from None
+
+
+def _check_registered(config: Config) -> None:
+    """Raise `ParameterError` for a name that the registry cannot have, or a model of it where a training wants a file."""
+    if config.register is not None and not _REGISTERED_NAME.fullmatch(config.register):
+        raise ParameterError(f"register={config.register}: must be a name of letters, digits, spaces, _, . and -")
+    if is_registered(config.model):
+        raise ParameterError(
+            f"model={config.model}: evaluate.py and predict.py take a model from the registry; train.py wants <file.py>:<name>"
+        )
 
 
 def _check_strategy(strategy: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ratespike.config.job import Job
-from ratespike.config.schemas import Config, RunConfig, TrainerConfig, training_config
+from ratespike.config.schemas import Config, RunConfig, TrainerConfig, is_registered, training_config
 from ratespike.config.stages import stages_of
 from ratespike.conversion.convert import convert
 from ratespike.conversion.methods import Conversion
@@ -102,6 +102,7 @@ def build_components(config: RunConfig, root: Path) -> Components:
     conversion = build(Conversion, config.conversion, "conversion")  # type: ignore[type-abstract]
     if isinstance(config, Config):
         _check_conversion(config)
+        _check_can_be_registered(config, data)
     splits = _load(data, root).shown_for(config.n_steps, config.dt)
     if isinstance(config, Config):
         augmentation.check_colours(splits.train)
@@ -171,9 +172,22 @@ def _check_conversion(config: Config) -> None:
         )
 
 
+def _check_can_be_registered(config: Config, data: DataSet) -> None:
+    """Raise `ParameterError` for a run whose model the registry must not have."""
+    if config.register is None:
+        return
+    if config.model is not None:
+        raise ParameterError(f"register={config.register}: model={config.model} is code of yours, which a model does not hold")
+    if data.is_slice:
+        raise ParameterError(
+            f"register={config.register}: this run uses a slice of the data (data.train_images, data.test_images) and is no "
+            "result; leave out +debug, or register="
+        )
+
+
 def _networks(config: RunConfig, splits: Splits) -> tuple[nn.Module, nn.Module | None]:
     """The network before training; and of a conversion the trained one, whose scales come from some training images."""
-    if config.model is None:
+    if config.model is None or is_registered(config.model):
         return _build_network(config, splits), None
     neuron = build(Neuron, config.neuron, "neuron")  # type: ignore[type-abstract]
     images = splits.some_training_images(_CALIBRATION_IMAGES).as_inputs()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ratespike.config.plain_settings import plain_settings
+from ratespike.config.schemas import is_registered
 from ratespike.network import build_network
 from ratespike.parameters import ParameterError
 from ratespike.tracking import address
@@ -22,14 +23,17 @@ _PREFIX = "network."
 
 
 def load(run_or_checkpoint: str | Path) -> nn.Sequential:
-    """The trained network of a run (its best epoch), or the one in a checkpoint file, in eval mode, on the CPU.
+    """The trained network of a run (its best epoch), of a model in MLflow's registry, or in a checkpoint file.
+
+    It is in eval mode, on the CPU. Nothing that is read runs code.
 
     Args:
-        run_or_checkpoint: an MLflow run id, looked up in `MLFLOW_TRACKING_URI` or `mlflow.db` in the current folder; or
-            the path of a `.ckpt` file.
+        run_or_checkpoint: an MLflow run id, or a model's address in the registry (`models:/<name>@<alias>` or
+            `models:/<name>/<version>`), looked up in `MLFLOW_TRACKING_URI` or `mlflow.db` in the current folder; or the path
+            of a `.ckpt` file.
 
     Raises:
-        ParameterError: no such run or file, or a file that is no checkpoint of ratespike.
+        ParameterError: no such run, model or file, or a file that is no checkpoint of ratespike.
 
     Example:
         ```python
@@ -39,6 +43,9 @@ def load(run_or_checkpoint: str | Path) -> nn.Sequential:
     """
     if Path(run_or_checkpoint).suffix == ".ckpt":
         return build_trained(read_checkpoint(Path(run_or_checkpoint)), f"checkpoint {run_or_checkpoint}")
+    if is_registered(run_or_checkpoint):
+        _, trained = checkpoint_of_model(str(run_or_checkpoint), None, Path.cwd())
+        return build_trained(trained, str(run_or_checkpoint))
     run_id, trained = checkpoint_of_run(str(run_or_checkpoint), None, Path.cwd())
     return build_trained(trained, f"run {run_id}")
 
@@ -119,6 +126,26 @@ def checkpoint_of_run(id_or_name: str, uri: str | None, root: Path) -> tuple[str
         if path is None:
             raise ParameterError(f"run {run.id} has no checkpoint: it ended before its first epoch did")
         return run.id, read_checkpoint(path)
+
+
+def checkpoint_of_model(model: str, uri: str | None, root: Path) -> tuple[str | None, Checkpoint]:
+    """The id of the run that a model in the registry is of, None if the registry does not say, and the model's checkpoint.
+
+    Args:
+        model: its address (`models:/<name>@<alias>` or `models:/<name>/<version>`).
+        uri: of the tracking server, as a configuration has it.
+        root: the folder in which the database is, without `uri`.
+
+    Raises:
+        ParameterError: no such model, or one that ratespike has not made.
+    """
+    address.registered_model(model)  # a wrong one is reported before MLflow is imported
+    resolved = address.resolve(uri, root)
+    address.check(resolved, exists=True)
+    from ratespike.tracking import registry, store
+
+    with registry.from_registry(store.connect(resolved), model) as found:
+        return found.run_id, read_checkpoint(found.checkpoint)
 
 
 def write_checkpoint(path: Path, network: nn.Module, description: Mapping[str, Any]) -> None:

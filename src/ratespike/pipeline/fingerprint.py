@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ratespike.config.relevance import affects_result
-from ratespike.config.schemas import TrainerConfig
+from ratespike.config.schemas import TrainerConfig, is_registered
 from ratespike.config.stages import stages_of
 from ratespike.conversion.methods import AsTrained, Conversion
 from ratespike.conversion.plain_model import sources_of
@@ -92,7 +92,7 @@ def training_hash(plain: Mapping[str, Any], content: str) -> str:
     training = training_parts(plain)
     sources = (*_TRAINING_SOURCES, "simulation") if _runs_through_simulation(plain) else _TRAINING_SOURCES
     parts: dict[str, Any] = {"training": training, "sources": _sources(sources)}
-    if plain.get("model") is not None:
+    if plain.get("model") is not None and not is_registered(plain["model"]):
         parts["neuron"] = plain["neuron"]
         parts["conversion"] = _sources(("conversion",))
         file = Path(str(plain["model"]).rpartition(":")[0])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -21,16 +21,22 @@ from torch import Tensor, nn
 
 from ratespike.config.job import Job
 from ratespike.config.schemas import PredictConfig
-from ratespike.conversion.methods import Conversion
 from ratespike.data import DataSet, Images, Scaling
 from ratespike.data.images import is_from_0_to_1
 from ratespike.data.pictures import Shape, pictures_below, printable, read_pictures
 from ratespike.metrics.names import in_steps
 from ratespike.parameters import ParameterError, build
-from ratespike.pipeline.checkpoint import Checkpoint, build_trained
+from ratespike.pipeline.answers import (
+    answer_on_rates,
+    answer_on_spikes,
+    converted_without_images,
+    decision_step,
+    simulator_of,
+    trained_to_answer,
+)
+from ratespike.pipeline.checkpoint import Checkpoint
 from ratespike.pipeline.saved_settings import trained_network
 from ratespike.pipeline.simulator import Simulator
-from ratespike.synapses import Synapse
 
 _IN_TABLE = 20  # answers
 _IN_FIGURE = 5  # pictures
@@ -76,11 +82,8 @@ def predict_pictures(job: Job[PredictConfig]) -> None:
     files = _files(config.images)
     trained = trained_network(config, job.plain, job.root)
     _check_values(trained)
-    network = build_trained(trained, str(config.run or config.checkpoint))
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
-    synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
-    conversion = build(Conversion, config.conversion, "conversion")  # type: ignore[type-abstract]
-    simulator = Simulator(config.simulation, config.dt, synapse, event_height=None, conversion=conversion)
+    network = trained_to_answer(trained, config.source)
+    simulator = simulator_of(job.plain)
     simulator.check(network, config.n_steps)
     spiking = _converted(network, simulator, config, job.root)
 
@@ -148,34 +151,22 @@ class Answered:
 
     def prediction(self, place: int, name: str, class_names: Sequence[str]) -> Prediction:
         """The answer to the picture at a place of the batch."""
-        on_rates = int(self.rates[place].argmax())
-        predicted = self.spikes[:, place].argmax(dim=-1)  # (time,)
-        on_spikes = int(predicted[-1])
+        on_rates = answer_on_rates(self.rates[place], class_names)
+        on_spikes = answer_on_spikes(self.spikes[:, place], class_names)
         return Prediction(
             file=name,
-            rate_class=class_names[on_rates],
-            rate_confidence=float(self.rates[place].softmax(dim=-1)[on_rates]),
-            spike_class=class_names[on_spikes],
-            spike_confidence=float(self.spikes[-1, place].softmax(dim=-1)[on_spikes]),
-            decision_step=decision_step(predicted),
+            rate_class=on_rates.class_name,
+            rate_confidence=on_rates.confidence,
+            spike_class=on_spikes.class_name,
+            spike_confidence=on_spikes.confidence,
+            decision_step=on_spikes.decision_step,
         )
-
-
-def decision_step(predicted: Int[Tensor, " time"]) -> int:
-    """The first step from which on a prediction stays what it is after the last one, from 1.
-
-    Example:
-        >>> decision_step(torch.tensor([3, 7, 3, 7, 7])), decision_step(torch.tensor([7, 7]))
-        (4, 1)
-    """
-    others = (predicted != predicted[-1]).nonzero()
-    return int(others[-1]) + 2 if len(others) else 1
 
 
 def _converted(network: nn.Module, simulator: Simulator, config: PredictConfig, root: Path) -> nn.Module:
     """The network that runs on spikes; a conversion that looks at training images has them loaded."""
     if not simulator.conversion.n_images:
-        return simulator.conversion.converted(network, torch.zeros(0))
+        return converted_without_images(network, simulator)
     data = build(DataSet, config.data, "data")  # type: ignore[type-abstract]
     return simulator.converted(network, data.load(root))
 

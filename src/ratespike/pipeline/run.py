@@ -5,14 +5,17 @@
 A training goes through all of it. An evaluation has the weights of a trained network and does not fit.
 """
 
+import tempfile
+from pathlib import Path
+
 import torch
 
 from ratespike.config.job import Job
-from ratespike.config.schemas import EvaluateConfig, RunConfig
+from ratespike.config.schemas import Config, EvaluateConfig, RunConfig
 from ratespike.metrics import Results
-from ratespike.pipeline import summary
+from ratespike.pipeline import service, summary
 from ratespike.pipeline.assembly import Components, build_classifier
-from ratespike.pipeline.checkpoint import load_weights
+from ratespike.pipeline.checkpoint import load_weights, write_checkpoint
 from ratespike.pipeline.classifier import Classifier
 from ratespike.pipeline.datamodule import DataModule
 from ratespike.pipeline.fit_stage import fit
@@ -23,6 +26,8 @@ from ratespike.pipeline.saved_settings import trained_network
 from ratespike.pipeline.test_stage import test
 from ratespike.tracking import address, store
 from ratespike.tracking.description import describe, note
+from ratespike.tracking.models import CHECKPOINT_NAME, ServableModel, keep_model
+from ratespike.tracking.registry import register
 from ratespike.tracking.runs import REPORT, Run
 from ratespike.tracking.views import keep_view_of_experiment
 
@@ -45,7 +50,7 @@ def run_experiment(job: Job[RunConfig], components: Components) -> None:
     trained = None  # this job trains, unless it is an evaluation
     if isinstance(job.config, EvaluateConfig):
         trained = trained_network(job.config, job.plain, job.root)
-        load_weights(components.network, trained, f"checkpoint of {job.config.run or job.config.checkpoint}")
+        load_weights(components.network, trained, f"checkpoint of {job.config.source}")
 
     with open_run(job, client, trained) as opened:
         if opened is None:  # this job of a sweep has been done before
@@ -62,18 +67,46 @@ def run_experiment(job: Job[RunConfig], components: Components) -> None:
         results = test(job, run, classifier, datamodule, untrained)
         _report(job, run, components, classifier, results)
     summary.summary(results, run, job.number, is_slice=components.data.is_slice)
-    if job.number is None:
-        print(keep_view_of_experiment(run))
+    if job.number is not None:  # a sweep shows all its jobs, and registers the best one, when it ends
+        return
+    if isinstance(job.config, Config) and job.config.register is not None:
+        print(register(run, job.config.register))
+    print(keep_view_of_experiment(run))
 
 
 def _report(job: Job[RunConfig], run: Run, components: Components, classifier: Classifier, results: Results) -> None:
     """Keep the figures, the model of a training, the report, and the note that MLflow shows on top of the run."""
     is_evaluation = isinstance(job.config, EvaluateConfig)
     figures = _keep_figures(run, components, classifier, results)
-    if not is_evaluation and job.config.model is None:  # MLflow cannot unpickle a network of a user's file
-        run.model(components.network, example=torch.zeros(1, *components.splits.image_shape))
+    if not is_evaluation and job.config.model is None:  # a model does not hold the code of a user's file
+        _keep_model(run, components, classifier, results)
     run.text(REPORT, page_of_run(job, run, results, figures, is_slice=components.data.is_slice))
     note(run, note_of_run(job, run, results))
+
+
+def _keep_model(run: Run, components: Components, classifier: Classifier, results: Results) -> None:
+    """Keep the network for MLflow's server, with the simulation of the test."""
+    from ratespike.pipeline import served_model  # imports much of MLflow, which warns of its own types
+
+    settings = classifier.description["config"]
+    simulation = {**settings["simulation"], "exit_loss": None}
+    if results.exit_threshold is not None:  # of an early exit that was fitted
+        simulation["early_exit"] = results.exit_threshold
+    description = {**classifier.description, "config": {**settings, "simulation": simulation}}
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / CHECKPOINT_NAME
+        write_checkpoint(checkpoint, components.network, description)
+        keep_model(
+            run,
+            ServableModel(
+                code=Path(str(served_model.__file__)),
+                checkpoint=checkpoint,
+                image_shape=components.splits.image_shape,
+                mode=service.RATES if components.simulator.conversion.n_images else service.SPIKES,
+                n_steps=results.n_steps,
+                has_example=components.splits.test.event_height is None,  # what was trained on events cannot be tried
+            ),
+        )
 
 
 def _keep_figures(run: Run, components: Components, classifier: Classifier, results: Results) -> dict[str, bytes]:

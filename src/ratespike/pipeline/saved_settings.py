@@ -1,6 +1,7 @@
 """The settings of a trained network as configuration, from which `evaluate.py` starts."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from hydra.core.config_store import ConfigStore
 
 from ratespike.config.plain_settings import plain_settings
 from ratespike.config.relevance import FREE_IN_EVALUATION, TRAINING_GROUPS
-from ratespike.config.schemas import EvaluateConfig, TrackingConfig
+from ratespike.config.schemas import REGISTRY, EvaluateConfig, TrackingConfig, is_registered
 from ratespike.parameters import ParameterError, flat
 from ratespike.tracking import address
 
@@ -25,7 +26,7 @@ _HELP = ("--help", "-h", "--hydra-help", "--version")
 
 
 def offer_settings(arguments: Sequence[str], root: Path) -> dict[str, Any]:
-    """Make the settings of the network that `run=` or `checkpoint=` names the option `of_run` of each group.
+    """Make the settings of the network that `run=`, `checkpoint=` or `model=` names the option `of_run` of each group.
 
     Args:
         arguments: the command line's.
@@ -35,7 +36,7 @@ def offer_settings(arguments: Sequence[str], root: Path) -> dict[str, Any]:
         The settings; empty where only help is asked for.
 
     Raises:
-        ParameterError: neither or both are named, or there is no such network.
+        ParameterError: none or several are named, or there is no such network.
     """
     settings = _named_settings(arguments, root)
     if settings.get("model") is not None and not any(argument.startswith("model=") for argument in arguments):
@@ -50,7 +51,7 @@ def offer_settings(arguments: Sequence[str], root: Path) -> dict[str, Any]:
 
 
 def trained_network(config: EvaluateConfig, plain: Mapping[str, Any], root: Path) -> "Checkpoint":
-    """The trained network that `run=` or `checkpoint=` names.
+    """The trained network that `run=`, `checkpoint=` or `model=` names.
 
     Args:
         config: names the network.
@@ -60,10 +61,12 @@ def trained_network(config: EvaluateConfig, plain: Mapping[str, Any], root: Path
     Raises:
         ParameterError: the settings would have changed its training.
     """
-    from ratespike.pipeline.checkpoint import checkpoint_of_run, read_checkpoint
+    from ratespike.pipeline.checkpoint import checkpoint_of_model, checkpoint_of_run, read_checkpoint
 
     if config.checkpoint is not None:
         trained = read_checkpoint(Path(config.checkpoint))
+    elif is_registered(config.model):
+        _, trained = checkpoint_of_model(str(config.model), config.tracking.uri, root)
     else:
         _, trained = checkpoint_of_run(str(config.run), config.tracking.uri, root)
     refuse_another_training(plain, trained.config)
@@ -103,15 +106,24 @@ def _named_settings(arguments: Sequence[str], root: Path) -> dict[str, Any]:
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     run = _unquoted("run", given.get("run"))
     checkpoint = _unquoted("checkpoint", given.get("checkpoint"))
-    if run and checkpoint:
-        raise ParameterError(f"run={run} checkpoint={checkpoint}: give one of them")
+    model = _unquoted("model", given.get("model"))
+    registered = model if is_registered(model) else None
+    sources = {"run": run, "checkpoint": checkpoint, "model": registered}
+    named = [f"{key}={source}" for key, source in sources.items() if source]
+    if len(named) > 1:
+        raise ParameterError(f"{' '.join(named)}: give one of them")
+    uri = given.get("tracking.uri")
     if run:
-        return _of_run(run, given.get("tracking.uri"), root)
+        return _of_run(run, uri, root)
     if checkpoint:
         return _of_checkpoint(Path(checkpoint))
+    if registered:
+        return _of_model(registered, uri, root)
     if any(word in arguments for word in _HELP):
         return {}
-    raise ParameterError("give run=<id or name> or checkpoint=<file>; `python train.py` trains a network")
+    raise ParameterError(
+        f"give run=<id or name>, checkpoint=<file> or model={REGISTRY}<name>@<alias>; `python train.py` trains a network"
+    )
 
 
 def _unquoted(key: str, value: str | None) -> str | None:
@@ -143,6 +155,21 @@ def _of_run(name: str, uri: str | None, root: Path) -> dict[str, Any]:
     return plain_settings({**settings, "tracking": where}, f"run {run.id}")
 
 
+def _of_model(model: str, uri: str | None, root: Path) -> dict[str, Any]:
+    """The settings of a model in the registry; evaluations are below the run that it is of, if that is there."""
+    from ratespike.pipeline.checkpoint import checkpoint_of_model
+
+    run_id, trained = checkpoint_of_model(model, uri, root)
+    where = _tracking_of(trained.config)
+    if run_id is not None:
+        from ratespike.tracking import store
+
+        with suppress(ParameterError):
+            run = store.find_run(store.connect(address.resolve(uri, root)), run_id)
+            where = {"experiment": run.experiment, "parent": run.id}
+    return plain_settings({**trained.config, "tracking": where}, model)
+
+
 def _yaml(path: Path, run_id: str) -> object:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -154,5 +181,9 @@ def _of_checkpoint(path: Path) -> dict[str, Any]:
     from ratespike.pipeline.checkpoint import read_checkpoint
 
     settings = read_checkpoint(path).config
-    experiment = settings.get("tracking", {}).get("experiment", TrackingConfig().experiment)
-    return settings | {"tracking": {"experiment": experiment}}
+    return settings | {"tracking": _tracking_of(settings)}
+
+
+def _tracking_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Where evaluations of a network are kept whose run is not known: in the experiment of its training."""
+    return {"experiment": settings.get("tracking", {}).get("experiment", TrackingConfig().experiment)}

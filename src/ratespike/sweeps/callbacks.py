@@ -49,6 +49,7 @@ class OpenSweep:
         root: the repository root.
         expected: configuration hashes of its jobs; None if they are not known before, as in a search.
         goals: what a search is after; empty for a sweep.
+        register: the name by which the registry gets its best run; None if it does not.
         tracked: keeps the parent run's status until it is closed.
     """
 
@@ -56,6 +57,7 @@ class OpenSweep:
     root: Path
     expected: tuple[str, ...] | None
     goals: tuple[Objective, ...]
+    register: str | None
     tracked: ExitStack
 
 
@@ -150,6 +152,8 @@ def _open_sweep(config: DictConfig, root: Path) -> OpenSweep:
     if config.resume is not None:
         raise ParameterError(f"resume={config.resume}: goes on with a single run; the command of a sweep resumes by itself")
     planned = plan(config)
+    if "register" in planned.swept:
+        raise ParameterError("register: a sweep registers its best run by one name; give one")
     goals = objectives(config.objective, config.hydra.sweeper)
 
     def measures_goals(components: "Components", _: Mapping[str, Any]) -> None:
@@ -176,7 +180,7 @@ def _open_sweep(config: DictConfig, root: Path) -> OpenSweep:
     parent = open_parent(store.connect(address.resolve(config.tracking.uri, root)), planned.name, context)
     tracked = ExitStack()
     tracked.enter_context(track(parent, root, system_metrics=False))
-    return OpenSweep(parent, root, hashes if planned.are_all else None, goals, tracked)
+    return OpenSweep(parent, root, hashes if planned.are_all else None, goals, config.register, tracked)
 
 
 def _sweep_hash(planned: SweepPlan, hashes: tuple[str, ...]) -> str:
@@ -201,8 +205,9 @@ def _conclude(sweep: OpenSweep, reason: BaseException | None) -> None:
 
     Raises:
         UnfinishedError: not all jobs have finished.
+        ParameterError: all have, and the best run cannot be registered.
     """
-    from ratespike.sweeps.finish import finish
+    from ratespike.sweeps.finish import finish, register_best
 
     try:
         with sweep.tracked:  # gives the run the status that what leaves it stands for
@@ -214,6 +219,8 @@ def _conclude(sweep: OpenSweep, reason: BaseException | None) -> None:
     except BaseException as error:
         if error is not reason:
             raise
+    if reason is None and sweep.register is not None:
+        register_best(sweep.parent, sweep.register)
 
 
 def _reason(cause: BaseException) -> BaseException:

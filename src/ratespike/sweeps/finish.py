@@ -12,11 +12,13 @@ from ratespike.analysis import markup, plots, report, terminal
 from ratespike.analysis.statistics import non_dominated
 from ratespike.config.job import Job
 from ratespike.config.schemas import RunConfig
+from ratespike.parameters import ParameterError
 from ratespike.sweeps.errors import UnfinishedError
 from ratespike.sweeps.objective import Objective, value_of
 from ratespike.sweeps.report import STEPS_COMPARED, page_of_sweep
 from ratespike.tracking import address, store
 from ratespike.tracking.description import note
+from ratespike.tracking.registry import register
 from ratespike.tracking.runs import REPORT, Entity, Run
 from ratespike.tracking.search import curves, finished_runs
 from ratespike.tracking.status import ERROR, is_alive
@@ -176,6 +178,14 @@ def _keep_comparison(parent: Run, best: str, jobs: Sequence[Entity]) -> Pages:
     terminal.say(f"run {parent.id} in experiment {parent.experiment} holds the table and the figures; its jobs: mlflow ui")
     print(pages)
     return pages
+
+
+def register_best(parent: Run, name: str) -> None:
+    """Put the model of a finished sweep's best run into MLflow's registry; raises `ParameterError` if that cannot be."""
+    best = parent.tag(BEST_RUN)
+    if best is None:
+        raise ParameterError(f"register={name}: no run of this sweep is the best one; none is registered")
+    print(register(Run(parent.client, best, parent.experiment), name))
 
 
 def mark_failed(job: Job[Any], reason: str) -> None:

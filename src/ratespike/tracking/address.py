@@ -1,14 +1,18 @@
-"""The address of the store that runs are kept in, checked before MLflow is imported."""
+"""Addresses, checked before MLflow is imported: of the store that runs are kept in, and of models in its registry."""
 
 import os
+import re
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+from ratespike.config.schemas import REGISTRY
 from ratespike.parameters import ParameterError
 
 _ANSWER_WITHIN = 2  # seconds, for a server
 _PORTS = {"http": 80, "https": 443}
+_REGISTERED = re.compile(rf"{REGISTRY}(?P<name>[^/:@'\"]+)(?:/(?P<version>[1-9][0-9]*)|@(?P<alias>[\w-]+))")
 
 
 def resolve(uri: str | None, root: Path) -> str:
@@ -54,6 +58,39 @@ def check(uri: str, *, exists: bool) -> None:
         _check_answers(uri, parts)
     elif not parts.scheme:
         raise ParameterError(f"tracking.uri={uri}: must be a URI such as sqlite:///mlflow.db or http://127.0.0.1:5000")
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """What an address in the registry names: a version of a model, by its number or by an alias.
+
+    Attributes:
+        name: of the model.
+        version: its number; None where an alias is given.
+        alias: None where a number is given.
+    """
+
+    name: str
+    version: str | None
+    alias: str | None
+
+
+def registered_model(address: str) -> RegisteredModel:
+    """The parts of an address in the registry.
+
+    Raises:
+        ParameterError: not such an address.
+
+    Example:
+        >>> registered_model("models:/mnist@champion")
+        RegisteredModel(name='mnist', version=None, alias='champion')
+        >>> registered_model("models:/mnist/3")
+        RegisteredModel(name='mnist', version='3', alias=None)
+    """
+    found = _REGISTERED.fullmatch(address)
+    if found is None:
+        raise ParameterError(f"{address}: must be {REGISTRY}<name>@<alias> or {REGISTRY}<name>/<number of a version>")
+    return RegisteredModel(**found.groupdict())
 
 
 def _check_answers(uri: str, parts: SplitResult) -> None:

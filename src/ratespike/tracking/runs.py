@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -23,7 +22,7 @@ from mlflow.tracking import MlflowClient
 
 if TYPE_CHECKING:  # an unknown run is reported before torch is imported
     from matplotlib.figure import Figure
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from ratespike.data import Splits
 
@@ -32,7 +31,6 @@ FILES_LEFT_OUT = "ratespike.files_left_out"  # tag: how many files of the data c
 LAST = "checkpoints/last.ckpt"  # artifact: the last epoch
 PREDICTIONS = "results/predictions.csv"  # artifact: of each test image its class and the predicted ones
 REPORT = "report.html"  # artifact: what matters of a run or a sweep, on one page
-MODEL_PACKAGES = ("ratespike", "torch", "numpy")  # what the MLflow model needs where it is loaded
 _IMAGES_HASHED = 1000  # at least, where there are so many, for the digest of a split
 _METRICS_PER_CALL = 1000  # MLflow accepts no more
 
@@ -161,43 +159,6 @@ class Run:
             profile = json.dumps({"features_shape": [len(images), *images.shape], "targets_shape": [len(images)]})
             dataset: Dataset = Dataset.from_dictionary(described.to_dict() | {"profile": profile})  # type: ignore[assignment]
             self.client.log_inputs(self.id, [DatasetInput(dataset, tags=[InputTag("mlflow.data.context", split)])])
-
-    def model(self, network: "nn.Module", example: "Tensor") -> None:
-        """Keep the network's rate mode as an MLflow model, which takes and returns arrays.
-
-        The run must be the one that `tracking.status.track` has made the active one of this process.
-
-        Args:
-            network: is put into eval mode.
-            example: images as the network takes them, from which the model's signature is inferred.
-        """
-        import torch
-
-        if self.resumed and self._has_model():
-            return
-        network.eval()
-        with torch.no_grad():
-            outputs = network(example)
-        mlflow.pytorch.log_model(
-            network,
-            name="model",
-            signature=mlflow.models.infer_signature(example.numpy(), outputs.numpy()),
-            # named, as MLflow takes 15 s to infer them
-            pip_requirements=[f"{package}=={version(package)}" for package in MODEL_PACKAGES],
-            # MLflow's default, torch.export, cannot trace calls of Numba
-            serialization_format="pickle",
-        )
-
-    def _has_model(self) -> bool:
-        """Whether an earlier process has kept the model to the end."""
-        outputs = self.client.get_run(self.id).outputs
-        if not outputs:
-            return False
-        for output in outputs.model_outputs:
-            model = self.client.get_logged_model(output.model_id)
-            if str(model.status) == "READY":
-                return True
-        return False
 
     def _log(self, metrics: list[Metric]) -> None:
         if self.resumed:

@@ -1,0 +1,109 @@
+"""The model of a run, as MLflow keeps it: a file of code and a checkpoint, and nothing that is unpickled.
+
+Loading it with MLflow runs the code, as MLflow's models do. Whoever only wants the network takes the checkpoint
+(`fetch_checkpoint`), and then nothing of the model is run.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import mlflow
+import numpy as np
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+
+from ratespike.tracking.runs import Client, Run
+
+CHECKPOINT_NAME = "network.ckpt"
+CHECKPOINT = f"artifacts/{CHECKPOINT_NAME}"  # within a model
+_PACKAGES = ("ratespike", "torch", "numpy")  # what a model needs where it is loaded
+
+
+@dataclass(frozen=True)
+class ServableModel:
+    """What MLflow is to keep of a trained network.
+
+    Attributes:
+        code: the file that MLflow runs where the model is loaded.
+        checkpoint: the file of the network, called `CHECKPOINT_NAME`.
+        image_shape: channels, height, width.
+        mode: whether answers come from `rates` or from `spikes`, where a request does not say.
+        n_steps: how many steps of spikes, where a request does not say.
+        has_example: whether MLflow is to try the model with a black image, which is kept as its example.
+    """
+
+    code: Path
+    checkpoint: Path
+    image_shape: tuple[int, int, int]
+    mode: str
+    n_steps: int
+    has_example: bool
+
+
+def keep_model(run: Run, model: ServableModel) -> None:
+    """Keep a model with a run, which must be the one that `tracking.status.track` has made the active one of this process."""
+    if run.resumed and model_id(run) is not None:
+        return
+    defaults = {"mode": model.mode, "n_steps": model.n_steps}
+    example = np.zeros((1, *model.image_shape), np.float32)
+    mlflow.pyfunc.log_model(
+        name="model",
+        python_model=str(model.code),
+        artifacts={"checkpoint": str(model.checkpoint)},
+        signature=_signature(model),
+        input_example=(example, defaults) if model.has_example else None,
+        # named, as MLflow takes 15 s to infer them
+        pip_requirements=[f"{package}=={version(package)}" for package in _PACKAGES],
+    )
+
+
+def model_id(run: Run) -> str | None:
+    """The id of the model that a run has kept to the end; None if it has none."""
+    outputs = run.client.get_run(run.id).outputs
+    if not outputs:
+        return None
+    for output in outputs.model_outputs:
+        model = run.client.get_logged_model(output.model_id)
+        if str(model.status) == "READY":
+            return str(model.model_id)
+    return None
+
+
+@contextmanager
+def fetch_checkpoint(client: Client, location: str) -> Iterator[Path | None]:
+    """A copy of the checkpoint of a model, which exists for as long as the context lasts; None if the model has none.
+
+    Args:
+        client: of the tracking store.
+        location: where the model's files are, as MLflow names it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path = mlflow.artifacts.download_artifacts(
+                artifact_uri=f"{location}/{CHECKPOINT}", dst_path=folder, tracking_uri=client.tracking_uri
+            )
+        except Exception:  # the store says where the model is: whatever the reader of such places raises
+            yield None
+            return
+        yield Path(path)
+
+
+def _signature(model: ServableModel) -> ModelSignature:
+    """What a request and its answer look like."""
+    return ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *model.image_shape))]),
+        outputs=Schema(
+            [
+                ColSpec(DataType.string, "class"),
+                ColSpec(DataType.double, "confidence"),
+                ColSpec(DataType.long, "decision_step", required=False),
+            ]
+        ),
+        params=ParamSchema(
+            [ParamSpec("mode", DataType.string, model.mode), ParamSpec("n_steps", DataType.long, model.n_steps)]
+        ),
+    )
