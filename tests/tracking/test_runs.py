@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ratespike.data import Images, Splits
-from ratespike.tracking import store
+from ratespike.tracking import shared, store
 from ratespike.tracking.runs import Client, Run
 
 
@@ -43,6 +43,13 @@ def test_artifacts_come_back(run: Run, tmp_path: Path) -> None:
     assert run.fetch("results/none.csv", tmp_path) is None
     with run.artifact("none.csv") as path:
         assert path is None
+
+
+def test_a_simulation_that_somebody_else_has_kept_is_read_without_unpickling(run: Run) -> None:
+    run.tags({shared.SIMULATION_HASH: "of this test"})
+    shared.keep_simulation(run, 5, {"test:labels": np.array([Path()], dtype=object)})
+    with pytest.raises(ValueError, match="Object arrays cannot be loaded when allow_pickle=False"):
+        shared.find_simulation(run, 5)
 
 
 def test_a_data_set_is_logged_by_split(run: Run) -> None:

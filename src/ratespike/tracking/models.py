@@ -57,7 +57,7 @@ def keep_model(run: Run, model: ServableModel) -> None:
         signature=_signature(model),
         input_example=(example, defaults) if model.has_example else None,
         # named, as MLflow takes 15 s to infer them
-        pip_requirements=[f"{package}=={version(package)}" for package in _PACKAGES],
+        pip_requirements=[f"{package}=={_released(package)}" for package in _PACKAGES],
     )
 
 
@@ -90,6 +90,11 @@ def fetch_checkpoint(client: Client, location: str) -> Iterator[Path | None]:
             yield None
             return
         yield Path(path)
+
+
+def _released(package: str) -> str:
+    """The installed version without a mark of its build, such as PyTorch's `+cpu`, which PyPI does not have."""
+    return version(package).partition("+")[0]
 
 
 def _signature(model: ServableModel) -> ModelSignature:
