@@ -50,7 +50,7 @@ class TrainerConfig:
 
 @dataclass
 class TrackingConfig:
-    """Where MLflow keeps the runs; without `uri` in `mlflow.db` and `mlruns/` at the repository root.
+    """Where MLflow keeps the runs; without `uri` in `mlflow.db` and `mlruns/` below a job's `root`.
 
     `parent` is the id of the run that this one is shown below; a sweep sets it.
     """
@@ -120,7 +120,7 @@ class PredictConfig(EvaluateConfig):
 
 @dataclass
 class StoreConfig:
-    """Where finished runs are looked for; without `uri` where `train.py` keeps them."""
+    """Where finished runs are looked for; without `uri` where a training keeps them."""
 
     uri: str | None = parameter(None)
 

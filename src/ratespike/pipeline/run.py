@@ -5,10 +5,9 @@
 A training goes through all of it. An evaluation has the weights of a trained network and does not fit.
 """
 
-import shlex
-
 import torch
 
+from ratespike.config.invocation import command_line
 from ratespike.config.job import Job
 from ratespike.config.naming import asked_for
 from ratespike.config.schemas import EvaluateConfig, RunConfig
@@ -71,9 +70,8 @@ def _report(job: Job[RunConfig], run: Run, components: Components, classifier: C
     _keep_figures(run, components, classifier, results)
     if not is_evaluation and job.config.model is None:  # MLflow cannot unpickle a network of a user's file
         run.model(components.network, example=torch.zeros(1, *components.splits.image_shape))
-    program = "evaluate.py" if is_evaluation else "train.py"
-    command = shlex.join(asked_for(job.overrides))
-    note(run, f"`python {program} {command}`\n\n{summary.in_words(results)}")
+    command = command_line("evaluate" if is_evaluation else "train", asked_for(job.overrides))
+    note(run, f"`{command}`\n\n{summary.in_words(results)}")
 
 
 def _keep_figures(run: Run, components: Components, classifier: Classifier, results: Results) -> None:

@@ -183,4 +183,4 @@ def _check_is_installed(launcher: str) -> None:
     """Refuse a launcher whose configuration is ours but whose package is not there."""
     package = re.fullmatch(r"hydra_plugins\.hydra_(\w+)_launcher\..*", launcher)
     if package and not util.find_spec(f"hydra_plugins.hydra_{package[1]}_launcher"):
-        raise ParameterError(f"hydra/launcher: {launcher} is not installed; pip install -e '.[{package[1]}]'")
+        raise ParameterError(f"hydra/launcher: {launcher} is not installed; pip install hydra-{package[1]}-launcher")
