@@ -1,7 +1,7 @@
 """The console command `ratespike <program> <settings>`: the programs without a clone of the repository.
 
 The database, the outputs and relative paths belong to the current folder. The configuration comes with the package, with the
-options of a folder that `--config-dir` names.
+options of installed plugins and of a folder that `--config-dir` names.
 """
 
 import sys

@@ -10,8 +10,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ratespike.parameters import ParameterError, nearest
 from ratespike.pipeline.saved_settings import OPTION
+from ratespike.plugins import PluginError
 
-BAD_INPUT = (HydraException, OmegaConfBaseException, ParameterError)
+BAD_INPUT = (HydraException, OmegaConfBaseException, ParameterError, PluginError)
 _ABOUT_CLASSES = re.compile(r"full_key|object_type|reference_type|To append|See http")
 
 
@@ -44,7 +45,7 @@ def _in_one_line(error: Exception) -> str:
 
 
 def _unknown_option(text: str, group: str, option: str) -> str:
-    """`neuron=typo`: the options of the group stand in Hydra's message, those of `--config-dir` among them."""
+    """`neuron=typo`: the options of the group stand in Hydra's message, those of plugins and `--config-dir` among them."""
     message, _, available = text.partition(" Available options")
     options = available.partition(":")[2].partition(" Config")[0].split()
     if group.startswith("hydra/"):

@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ratespike.cli.errors import BAD_INPUT, explain
+from ratespike.cli.search_path import search_in_plugins
 from ratespike.config.invocation import started_by, version
 from ratespike.config.job import Job
 from ratespike.config.schemas import check
@@ -81,6 +82,7 @@ def run_program(program: Program, root: Path, conf: Path) -> None:
     OmegaConf.register_new_resolver("started_by", started_by, replace=True)  # in the texts of --help
     with _errors_in_one_line(conf, program.config_name, wants_traceback):
         _refuse_null_options(sys.argv[1:], conf)
+        search_in_plugins(conf)
         trained = program.settings_of(sys.argv[1:], root) if program.settings_of else {}
         with multirun(trained, root):
             hydra.main(version_base="1.3", config_path=str(conf), config_name=program.config_name)(job_of_hydra)()
