@@ -12,12 +12,13 @@ class BuildWithConfiguration(build_py):
 
     def run(self) -> None:
         """Build the package, then copy."""
-        super().run()
         if self.editable_mode:
+            super().run()
             return
-        target = Path(self.build_lib) / "ratespike" / "conf"
-        shutil.rmtree(target, ignore_errors=True)  # what an earlier build has left
-        shutil.copytree("conf", target)
+        package = Path(self.build_lib) / "ratespike"
+        shutil.rmtree(package, ignore_errors=True)  # an earlier build may have left modules that are gone since
+        super().run()
+        shutil.copytree("conf", package / "conf")
 
 
 setup(cmdclass={"build_py": BuildWithConfiguration})

@@ -60,7 +60,7 @@ def data_content(plain: Mapping[str, Any], root: Path) -> str:
 
     Args:
         plain: a configuration.
-        root: the repository root.
+        root: where relative paths start.
     """
     try:
         return build(DataSet, plain["data"], "data").content(root)  # type: ignore[type-abstract]

@@ -76,7 +76,7 @@ def check_multirun(config: DictConfig, planned: SweepPlan, check_job: CheckJob, 
         config: Hydra's, of the whole multirun.
         planned: the jobs.
         check_job: raises `ParameterError` for a job that cannot run for a reason of the caller's.
-        root: the repository root.
+        root: where relative paths start.
 
     Raises:
         ParameterError: a launcher that is not installed, a store that cannot be reached, jobs that cannot run.
