@@ -12,6 +12,7 @@ from pages import contract
 from program import CONF
 
 import ratespike.config.schemas  # noqa: F401  # registers the schema
+from ratespike.cli.programs import PROGRAMS
 
 NAMES = contract()
 WITH_A_PLUS = ("experiment", "debug", "sweep")  # groups that are not among the defaults
@@ -20,7 +21,8 @@ WITH_A_PLUS = ("experiment", "debug", "sweep")  # groups that are not among the 
 def test_the_contract_has_all_its_sections() -> None:
     """A table that could not be read would leave nothing to check."""
     sizes = {section: len(names) for section, names in NAMES.items()}
-    assert set(sizes) == {"Configuration keys", "Configuration groups", "Metrics", "Tags", "Artifacts", "Python"}
+    assert set(sizes) == {"Configuration keys", "Configuration groups", "Metrics", "Tags", "Artifacts", "Commands", "Python"}
+    assert sizes.pop("Commands") >= 4
     assert min(sizes.values()) >= 8, sizes
 
 
@@ -44,6 +46,10 @@ def _some_option(group: str) -> str:
 def composed(*overrides: str):  # type: ignore[no-untyped-def]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose("config", list(overrides))
+
+
+def test_the_commands_are_those_of_the_console() -> None:
+    assert set(NAMES["Commands"]) == {f"ratespike {name}" for name in PROGRAMS}
 
 
 @pytest.mark.parametrize("name", NAMES["Python"])

@@ -273,7 +273,7 @@ def test_pictures_are_not_shown_to_a_network_that_was_trained_on_other_values(
     run_id = run_ids(checkout)[-1]
     code, out, error = run_here(checkout, f"run={run_id}", f"images={tmp_path}/0.png", program="predict.py")
     assert (code, out) == (1, "")
-    assert f"error: that network was trained on floating-point images from 0 to {images.max()}; predict.py shows" in error
+    assert f"error: that network was trained on floating-point images from 0 to {images.max()}; pictures are from" in error
     (checkpoint,) = checkout.glob(f"mlruns/*/{run_id}/artifacts/checkpoints/best.ckpt")
     content = torch.load(checkpoint, weights_only=True)
     for value_range, expected in ((None, 0), ([0.0, 1.0], 0), ([0.0], 1), ([0, "1"], 1)):

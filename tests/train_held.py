@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ratespike.cli.main import command
+from ratespike.cli.main import Program, run_program
+from ratespike.cli.programs import train
 from ratespike.config.job import Job
 from ratespike.config.schemas import Config
-from train import train
 
 ROOT = Path(__file__).resolve().parent
 
@@ -36,4 +36,4 @@ def train_held(job: Job[Config]) -> None:
 
 
 if __name__ == "__main__":
-    command("config", train_held, root=ROOT)
+    run_program(Program("config", train_held), ROOT, conf=ROOT / "conf")

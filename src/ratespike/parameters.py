@@ -15,6 +15,8 @@ from abc import ABC
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ratespike import plugins
+
 T = typing.TypeVar("T")
 _NAME = re.compile(r"[A-Za-z0-9][\w .-]*")
 
@@ -224,12 +226,46 @@ def kinds(base: type) -> dict[str, type]:
         >>> "LowPass" in kinds(Synapse), "Synapse" in kinds(Synapse)
         (True, False)
     """
-    found: dict[str, type] = {}
+    return {cls.__name__: cls for cls in _concrete(base)}
+
+
+def _concrete(base: type) -> Iterator[type]:
     if not inspect.isabstract(base) and ABC not in base.__bases__:
-        found[base.__name__] = base
+        yield base
     for child in typing.cast(list[type], base.__subclasses__()):
-        found.update(kinds(child))
-    return found
+        yield from _concrete(child)
+
+
+def kind(base: type[T], name: object, where: str) -> type[T]:
+    """The class that a configuration names by `type`: of this package, or of a plugin that is installed.
+
+    Plugins are imported if no class has the name without them.
+
+    Args:
+        base: for instance `Neuron`.
+        name: of a concrete class below `base`, or its own.
+        where: the key under which the user knows it, for the error message.
+
+    Raises:
+        ParameterError: an unknown name, one of two classes, or a plugin that cannot be imported.
+
+    Example:
+        >>> from ratespike.synapses import Synapse
+        >>> kind(Synapse, "LowPass", "synapse")
+        <class 'ratespike.synapses.LowPass'>
+    """
+    if not isinstance(name, str) or name not in kinds(base):
+        try:
+            plugins.load()
+        except plugins.PluginError as error:
+            raise ParameterError(str(error)) from error
+    known = kinds(base)
+    if not isinstance(name, str) or name not in known:
+        raise ParameterError(f"{where}.type={name}: {nearest(str(name), known)}; no installed plugin has it")
+    others = {cls.__module__ for cls in _concrete(base) if cls.__name__ == name}
+    if len({module.partition(".")[0] for module in others}) > 1:
+        raise ParameterError(f"{where}.type={name}: {' and '.join(sorted(others))} have a class of this name; rename one")
+    return known[name]
 
 
 def build(base: type[T], config: Mapping[str, Any], where: str) -> T:
@@ -255,17 +291,14 @@ def build(base: type[T], config: Mapping[str, Any], where: str) -> T:
     if not isinstance(config, Mapping):
         raise ParameterError(f"{where}={config}: must be keys and values, such as {{type: ...}}")
     options = {str(key): value for key, value in config.items()}
-    known = kinds(base)
     name = options.pop("type", None)
-    if not isinstance(name, str) or name not in known:
-        raise ParameterError(f"{where}.type={name}: {nearest(str(name), known)}")
-    cls = known[name]
+    cls = kind(base, name, where)
     parameters = {field.name for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
     for key in options:
         if key not in parameters:
             raise ParameterError(f"{where}.{key}: {name} has no such parameter; {nearest(key, parameters)}")
     try:
-        return typing.cast(T, cls(**options))
+        return cls(**options)
     except ParameterError as error:
         raise ParameterError(f"{where}.{error}") from None
     except TypeError as error:  # "LIF.__init__() missing 1 required keyword-only argument: ..."

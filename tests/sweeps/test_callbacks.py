@@ -37,14 +37,14 @@ def status(run: Run) -> str:
 
 def test_what_is_raised_before_it_begins_passes() -> None:
     error = ValueError("of the composition")
-    with pytest.raises(ValueError) as raised, multirun({}):
+    with pytest.raises(ValueError) as raised, multirun({}, Path()):
         raise error
     assert raised.value is error and error.__cause__ is None
 
 
 @pytest.mark.parametrize("cause", [JobFailedError("job #1"), HydraException("a key"), SystemExit(3), KeyboardInterrupt()])
 def test_what_the_command_line_knows_passes_as_it_is(cause: BaseException) -> None:
-    with pytest.raises(type(cause)) as raised, multirun({}):
+    with pytest.raises(type(cause)) as raised, multirun({}, Path()):
         begin()
         raise cause
     assert raised.value is cause
@@ -52,14 +52,14 @@ def test_what_the_command_line_knows_passes_as_it_is(cause: BaseException) -> No
 
 
 def test_an_interrupted_job_interrupts_the_multirun() -> None:
-    with pytest.raises(KeyboardInterrupt), multirun({}):
+    with pytest.raises(KeyboardInterrupt), multirun({}, Path()):
         begin()
         raise SystemExit(INTERRUPTED)
 
 
 def test_a_launcher_that_gives_up_is_named_with_its_first_line() -> None:
     cause = ValueError("n_jobs == 0 has no meaning\nand more")
-    with pytest.raises(UnfinishedError) as raised, multirun({}):
+    with pytest.raises(UnfinishedError) as raised, multirun({}, Path()):
         begin()
         raise cause
     assert str(raised.value).startswith("the launcher gave up (ValueError: n_jobs == 0 has no meaning); mend that")
@@ -68,7 +68,7 @@ def test_a_launcher_that_gives_up_is_named_with_its_first_line() -> None:
 
 @pytest.mark.slow
 def test_the_parent_of_a_sweep_whose_launcher_gave_up_has_failed(sweep: OpenSweep) -> None:
-    with pytest.raises(UnfinishedError), multirun({}):
+    with pytest.raises(UnfinishedError), multirun({}, Path()):
         begin(sweep)
         raise ValueError("no workers")
     assert status(sweep.parent) == "FAILED"
@@ -77,7 +77,7 @@ def test_the_parent_of_a_sweep_whose_launcher_gave_up_has_failed(sweep: OpenSwee
 
 @pytest.mark.slow
 def test_the_parent_of_an_interrupted_sweep_is_killed(sweep: OpenSweep, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(KeyboardInterrupt), multirun({}):
+    with pytest.raises(KeyboardInterrupt), multirun({}, Path()):
         begin(sweep)
         raise KeyboardInterrupt
     assert status(sweep.parent) == "KILLED"
@@ -85,6 +85,9 @@ def test_the_parent_of_an_interrupted_sweep_is_killed(sweep: OpenSweep, capsys: 
 
 
 def test_a_sweep_whose_jobs_did_not_finish_is_unfinished(sweep: OpenSweep) -> None:
-    with pytest.raises(UnfinishedError, match="1 of 1 jobs did not finish; the same command tries them again"), multirun({}):
+    with (
+        pytest.raises(UnfinishedError, match="1 of 1 jobs did not finish; the same command tries them again"),
+        multirun({}, Path()),
+    ):
         begin(sweep)
     assert status(sweep.parent) == "FAILED"

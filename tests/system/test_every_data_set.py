@@ -86,7 +86,7 @@ def test_every_program_takes_it(make: Callable[[Path], tuple[str, ...]], checkou
     code, out, error = run(checkout, f"run={job[0]}", f"images={picture}", program="predict.py")
     if make is events:
         assert code == 1
-        assert "that network was trained on events; predict.py shows pictures, evaluate.py recordings" in error
+        assert "that network was trained on events, not pictures; `python evaluate.py` simulates recordings" in error
     else:
         assert code == 0, error
         assert "1 of 1 pictures" in out

@@ -9,30 +9,32 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ratespike.parameters import ParameterError, nearest
+from ratespike.pipeline.saved_settings import OPTION
+from ratespike.plugins import PluginError
 
-BAD_INPUT = (HydraException, OmegaConfBaseException, ParameterError)
+BAD_INPUT = (HydraException, OmegaConfBaseException, ParameterError, PluginError)
 _ABOUT_CLASSES = re.compile(r"full_key|object_type|reference_type|To append|See http")
 
 
-def explain(error: Exception, root: Path, config_name: str) -> str:
+def explain(error: Exception, conf: Path, config_name: str) -> str:
     """The message of one of `BAD_INPUT` in one line, with the nearest names where a name was not found.
 
     Args:
         error: what Hydra, OmegaConf or a check of ours raised.
-        root: the repository root.
-        config_name: of the command's configuration.
+        conf: the folder of the configuration.
+        config_name: of the program's configuration.
     """
     text = _in_one_line(error)
     option = re.search(r"Could not find '([\w/]+)/([^/']+)'", text)
     if option:
-        return _unknown_option(text, option[1], option[2], root)
+        return _unknown_option(text, option[1], option[2])
     key = re.search(r"Could not override '([^']+)'", text)
     if key is None or key[1].startswith("hydra."):
         return text
-    is_group_of_training = config_name == "config" and (root / "conf" / key[1]).is_dir()
+    is_group_of_training = config_name == "config" and (conf / key[1]).is_dir()
     if is_group_of_training:
         return f"{key[1]}: is not among the defaults; give +{key[1]}= with a plus"
-    return _unknown_key(text, key[1], root, config_name)
+    return _unknown_key(text, key[1], conf, config_name)
 
 
 def _in_one_line(error: Exception) -> str:
@@ -42,20 +44,19 @@ def _in_one_line(error: Exception) -> str:
     return " ".join(line for line in lines if line and not _ABOUT_CLASSES.match(line))
 
 
-def _unknown_option(text: str, group: str, option: str, root: Path) -> str:
-    """`neuron=typo`: the group's options are the files of its folder; those of Hydra's plugins stand in Hydra's message."""
+def _unknown_option(text: str, group: str, option: str) -> str:
+    """`neuron=typo`: the options of the group stand in Hydra's message, those of plugins and `--config-dir` among them."""
     message, _, available = text.partition(" Available options")
-    options = [path.stem for path in (root / "conf" / group).glob("*.yaml")]
+    options = available.partition(":")[2].partition(" Config")[0].split()
     if group.startswith("hydra/"):
         message += ", or its extra is not installed (docs/many_devices.md)"
-        options = available.partition(":")[2].partition(" Config")[0].split()
-    return f"{message}: {nearest(option, options)}"
+    return f"{message}: {nearest(option, [name for name in options if name != OPTION])}"
 
 
-def _unknown_key(text: str, key: str, root: Path, config_name: str) -> str:
+def _unknown_key(text: str, key: str, conf: Path, config_name: str) -> str:
     """`neuron.tau_rcc=1`: the keys that the configuration has by default beside it."""
     group, _, name = key.rpartition(".")
-    with hydra.initialize_config_dir(str(root / "conf"), version_base="1.3"):
+    with hydra.initialize_config_dir(str(conf), version_base="1.3"):
         config = hydra.compose(config_name)
     beside = OmegaConf.select(config, group) if group else config
     if not isinstance(beside, DictConfig):  # no such group either

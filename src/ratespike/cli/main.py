@@ -1,4 +1,4 @@
-"""The entry of every command: Hydra's command line, and bad input in one line before anything is imported."""
+"""The entry of every program: Hydra's command line, and bad input in one line before anything is imported."""
 
 import functools
 import os
@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ratespike.cli.errors import BAD_INPUT, explain
+from ratespike.cli.search_path import search_in_plugins
+from ratespike.config.invocation import started_by, version
 from ratespike.config.job import Job
 from ratespike.config.schemas import check
 from ratespike.execution import distributed
@@ -29,19 +31,41 @@ from ratespike.sweeps.errors import JobFailedError, RefusedError, UnfinishedErro
 from ratespike.sweeps.run_job import run_job
 
 Task = Callable[[Job[Any]], None]
-SettingsOf = Callable[[Sequence[str], Path], Mapping[str, Any]]  # (arguments, repository root) -> settings
+SettingsOf = Callable[[Sequence[str], Path], Mapping[str, Any]]  # (arguments, root) -> settings
 
 
-def command(config_name: str, task: Task, root: Path, settings_of: SettingsOf | None = None) -> None:
-    """Run `task` with the configuration `conf/<config_name>.yaml` below `root` and the command line's overrides.
+@dataclass(frozen=True)
+class Program:
+    """What the user starts by `python <name>.py` or `ratespike <name>`.
+
+    Attributes:
+        config_name: of its configuration, `<config_name>.yaml`.
+        task: what it does with a job.
+        settings_of: the settings of the trained network that the arguments name, which the configuration is composed of; None
+            for a program that needs none.
+    """
+
+    config_name: str
+    task: Task
+    settings_of: SettingsOf | None = None
+
+    @property
+    def summary(self) -> str:
+        """What it does, in a line."""
+        return (self.task.__doc__ or "").partition("\n")[0]
+
+
+def run_program(program: Program, root: Path, conf: Path) -> None:
+    """Run a program with its configuration and the command line's overrides.
 
     Args:
-        config_name: of the configuration.
-        task: what the command does with a job.
-        root: the repository root.
-        settings_of: the settings of the trained network that the arguments name, which the configuration is composed of; None
-            for a command that needs none.
+        program: what to run.
+        root: the folder of the database and the outputs, where relative paths start.
+        conf: the folder of the configuration.
     """
+    if "--version" in sys.argv[1:]:
+        print(version())
+        return
     wants_traceback = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, and the line is ours
     # what lies in conf/hydra/launcher extends the plugins' own
@@ -50,18 +74,20 @@ def command(config_name: str, task: Task, root: Path, settings_of: SettingsOf | 
 
     def job_of_hydra(config: DictConfig) -> list[float] | float | None:
         if wants_traceback:
-            return _do_job(task, config, config_name, root)
+            return _do_job(program, config, root)
         try:
-            return _do_job(task, config, config_name, root)
+            return _do_job(program, config, root)
         except ParameterError as error:
             sys.exit(f"error: {error}")  # Hydra reports an exception with lines of its own, an exit it lets pass
 
     sys.argv[1:] = [_with_home(argument) for argument in sys.argv[1:]]
-    with _errors_in_one_line(root, config_name, wants_traceback):
-        _refuse_null_options(sys.argv[1:], root)
-        trained = settings_of(sys.argv[1:], root) if settings_of else {}
-        with multirun(trained):
-            hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name=config_name)(job_of_hydra)()
+    OmegaConf.register_new_resolver("started_by", started_by, replace=True)  # in the texts of --help
+    with _errors_in_one_line(conf, program.config_name, wants_traceback):
+        _refuse_null_options(sys.argv[1:], conf)
+        search_in_plugins(conf)
+        trained = program.settings_of(sys.argv[1:], root) if program.settings_of else {}
+        with multirun(trained, root):
+            hydra.main(version_base="1.3", config_path=str(conf), config_name=program.config_name)(job_of_hydra)()
 
 
 def _with_home(argument: str) -> str:
@@ -69,28 +95,28 @@ def _with_home(argument: str) -> str:
     return re.sub(r"(?<=[=,[])~(?=/)", lambda _: os.path.expanduser("~"), argument)  # noqa: PTH111  # `Path.home` may raise
 
 
-def _refuse_null_options(arguments: Sequence[str], root: Path) -> None:
+def _refuse_null_options(arguments: Sequence[str], conf: Path) -> None:
     """Raise `ParameterError` for an argument such as `stages=null`, of which Hydra reports its own code."""
     for argument in arguments:
         group, _, option = argument.partition("=")
-        folder = root / "conf" / group
+        folder = conf / group
         if option == "null" and group and folder.is_dir():
             options = [path.stem for path in folder.glob("*.yaml")]
             raise ParameterError(f"{argument}: not an option of {group}; {nearest('none', options)}")
 
 
-def _do_job(task: Task, config: DictConfig, config_name: str, root: Path) -> list[float] | float | None:
+def _do_job(program: Program, config: DictConfig, root: Path) -> list[float] | float | None:
     """Do the job that Hydra has composed; returns what it has reached if it is one of a search."""
     checked = check(config)
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     settings = HydraConfig.get()
     overrides = list(settings.overrides.task)
-    job = Job(checked, plain, overrides, root, _default_settings(config_name, GlobalHydra.instance().hydra))
+    job = Job(checked, plain, overrides, root, _default_settings(program.config_name, GlobalHydra.instance().hydra))
     if settings.mode != RunMode.MULTIRUN:
-        distributed.divide(task, job)
+        distributed.divide(program.task, job)
         return None
     concurrent = max_concurrent_jobs(settings.launcher)
-    return run_job(task, replace(job, number=settings.job.num, max_concurrent_jobs=concurrent))
+    return run_job(program.task, replace(job, number=settings.job.num, max_concurrent_jobs=concurrent))
 
 
 @functools.lru_cache(1)  # the jobs of a sweep share them: to compose them takes a tenth of a second
@@ -100,7 +126,7 @@ def _default_settings(config_name: str, of_command: object) -> Mapping[str, Any]
 
 
 @contextmanager
-def _errors_in_one_line(root: Path, config_name: str, wants_traceback: bool) -> Iterator[None]:
+def _errors_in_one_line(conf: Path, config_name: str, wants_traceback: bool) -> Iterator[None]:
     """Inside, an error of the user's input or the end of a multirun becomes one line; a fault of ours stays a traceback."""
     try:
         yield
@@ -108,7 +134,7 @@ def _errors_in_one_line(root: Path, config_name: str, wants_traceback: bool) -> 
         reason = error.reason if isinstance(error, RefusedError) else error
         if wants_traceback or not isinstance(reason, BAD_INPUT):
             raise reason from reason.__cause__
-        sys.exit(f"error: {explain(reason, root, config_name)}")
+        sys.exit(f"error: {explain(reason, conf, config_name)}")
     except (JobFailedError, UnfinishedError) as error:
         is_ours = isinstance(error.__cause__, Exception)  # the launcher's, behind our line
         if wants_traceback and is_ours:

@@ -16,7 +16,8 @@ class Job(Generic[C]):
         config: checked against the schema; ranges of the groups with a `type` are checked where they are built.
         plain: the same as nested dictionaries, every interpolation resolved.
         overrides: the command line's arguments.
-        root: the repository root, where relative paths start.
+        root: the folder of the database and the outputs, where relative paths start: the repository root, or the current folder
+            of the console command.
         default: `plain` of the same command without arguments; of an evaluation, the settings of its network's run.
         number: of a job among those of a multirun, from 0; None for a single run.
         max_concurrent_jobs: how many jobs of the multirun this host runs at the same time; None if a scheduler gives

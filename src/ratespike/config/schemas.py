@@ -53,7 +53,7 @@ class TrainerConfig:
 
 @dataclass
 class TrackingConfig:
-    """Where MLflow keeps the runs; without `uri` in `mlflow.db` and `mlruns/` at the repository root.
+    """Where MLflow keeps the runs; without `uri` in `mlflow.db` and `mlruns/` below a job's `root`.
 
     `parent` is the id of the run that this one is shown below; a sweep sets it.
     """
@@ -133,7 +133,7 @@ class PredictConfig(EvaluateConfig):
 
 @dataclass
 class StoreConfig:
-    """Where finished runs are looked for; without `uri` where `train.py` keeps them."""
+    """Where finished runs are looked for; without `uri` where a training keeps them."""
 
     uri: str | None = parameter(None)
 
@@ -213,7 +213,7 @@ def _check_registered(config: Config) -> None:
         raise ParameterError(f"register={config.register}: must be a name of letters, digits, spaces, _, . and -")
     if is_registered(config.model):
         raise ParameterError(
-            f"model={config.model}: evaluate.py and predict.py take a model from the registry; train.py wants <file.py>:<name>"
+            f"model={config.model}: evaluate and predict take a model from the registry; a training wants <file.py>:<name>"
         )
 
 

@@ -19,7 +19,7 @@ from ratespike.data.images import Images, Scaling
 from ratespike.data.splitting import split_off
 from ratespike.parameters import ParameterError, check_parameters, parameter
 
-CACHE = "outputs/data_cache"  # below the repository root
+CACHE = "outputs/data_cache"  # below the folder where relative paths start
 _NAMED = 5  # classes without images that a warning names
 _logger = logging.getLogger(__name__)
 
@@ -159,7 +159,8 @@ class DataSet(ABC):
     A subclass gives `read`, and `files` if their content may change; docs/adding_a_data_set.md shows one.
 
     Attributes:
-        dir: the folder with the files; a relative path starts at the repository root, `~` is the user's home.
+        dir: the folder with the files; a relative path starts at the repository root, with the console command at the
+            current folder; `~` is the user's home.
         validation_images: how many training images are set aside for choices; null for a tenth.
         split_seed: draws the validation images; null takes the last ones in the file's order.
         stratify: whether each class has the same share of the validation images as of the training images.
@@ -175,10 +176,12 @@ class DataSet(ABC):
         changes_over_time: whether the images do. Then a training sees their mean over the steps of a simulation, and depends on
             how many and how long these are.
         may_be_a_file: whether `dir` may be a file in place of a folder.
+        where_from: what an error line says of where its files come from.
     """
 
     changes_over_time: ClassVar[bool] = False
     may_be_a_file: ClassVar[bool] = False
+    where_from: ClassVar[str] = ""
 
     dir: str = parameter()
     validation_images: int | None = parameter(None, at_least=1)
@@ -236,7 +239,7 @@ class DataSet(ABC):
         if not self._exists(folder):
             kind = "file" if self.may_be_a_file else "folder"
             looked = f"{folder.absolute()} was looked for"
-            raise ParameterError(f"data.dir={self.dir}: no such {kind}; {looked}; give data.dir=<{kind}>")
+            raise ParameterError(f"data.dir={self.dir}: no such {kind}; {looked}; give data.dir=<{kind}>{self.where_from}")
         try:
             content = self.read(folder, Cache(root / CACHE))
         except ParameterError as error:

@@ -3,6 +3,7 @@
 import gzip
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from ratespike.data.base import Content, DataSet, read_checked
 from ratespike.data.cache import Cache
@@ -32,6 +33,8 @@ class MNIST(DataSet):
         >>> splits.image_shape, splits.classes, len(splits.test)
         ((1, 28, 28), 10, 10000)
     """
+
+    where_from: ClassVar[str] = "; MNIST comes with a clone of the repository, data=digits with scikit-learn"
 
     def read(self, folder: Path, cache: Cache) -> Content:
         files = read_checked(folder, _SHA256)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ratespike.config.invocation import started_by
 from ratespike.config.plain_settings import plain_settings
 from ratespike.config.schemas import is_registered
 from ratespike.network import build_network
@@ -174,7 +175,7 @@ def build_trained(checkpoint: Checkpoint, where: str) -> nn.Sequential:
         ParameterError: a network that cannot be built, or one that was converted, whose code a checkpoint does not hold.
     """
     if checkpoint.config["model"] is not None:
-        raise ParameterError(f"{where}: is of a plain network that was converted; python evaluate.py simulates it")
+        raise ParameterError(f"{where}: is of a plain network that was converted; `{started_by('evaluate')}` simulates it")
     layers = checkpoint.config["network"]["layers"]
     try:
         network = build_network(layers, checkpoint.config["neuron"], checkpoint.image_shape, checkpoint.classes)

@@ -2,27 +2,30 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ratespike.config.relevance import affects_result
+from ratespike import plugins
+from ratespike.config.relevance import TRAINING_GROUPS, affects_result
 from ratespike.config.schemas import TrainerConfig, is_registered
 from ratespike.config.stages import stages_of
 from ratespike.conversion.methods import AsTrained, Conversion
 from ratespike.conversion.plain_model import sources_of
 from ratespike.data import Augmentation, DataSet
-from ratespike.network import layers_training_values
-from ratespike.parameters import ParameterError, build, training_values
+from ratespike.network import Layer, layers_training_values
+from ratespike.neurons import Neuron
+from ratespike.parameters import ParameterError, build, kind, training_values
 from ratespike.pipeline.forwards import Forward, Rates
 from ratespike.pipeline.losses import CrossEntropy, Loss
 from ratespike.pipeline.optimizers import Optimizer
 from ratespike.pipeline.rate_control import NoControl, RateControl
+from ratespike.synapses import Synapse
 
 _PACKAGE = Path(__file__).parent.parent
 _TRAINING_SOURCES = (
-    *("compiled", "data", "neurons", "network.py", "parameters.py", "random.py", "stateful.py", "synapses.py"),
+    *("compiled", "data", "neurons", "network.py", "parameters.py", "plugins.py", "random.py", "stateful.py", "synapses.py"),
     *("pipeline/assembly.py", "pipeline/classifier.py", "pipeline/datamodule.py", "pipeline/forwards.py"),
     *("pipeline/losses.py", "pipeline/optimizers.py", "pipeline/rate_control.py", "pipeline/start_from.py"),
     *("conversion/rescaling.py", "conversion/row.py"),
@@ -39,13 +42,25 @@ _OFF: Mapping[str, tuple[Any, object]] = {  # by group, its base class and what 
     "forward": (Forward, Rates()),
 }
 
+_BASES: Mapping[str, type] = {  # of the classes that a group names by `type`
+    "data": DataSet,
+    "augmentation": Augmentation,
+    "neuron": Neuron,
+    "synapse": Synapse,
+    "conversion": Conversion,
+    "forward": Forward,
+    "loss": Loss,
+    "rate_control": RateControl,
+    "optimizer": Optimizer,
+}
+
 
 def data_content(plain: Mapping[str, Any], root: Path) -> str:
     """A hash of the data set's files, for the functions below; empty for files that are always the same, or missing.
 
     Args:
         plain: a configuration.
-        root: the repository root.
+        root: where relative paths start.
     """
     try:
         return build(DataSet, plain["data"], "data").content(root)  # type: ignore[type-abstract]
@@ -70,7 +85,8 @@ def config_hash(plain: Mapping[str, Any], content: str) -> str:
 def simulation_hash(plain: Mapping[str, Any], content: str) -> str:
     """A hash that is equal for two runs of which the longer simulation holds the shorter one (see `holds_shorter_ones`)."""
     same = {**plain, "n_steps": None} if holds_shorter_ones(plain) else plain
-    return _hash({"config": config_hash(same, content), "sources": _sources(_SIMULATION_SOURCES)})
+    parts = {"config": config_hash(same, content), "sources": _sources(_SIMULATION_SOURCES)}
+    return _hash(_with_plugins(parts, plain))
 
 
 def holds_shorter_ones(plain: Mapping[str, Any]) -> bool:
@@ -98,7 +114,29 @@ def training_hash(plain: Mapping[str, Any], content: str) -> str:
         file = Path(str(plain["model"]).rpartition(":")[0])
         parts["model"] = [str(plain["model"]), *[_content(path) for path in sources_of(file)]]
         parts["weights"] = _content(Path(str(plain.get("checkpoint"))))
-    return _hash(_with_content(parts, content))
+    groups = {key: value for key, value in plain.items() if key in TRAINING_GROUPS}
+    return _hash(_with_plugins(_with_content(parts, content), groups))
+
+
+def _with_plugins(parts: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What is hashed, with the sources of the plugins that some settings name classes of, if they do."""
+    sources = plugins.sources_of(_classes(settings))
+    return {**parts, "plugins": sources} if sources else dict(parts)
+
+
+def _classes(settings: Mapping[str, Any]) -> Iterator[type]:
+    """The classes that settings name by `type`, those of layers and of stages among them."""
+    for key, value in settings.items():
+        if not isinstance(value, Mapping):
+            continue
+        if key == "layers":
+            for name, layer in value.items():  # a layer may be called `neuron`
+                yield kind(Layer, layer["type"], f"layers.{name}")  # type: ignore[type-abstract]
+                yield from _classes(layer)
+            continue
+        if key in _BASES and "type" in value:
+            yield kind(_BASES[key], value["type"], key)
+        yield from _classes(value)
 
 
 def _with_content(parts: Mapping[str, Any], content: str) -> dict[str, Any]:

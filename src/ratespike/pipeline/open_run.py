@@ -6,7 +6,6 @@ always a new run, below the run whose network it simulates.
 """
 
 import hashlib
-import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ratespike.config.invocation import command_line
 from ratespike.config.job import Job
 from ratespike.config.naming import asked_for, evaluation_name, job_name, run_name
 from ratespike.config.schemas import Config, EvaluateConfig, RunConfig
@@ -198,6 +198,6 @@ def _printing_how_to_resume(job: Job[RunConfig], run: Run) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, SystemExit):  # Lightning ends an interrupted test by an exit
         if job.number is None and not isinstance(job.config, EvaluateConfig):
-            command = shlex.join(["python", "train.py", *asked_for(job.overrides), f"resume={run.id}"])
+            command = command_line("train", [*asked_for(job.overrides), f"resume={run.id}"])
             print(f"\ninterrupted; to go on from the last finished epoch:\n  {command}", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor, nn
 
+from ratespike.config.invocation import started_by
 from ratespike.config.job import Job
 from ratespike.config.schemas import PredictConfig
 from ratespike.data import DataSet, Images, Scaling
@@ -74,9 +75,11 @@ def predict_pictures(job: Job[PredictConfig]) -> None:
     """
     config = job.config
     if job.number is not None:
-        raise ParameterError("-m: predict.py does not sweep; give several files as images=[a.png,b.png]")
+        raise ParameterError("-m: this program does not sweep; give several files as images=[a.png,b.png]")
     if config.data.get("type") == "Events":
-        raise ParameterError("that network was trained on events; predict.py shows pictures, evaluate.py recordings")
+        raise ParameterError(
+            f"that network was trained on events, not pictures; `{started_by('evaluate')}` simulates recordings"
+        )
     if config.simulation.exit_loss is not None:
         _refuse_fitting(config, job.root)
     files = _files(config.images)
@@ -176,8 +179,8 @@ def _check_values(trained: Checkpoint) -> None:
     if not is_from_0_to_1(trained.value_range):
         lowest, highest = trained.value_range
         raise ParameterError(
-            f"that network was trained on floating-point images from {lowest:g} to {highest:g}; predict.py shows pictures from "
-            "0 (black) to 1 (white): train on images that are scaled so, or simulate an .npz file by evaluate.py"
+            f"that network was trained on floating-point images from {lowest:g} to {highest:g}; pictures are from 0 (black) to "
+            f"1 (white): train on images that are scaled so, or simulate an .npz file by `{started_by('evaluate')}`"
         )
 
 
@@ -191,7 +194,7 @@ def _refuse_fitting(config: PredictConfig, root: Path) -> None:
         fitted = run.metric("test/exit_threshold")
     threshold = "<the run's test/exit_threshold>" if fitted is None else fitted
     raise ParameterError(
-        f"simulation.exit_loss={config.simulation.exit_loss}: needs validation images, which predict.py does not have; give "
+        f"simulation.exit_loss={config.simulation.exit_loss}: needs validation images, which pictures do not have; give "
         f"simulation.exit_loss=null simulation.early_exit={threshold}, or null for no early exit"
     )
 

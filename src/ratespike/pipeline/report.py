@@ -1,9 +1,9 @@
 """What a person sees first of a run in MLflow: the note on top of its page, and a report that is one file."""
 
-import shlex
 from collections.abc import Iterator, Mapping
 
 from ratespike.analysis import markup, web_page
+from ratespike.config.invocation import command_line
 from ratespike.config.job import Job
 from ratespike.config.naming import asked_for
 from ratespike.config.relevance import affects_result
@@ -59,8 +59,7 @@ def changed_settings(job: Job[RunConfig]) -> Iterator[tuple[str, str, str]]:
 
 
 def _command(job: Job[RunConfig]) -> str:
-    program = "evaluate.py" if _is_evaluation(job) else "train.py"
-    return f"python {program} {shlex.join(asked_for(job.overrides))}".rstrip()
+    return command_line("evaluate" if _is_evaluation(job) else "train", asked_for(job.overrides)).rstrip()
 
 
 def _is_evaluation(job: Job[RunConfig]) -> bool:

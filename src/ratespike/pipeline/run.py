@@ -5,17 +5,14 @@
 A training goes through all of it. An evaluation has the weights of a trained network and does not fit.
 """
 
-import tempfile
-from pathlib import Path
-
 import torch
 
 from ratespike.config.job import Job
 from ratespike.config.schemas import Config, EvaluateConfig, RunConfig
 from ratespike.metrics import Results
-from ratespike.pipeline import service, summary
+from ratespike.pipeline import summary
 from ratespike.pipeline.assembly import Components, build_classifier
-from ratespike.pipeline.checkpoint import load_weights, write_checkpoint
+from ratespike.pipeline.checkpoint import load_weights
 from ratespike.pipeline.classifier import Classifier
 from ratespike.pipeline.datamodule import DataModule
 from ratespike.pipeline.fit_stage import fit
@@ -23,10 +20,10 @@ from ratespike.pipeline.open_run import open_run
 from ratespike.pipeline.plots import run_figures
 from ratespike.pipeline.report import note_of_run, page_of_run
 from ratespike.pipeline.saved_settings import trained_network
+from ratespike.pipeline.servable import keep_servable
 from ratespike.pipeline.test_stage import test
 from ratespike.tracking import address, store
 from ratespike.tracking.description import describe, note
-from ratespike.tracking.models import CHECKPOINT_NAME, ServableModel, keep_model
 from ratespike.tracking.registry import register
 from ratespike.tracking.runs import REPORT, Run
 from ratespike.tracking.views import keep_view_of_experiment
@@ -79,34 +76,9 @@ def _report(job: Job[RunConfig], run: Run, components: Components, classifier: C
     is_evaluation = isinstance(job.config, EvaluateConfig)
     figures = _keep_figures(run, components, classifier, results)
     if not is_evaluation and job.config.model is None:  # a model does not hold the code of a user's file
-        _keep_model(run, components, classifier, results)
+        keep_servable(run, components, classifier, results)
     run.text(REPORT, page_of_run(job, run, results, figures, is_slice=components.data.is_slice))
     note(run, note_of_run(job, run, results))
-
-
-def _keep_model(run: Run, components: Components, classifier: Classifier, results: Results) -> None:
-    """Keep the network for MLflow's server, with the simulation of the test."""
-    from ratespike.pipeline import served_model  # imports much of MLflow, which warns of its own types
-
-    settings = classifier.description["config"]
-    simulation = {**settings["simulation"], "exit_loss": None}
-    if results.exit_threshold is not None:  # of an early exit that was fitted
-        simulation["early_exit"] = results.exit_threshold
-    description = {**classifier.description, "config": {**settings, "simulation": simulation}}
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Path(folder) / CHECKPOINT_NAME
-        write_checkpoint(checkpoint, components.network, description)
-        keep_model(
-            run,
-            ServableModel(
-                code=Path(str(served_model.__file__)),
-                checkpoint=checkpoint,
-                image_shape=components.splits.image_shape,
-                mode=service.RATES if components.simulator.conversion.n_images else service.SPIKES,
-                n_steps=results.n_steps,
-                has_example=components.splits.test.event_height is None,  # what was trained on events cannot be tried
-            ),
-        )
 
 
 def _keep_figures(run: Run, components: Components, classifier: Classifier, results: Results) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from hydra.core.config_store import ConfigStore
 
+from ratespike.config.invocation import started_by
 from ratespike.config.plain_settings import plain_settings
 from ratespike.config.relevance import FREE_IN_EVALUATION, TRAINING_GROUPS
 from ratespike.config.schemas import REGISTRY, EvaluateConfig, TrackingConfig, is_registered
@@ -88,7 +89,7 @@ def refuse_another_training(plain: Mapping[str, Any], trained: Mapping[str, Any]
     for key, value in flat(plain):
         if key.split(".")[0] in {*TRAINING_GROUPS, *parts} and before.get(key) != value:
             changes.append(f"{key}={value} (trained with {before.get(key)})")
-    raise ParameterError(f"{', '.join(changes)}: would change the training; `python train.py` trains another network")
+    raise ParameterError(f"{', '.join(changes)}: would change the training; `{started_by('train')}` trains another network")
 
 
 def _with_values_of(settings: Mapping[str, Any], other: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def _named_settings(arguments: Sequence[str], root: Path) -> dict[str, Any]:
     if any(word in arguments for word in _HELP):
         return {}
     raise ParameterError(
-        f"give run=<id or name>, checkpoint=<file> or model={REGISTRY}<name>@<alias>; `python train.py` trains a network"
+        f"give run=<id or name>, checkpoint=<file> or model={REGISTRY}<name>@<alias>; `{started_by('train')}` trains a network"
     )
 
 

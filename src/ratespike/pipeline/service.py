@@ -56,7 +56,7 @@ class Service:
         trained = read_checkpoint(checkpoint)
         settings = trained.config
         if settings["data"].get("type") == "Events":
-            raise ParameterError("that network was trained on events, which are not served; evaluate.py simulates recordings")
+            raise ParameterError("that network was trained on events, which are not served; `ratespike evaluate` simulates recordings")
         data = build(DataSet, settings["data"], "data")  # type: ignore[type-abstract]
         self.image_shape = trained.image_shape
         self._n_steps = settings["n_steps"]
@@ -119,7 +119,7 @@ class Service:
             method = type(self._simulator.conversion).__name__
             raise ParameterError(
                 f"mode={SPIKES}: conversion.type={method} looks at training images, which a served model does not have; "
-                f"give mode={RATES}, or use predict.py"
+                f"give mode={RATES}, or use `ratespike predict`"
             )
         if not 1 <= n_steps <= MOST_STEPS:
             raise ParameterError(f"n_steps={n_steps}: must be a whole number from 1 to {MOST_STEPS}")

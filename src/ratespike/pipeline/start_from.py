@@ -25,7 +25,7 @@ def start_from_kept(network: nn.Module, start_from: str, uri: str | None, root: 
         network: changed.
         start_from: the id of a run, or the path of a checkpoint file.
         uri: of the tracking server, as the configuration has it.
-        root: the repository root.
+        root: where relative paths start.
         images: of the training, on which scales for other neurons are found.
 
     Raises:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,7 @@ class OpenSweep:
 
     Attributes:
         parent: the run that the jobs are shown below.
-        root: the repository root.
+        root: where relative paths start.
         expected: configuration hashes of its jobs; None if they are not known before, as in a search.
         goals: what a search is after; empty for a sweep.
         register: the name by which the registry gets its best run; None if it does not.
@@ -67,11 +67,13 @@ class Multirun:
 
     Attributes:
         trained: the settings of the network that evaluations are of; empty for a training.
+        root: where relative paths start.
         has_begun: whether its jobs have been checked and may run.
         sweep: its parent run; None before it begins, and for evaluations.
     """
 
-    trained: Mapping[str, Any] = field(default_factory=dict)
+    trained: Mapping[str, Any]
+    root: Path
     has_begun: bool = False
     sweep: OpenSweep | None = None
 
@@ -80,17 +82,18 @@ _current: ContextVar[Multirun] = ContextVar("multirun")  # how Hydra's callbacks
 
 
 @contextmanager
-def multirun(trained: Mapping[str, Any]) -> Iterator[None]:
+def multirun(trained: Mapping[str, Any], root: Path) -> Iterator[None]:
     """Conclude the multirun that Hydra runs inside, if it runs one.
 
     Args:
         trained: the settings of the network that evaluations are of; empty for a training.
+        root: where relative paths start.
 
     Raises:
         UnfinishedError: jobs have not finished, or the launcher gave up.
         KeyboardInterrupt: somebody interrupted it; how many jobs had finished is printed.
     """
-    current = Multirun(trained)
+    current = Multirun(trained, root)
     token = _current.set(current)
     try:
         yield
@@ -116,7 +119,7 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         current = _current.get()
         try:
-            current.sweep = _open_sweep(config, root=_root(config))
+            current.sweep = _open_sweep(config, current.root)
         except Exception as error:
             raise RefusedError(error) from error
         current.has_begun = True
@@ -140,7 +143,7 @@ class Evaluations(Callback):
             planned = plan(config)
             if not planned.are_all:
                 raise ParameterError("hydra/sweeper: an evaluation has no objective to search for; list the values instead")
-            check_multirun(config, planned, has_same_training, _root(config))
+            check_multirun(config, planned, has_same_training, current.root)
         except Exception as error:
             raise RefusedError(error) from error
         remember_gpus()
@@ -234,9 +237,3 @@ def _reason(cause: BaseException) -> BaseException:
     first_line = next(iter(str(cause).strip().splitlines()), "")[:300]
     why = f"{type(cause).__name__}: {first_line}"
     return UnfinishedError(f"the launcher gave up ({why}); mend that and give the same command again")
-
-
-def _root(config: DictConfig) -> Path:
-    """The folder in which `conf/` lies."""
-    (main,) = (source for source in config.hydra.runtime.config_sources if source.provider == "main")
-    return Path(main.path).parent

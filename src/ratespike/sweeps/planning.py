@@ -76,7 +76,7 @@ def check_multirun(config: DictConfig, planned: SweepPlan, check_job: CheckJob, 
         config: Hydra's, of the whole multirun.
         planned: the jobs.
         check_job: raises `ParameterError` for a job that cannot run for a reason of the caller's.
-        root: the repository root.
+        root: where relative paths start.
 
     Raises:
         ParameterError: a launcher that is not installed, a store that cannot be reached, jobs that cannot run.
@@ -183,4 +183,4 @@ def _check_is_installed(launcher: str) -> None:
     """Refuse a launcher whose configuration is ours but whose package is not there."""
     package = re.fullmatch(r"hydra_plugins\.hydra_(\w+)_launcher\..*", launcher)
     if package and not util.find_spec(f"hydra_plugins.hydra_{package[1]}_launcher"):
-        raise ParameterError(f"hydra/launcher: {launcher} is not installed; pip install -e '.[{package[1]}]'")
+        raise ParameterError(f"hydra/launcher: {launcher} is not installed; pip install hydra-{package[1]}-launcher")

@@ -23,7 +23,7 @@ def describe(run: Run, plain: Mapping[str, Any], root: Path, *, is_slice: bool) 
     Args:
         run: the run; one that is resumed keeps the parameters that it has.
         plain: its configuration as nested dictionaries.
-        root: the repository root, whose git commit is logged.
+        root: the folder whose git commit is logged.
         is_slice: whether the run uses a part of the data, so that it does not count as a result.
     """
     _log_parameters(run, plain)

@@ -33,7 +33,7 @@ def track(run: Run, root: Path, system_metrics: bool) -> Iterator[None]:
 
     Args:
         run: becomes MLflow's active run of this process; a stage of a training does within its training's.
-        root: the repository root, below which the locks are.
+        root: the folder below which the locks are.
         system_metrics: whether MLflow logs the load of processors and memory.
 
     Raises:
@@ -66,7 +66,7 @@ def is_alive(run: Entity, root: Path) -> bool:
 
     Args:
         run: as MLflow has just returned it. Its lock says whether it is alive if it is of this host, else its heartbeat.
-        root: the repository root, below which the locks are.
+        root: the folder below which the locks are.
     """
     if run.info.status != "RUNNING":
         return False
