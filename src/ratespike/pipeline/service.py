@@ -56,7 +56,9 @@ class Service:
         trained = read_checkpoint(checkpoint)
         settings = trained.config
         if settings["data"].get("type") == "Events":
-            raise ParameterError("that network was trained on events, which are not served; `ratespike evaluate` simulates recordings")
+            raise ParameterError(
+                "that network was trained on events, which are not served; `ratespike evaluate` simulates recordings"
+            )
         data = build(DataSet, settings["data"], "data")  # type: ignore[type-abstract]
         self.image_shape = trained.image_shape
         self._n_steps = settings["n_steps"]
