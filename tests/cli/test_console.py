@@ -39,7 +39,10 @@ def test_the_version_is_that_of_the_package(tmp_path: Path, arguments: tuple[str
         (("train", "neuron=typo"), "known: adaptive_lif, binary"),
         (("train",), "; MNIST comes with a clone of the repository, data=digits with scikit-learn"),
         (("train", "--config-dir", "nowhere", "neuron=lif"), "nowhere' not found"),
-        (("evaluate",), "error: give run=<id or name> or checkpoint=<file>; `ratespike train` trains a network"),
+        (
+            ("evaluate",),
+            "error: give run=<id or name>, checkpoint=<file> or model=models:/<name>@<alias>; `ratespike train` trains a network",
+        ),
         (("evaluate", "run=x"), "mlflow.db does not exist"),
         (("compare", "rows=0"), "error: rows=0: must be a whole number at least 1"),
     ],

@@ -59,7 +59,7 @@ def test_the_report_has_the_results_the_settings_and_the_figures(results: Result
     assert "10 test images, a slice" in page
     assert "some figure" in page and "base64,cG5n" in page
     assert "<b>" not in page and "<i>" not in page, "a name has become HTML"
-    assert "python train.py n_steps=60" in page
+    assert "train n_steps=60" in page
 
 
 def test_a_run_of_the_defaults_says_so(results: Results) -> None:
