@@ -41,7 +41,7 @@ def test_the_version_is_that_of_the_package(tmp_path: Path, arguments: tuple[str
         (("train", "--config-dir", "nowhere", "neuron=lif"), "nowhere' not found"),
         (
             ("evaluate",),
-            "error: give run=<id or name>, checkpoint=<file> or model=models:/<name>@<alias>; `ratespike train` trains a network",
+            "or model=models:/<name>@<alias>; `ratespike train` trains a network",
         ),
         (("evaluate", "run=x"), "mlflow.db does not exist"),
         (("compare", "rows=0"), "error: rows=0: must be a whole number at least 1"),
