@@ -7,7 +7,8 @@ import pytest
 from hydra.errors import HydraException
 
 from ratespike.execution.job_process import INTERRUPTED
-from ratespike.sweeps import callbacks
+from ratespike.parameters import ParameterError
+from ratespike.sweeps import callbacks, finish
 from ratespike.sweeps.callbacks import OpenSweep, multirun
 from ratespike.sweeps.errors import JobFailedError, UnfinishedError
 from ratespike.tracking.runs import Run
@@ -28,7 +29,7 @@ def sweep(database: str, tmp_path: Path) -> OpenSweep:
     parent = open_parent(connect(database), "sweep", SweepContext("a sweep", ("seed",), 0, "ratespike"))
     tracked = ExitStack()
     tracked.enter_context(track(parent, tmp_path, system_metrics=False))
-    return OpenSweep(parent, tmp_path, expected=("a job",), goals=(), tracked=tracked)
+    return OpenSweep(parent, tmp_path, expected=("a job",), goals=(), register="net", tracked=tracked)
 
 
 def status(run: Run) -> str:
@@ -91,3 +92,13 @@ def test_a_sweep_whose_jobs_did_not_finish_is_unfinished(sweep: OpenSweep) -> No
     ):
         begin(sweep)
     assert status(sweep.parent) == "FAILED"
+    assert not sweep.parent.client.search_registered_models()
+
+
+def test_a_finished_sweep_whose_best_run_cannot_be_registered_is_finished(
+    sweep: OpenSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finish, "finish", lambda *_, **__: (1, 1))
+    with pytest.raises(ParameterError, match="register=net: no run of this sweep is the best one"), multirun({}):
+        begin(sweep)
+    assert status(sweep.parent) == "FINISHED"
