@@ -12,6 +12,7 @@ from ratespike.config.stages import stages_of
 from ratespike.parameters import ParameterError, Range, check_parameters, nearest, parameter
 
 STRATEGIES = ("auto", "ddp_spawn")
+EXPORT_FORMATS = ("nir", "onnx", "torch_export", "safetensors")
 _EXITS = constant("simulation/early_exit.py", "CRITERIA")
 
 
@@ -119,6 +120,15 @@ class PredictConfig(EvaluateConfig):
 
 
 @dataclass
+class ExportConfig(EvaluateConfig):
+    """A trained network in a format of other programs; `lossy` allows what NIR cannot say to be replaced."""
+
+    to: str | None = parameter(None, choices=EXPORT_FORMATS)
+    folder: str = parameter("outputs/export")
+    lossy: bool = parameter(False)
+
+
+@dataclass
 class StoreConfig:
     """Where finished runs are looked for; without `uri` where `train.py` keeps them."""
 
@@ -146,6 +156,7 @@ OmegaConf.set_struct(_training.stages, False)
 ConfigStore.instance().store(name="schema", node=_training)
 ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
 ConfigStore.instance().store(name="predict_schema", node=PredictConfig)
+ConfigStore.instance().store(name="export_schema", node=ExportConfig)
 _compare = OmegaConf.structured(CompareConfig)
 for _free in (_compare.where, _compare.tags):
     OmegaConf.set_struct(_free, False)
