@@ -8,7 +8,7 @@ import sys
 import warnings
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import hydra
 import matplotlib.pyplot as plt
@@ -92,12 +92,13 @@ def _importable_name(neuron: type[Neuron]) -> str:
 def _parameter_rows(neuron: Neuron) -> str:
     """The lines of a neuron's table: name, value and range of each parameter."""
     rows = []
+    types = get_type_hints(type(neuron))
     for field in fields(neuron):
         value = _shown(getattr(neuron, field.name))
         allowed = "a neuron"
         if "range" in field.metadata:
             allowed = field.metadata["range"].describe("a number")
-            if field.default is None:
+            if type(None) in get_args(types[field.name]):
                 allowed += " or null"
         rows.append(f"| `{field.name}` | {value} | {allowed} |")
     return "\n".join(rows)

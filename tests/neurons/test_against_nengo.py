@@ -50,12 +50,12 @@ LIF_CONSTANTS = all_but_one_slow(
 
 
 @pytest.mark.parametrize(("tau_rc", "tau_ref", "dt"), LIF_CONSTANTS)
-@pytest.mark.parametrize("min_voltage", [0.0, -1.0])
-def test_lif_steps(tau_rc: float, tau_ref: float, dt: float, min_voltage: float) -> None:
+@pytest.mark.parametrize("min_voltage", [0.0, -1.0, None])
+def test_lif_steps(tau_rc: float, tau_ref: float, dt: float, min_voltage: float | None) -> None:
     currents = np.concatenate([np.linspace(-5, 5, N_NEURONS // 2), np.geomspace(1, 1000, N_NEURONS // 2)])
     assert_same_spikes_and_states(
         LIF(tau_rc=tau_rc, tau_ref=tau_ref, min_voltage=min_voltage),
-        nengo.LIF(tau_rc=tau_rc, tau_ref=tau_ref, min_voltage=min_voltage),
+        nengo.LIF(tau_rc=tau_rc, tau_ref=tau_ref, min_voltage=-np.inf if min_voltage is None else min_voltage),
         currents,
         dt,
     )

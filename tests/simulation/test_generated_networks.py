@@ -71,7 +71,9 @@ def neurons(draw: st.DrawFn) -> Neuron:
     kind = draw(st.sampled_from(["lif", "lif", "rectified", "fire", "fire to zero", "signed"]))
     if kind == "lif":
         tau_ref = draw(st.sampled_from([0.002, 0.001, 0.0035]))
-        return LIF(max_rate=faster * draw(st.sampled_from([150, 250])), intercept=intercept, tau_ref=tau_ref)
+        lowest = draw(st.sampled_from([0.0, None]))
+        rate = faster * draw(st.sampled_from([150, 250]))
+        return LIF(max_rate=rate, intercept=intercept, tau_ref=tau_ref, min_voltage=lowest)
     if kind == "rectified":
         return SpikingRectifiedLinear(max_rate=faster * draw(st.sampled_from([250, 2300])), intercept=intercept)
     reset = "zero" if kind == "fire to zero" else "subtract"

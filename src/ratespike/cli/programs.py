@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ratespike.cli.main import Program, run_program
 from ratespike.config.job import Job
-from ratespike.config.schemas import CompareConfig, Config, EvaluateConfig, PredictConfig, RunConfig
+from ratespike.config.schemas import CompareConfig, Config, EvaluateConfig, ExportConfig, PredictConfig, RunConfig
 from ratespike.pipeline.saved_settings import offer_settings
 
 
@@ -28,6 +28,13 @@ def predict(job: Job[PredictConfig]) -> None:
     predict_pictures(job)
 
 
+def export(job: Job[ExportConfig]) -> None:
+    """Write a trained network in a format of other programs: NIR, ONNX, torch.export or safetensors."""
+    from ratespike.pipeline.export import export_network
+
+    export_network(job)
+
+
 def compare(job: Job[CompareConfig]) -> None:
     """Compare finished runs: what the step from rates to spikes costs, for each setting, over its seeds."""
     from ratespike.cli.compare import compare_runs
@@ -39,6 +46,7 @@ PROGRAMS = {
     "train": Program("config", train),
     "evaluate": Program("evaluate", evaluate, offer_settings),
     "predict": Program("predict", predict, offer_settings),
+    "export": Program("export", export, offer_settings),
     "compare": Program("compare", compare),
 }
 

@@ -15,6 +15,7 @@ from ratespike.parameters import ParameterError, Range, check_parameters, neares
 STRATEGIES = ("auto", "ddp_spawn")
 REGISTRY = "models:/"  # how the addresses of models in MLflow's registry begin
 _REGISTERED_NAME = re.compile(r"\w(?:[\w .-]*\w)?")
+EXPORT_FORMATS = ("nir", "onnx", "torch_export", "safetensors")
 _EXITS = constant("simulation/early_exit.py", "CRITERIA")
 
 
@@ -132,6 +133,15 @@ class PredictConfig(EvaluateConfig):
 
 
 @dataclass
+class ExportConfig(EvaluateConfig):
+    """A trained network in a format of other programs; `lossy` allows what NIR cannot say to be replaced."""
+
+    to: str | None = parameter(None, choices=EXPORT_FORMATS)
+    folder: str = parameter("outputs/export")
+    lossy: bool = parameter(False)
+
+
+@dataclass
 class StoreConfig:
     """Where finished runs are looked for; without `uri` where a training keeps them."""
 
@@ -159,6 +169,7 @@ OmegaConf.set_struct(_training.stages, False)
 ConfigStore.instance().store(name="schema", node=_training)
 ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
 ConfigStore.instance().store(name="predict_schema", node=PredictConfig)
+ConfigStore.instance().store(name="export_schema", node=ExportConfig)
 _compare = OmegaConf.structured(CompareConfig)
 for _free in (_compare.where, _compare.tags):
     OmegaConf.set_struct(_free, False)

@@ -44,7 +44,7 @@ def lif_step(
         (tensor([True]), tensor([0.]), tensor([0.0022]))
     """
     refractory_time = refractory_time - dt
-    free = (dt - refractory_time).clamp_(0, dt)  # the part of the step outside the refractory time
+    free = (dt - refractory_time).clamp_(0.0, dt)  # the part of the step outside the refractory time
     charged = torch.expm1(free.mul_(-1 / tau_rc)).neg_()  # 1 - exp(-free / tau_rc)
     voltage = torch.lerp(voltage, current, charged)
     spiked = voltage > 1
@@ -129,7 +129,7 @@ class LIF(TunedNeuron):
         tau_rc: membrane time constant, seconds.
         tau_ref: refractory time after a spike, seconds.
         sigma: smoothness of the rate around threshold, in units of current (training only; spikes do not depend on it).
-        min_voltage: the membrane cannot fall below it.
+        min_voltage: the membrane cannot fall below it; None: it can fall without limit.
 
     Shape:
         any; the output has the input's shape.
@@ -149,7 +149,7 @@ class LIF(TunedNeuron):
     tau_rc: float = parameter(0.02, above=0, unit="s")
     tau_ref: float = parameter(0.002, at_least=0, unit="s")
     sigma: float = parameter(0.0, at_least=0)
-    min_voltage: float = parameter(0.0, at_most=0, training=False)
+    min_voltage: float | None = parameter(0.0, at_most=0, training=False)
 
     def check(self) -> None:
         """Refuse a `max_rate` that the refractory time forbids, and a `tau_rc` so short that the gain vanishes."""
@@ -160,6 +160,11 @@ class LIF(TunedNeuron):
                 f"tau_rc={self.tau_rc:g}: too short for max_rate={self.max_rate:g}: the rate would jump at threshold; "
                 f"try {2 * shortest:.1g} s or more"
             )
+
+    @property
+    def lowest_voltage(self) -> float:
+        """`min_voltage`, minus infinity where there is none."""
+        return -math.inf if self.min_voltage is None else self.min_voltage
 
     def current_for(self, rate: float) -> float:
         check_reachable(rate, self.tau_ref, "rate")
@@ -200,7 +205,7 @@ class LIF(TunedNeuron):
 
     def steady_state(self, current: Float[Tensor, "..."], phase: Float[Tensor, "..."], dt: float) -> State:
         voltage, refractory_time = lif_steady_state(
-            current, phase, dt=dt, tau_rc=self.tau_rc, tau_ref=self.tau_ref, min_voltage=self.min_voltage
+            current, phase, dt=dt, tau_rc=self.tau_rc, tau_ref=self.tau_ref, min_voltage=self.lowest_voltage
         )
         return {"voltage": voltage, "refractory_time": refractory_time}
 
@@ -213,6 +218,6 @@ class LIF(TunedNeuron):
             dt=dt,
             tau_rc=self.tau_rc,
             tau_ref=self.tau_ref,
-            min_voltage=self.min_voltage,
+            min_voltage=self.lowest_voltage,
         )
         return spiked.to(current.dtype), {"voltage": voltage, "refractory_time": refractory_time}

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from ratespike.config.invocation import started_by
 from ratespike.config.plain_settings import plain_settings
 from ratespike.config.schemas import is_registered
+from ratespike.exchange.safetensors import read_safetensors
 from ratespike.network import build_network
 from ratespike.parameters import ParameterError
 from ratespike.tracking import address
 
+SAFETENSORS = ".safetensors"
 _PREFIX = "network."
 
 
@@ -31,7 +33,7 @@ def load(run_or_checkpoint: str | Path) -> nn.Sequential:
     Args:
         run_or_checkpoint: an MLflow run id, or a model's address in the registry (`models:/<name>@<alias>` or
             `models:/<name>/<version>`), looked up in `MLFLOW_TRACKING_URI` or `mlflow.db` in the current folder; or the path
-            of a `.ckpt` file.
+            of a `.ckpt` file, or of a `.safetensors` file that an export has written.
 
     Raises:
         ParameterError: no such run, model or file, or a file that is no checkpoint of ratespike.
@@ -42,7 +44,7 @@ def load(run_or_checkpoint: str | Path) -> nn.Sequential:
         result = ratespike.simulate(network, images, n_steps=60)
         ```
     """
-    if Path(run_or_checkpoint).suffix == ".ckpt":
+    if is_checkpoint(run_or_checkpoint):
         return build_trained(read_checkpoint(Path(run_or_checkpoint)), f"checkpoint {run_or_checkpoint}")
     if is_registered(run_or_checkpoint):
         _, trained = checkpoint_of_model(str(run_or_checkpoint), None, Path.cwd())
@@ -75,9 +77,32 @@ class Checkpoint:
         """How many classes there are."""
         return len(self.class_names)
 
+    def description(self) -> dict[str, Any]:
+        """What a file holds beside the weights, as plain data."""
+        return {
+            "config": self.config,
+            "image_shape": list(self.image_shape),
+            "classes": self.classes,
+            "class_names": list(self.class_names),
+            "value_range": list(self.value_range),
+        }
+
+
+def is_checkpoint(name: str | Path) -> bool:
+    """Whether a name is that of a checkpoint file, and not of a run.
+
+    Example:
+        >>> is_checkpoint("best.ckpt"), is_checkpoint("network.safetensors"), is_checkpoint("mnist seed=0")
+        (True, True, False)
+    """
+    return Path(name).suffix in (".ckpt", SAFETENSORS)
+
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint file; nothing in it is trusted: neither the weights' pickle nor the settings run any code.
+
+    Args:
+        path: of a checkpoint as PyTorch writes it, or of a `.safetensors` file with the same content.
 
     Raises:
         ParameterError: no file at `path`, not a checkpoint of ratespike, or one whose settings are not plain data.
@@ -85,13 +110,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise ParameterError(f"checkpoint {path}: no such file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        state = content["state_dict"]
-        description = content["ratespike"]
+        weights, description = read_safetensors(path) if path.suffix == SAFETENSORS else _weights_and_description(path)
         config = description["config"]
         classes = description["classes"]
         image_shape = tuple(description["image_shape"])
-        weights = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
+    except ParameterError as error:
+        raise ParameterError(f"checkpoint {error}") from None
     except Exception as error:
         raise ParameterError(f"checkpoint {path}: not a checkpoint of ratespike ({type(error).__name__})") from None
     sizes = (*image_shape, classes)
@@ -105,6 +129,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise ParameterError(f"checkpoint {path}: its value_range is not two floating-point numbers")
     settings = plain_settings(config, f"checkpoint {path}")
     return Checkpoint(settings, image_shape, tuple(names), weights, (ends[0], ends[1]))
+
+
+def _weights_and_description(path: Path) -> tuple[dict[str, Tensor], Any]:
+    """The weights by name and the description in a file of PyTorch's."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    state = content["state_dict"]
+    weights = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
+    return weights, content["ratespike"]
 
 
 def checkpoint_of_run(id_or_name: str, uri: str | None, root: Path) -> tuple[str, Checkpoint]:

@@ -12,7 +12,14 @@ from ratespike.conversion.row import neuron_layers
 from ratespike.data import Splits
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError
-from ratespike.pipeline.checkpoint import Checkpoint, build_trained, checkpoint_of_run, load_weights, read_checkpoint
+from ratespike.pipeline.checkpoint import (
+    Checkpoint,
+    build_trained,
+    checkpoint_of_run,
+    is_checkpoint,
+    load_weights,
+    read_checkpoint,
+)
 
 _RESCALING_IMAGES = 200
 _logger = logging.getLogger(__name__)
@@ -79,7 +86,7 @@ def first_images(splits: Splits) -> Tensor:
 
 
 def _checkpoint(start_from: str, where: str, uri: str | None, root: Path) -> Checkpoint:
-    if Path(start_from).suffix == ".ckpt":
+    if is_checkpoint(start_from):
         if not Path(start_from).is_file():
             raise ParameterError(f"{where}: no such file; give the path of a checkpoint or the id of a run")
         return read_checkpoint(Path(start_from))

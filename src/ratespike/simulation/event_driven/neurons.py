@@ -48,7 +48,7 @@ class LIFStep(NamedTuple):
     """
 
     share: Any  # 1 - exp(-dt / tau_rc): of a whole step
-    min_voltage: Any
+    min_voltage: Any  # minus infinity if there is none
     early: Any  # factor for refractory_steps
     early_missing: Any  # 1 - early
     late: Any  # factor for refractory_steps + 1
@@ -148,7 +148,7 @@ def compiled_step(neuron: Neuron, dt: float, dtype: Any) -> CompiledStep:
     late = (neuron.tau_ref - (steps + 1) * dt) / neuron.tau_rc
     return LIFStep(
         share=dtype(-expm1(-dt / neuron.tau_rc)),
-        min_voltage=dtype(neuron.min_voltage),
+        min_voltage=dtype(neuron.lowest_voltage),
         early=dtype(exp(early)),
         early_missing=dtype(-expm1(early)),
         late=dtype(exp(late)),
