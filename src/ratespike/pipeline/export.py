@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ratespike.config.invocation import started_by
 from ratespike.config.job import Job
 from ratespike.config.schemas import EXPORT_FORMATS, ExportConfig, is_registered
 from ratespike.conversion.methods import Conversion
@@ -165,9 +166,9 @@ def _filter_in_words(exported: Exported, what: str) -> str:
 def _write_safetensors(exported: Exported) -> None:
     path = exported.folder / "network.safetensors"
     safetensors.write_safetensors(path, exported.network.state_dict(), exported.trained.description())
-    evaluation = f"python evaluate.py checkpoint={path}"
-    model = exported.config.model
-    readers = f'ratespike.load("{path}") and {evaluation}' if model is None else f"{evaluation} model={model}"
+    evaluation = f"{started_by('evaluate')} checkpoint={path}"
+    is_of_user_file = exported.trained.config["model"] is not None
+    readers = f"{evaluation} model={exported.config.model}" if is_of_user_file else f'ratespike.load("{path}") and {evaluation}'
     print(f"{path}: weights and settings, for {readers}")
 
 
