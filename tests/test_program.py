@@ -43,6 +43,7 @@ def finished(checkout: Path) -> tuple[Path, str]:
     assert code == 0, error
     assert "rate accuracy" in out
     assert "mlflow ui" in out
+    assert "/runs?viewStateShareKey=ratespike&compareRunsMode=CHART" in out
     assert "a slice" in out
     (run_id,) = run_ids(checkout)
     return checkout, run_id
@@ -65,6 +66,7 @@ def test_a_run_keeps_everything_that_the_contract_names(finished: tuple[Path, st
     assert datasets == ["MNIST_test", "MNIST_train", "MNIST_validation"]
     artifacts = folder / "mlruns" / "mnist" / run_id / "artifacts"
     assert {str(path.relative_to(artifacts)) for path in artifacts.rglob("*.*")} == ARTIFACTS
+    assert "<td>n_steps</td><td>5</td><td>30</td>" in (artifacts / "report.html").read_text()
 
 
 def test_a_trained_network_comes_back(finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ def swept(checkout: Path) -> Path:
         code, out, error = run_here(checkout, *JOBS)
     assert code == 0, error
     assert "holds the table and the figures" in out
+    assert "/runs?viewStateShareKey=ratespike-sweep-" in out
     return checkout
 
 
