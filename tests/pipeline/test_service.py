@@ -148,5 +148,5 @@ def test_a_conversion_that_needs_training_images_answers_on_rates_alone(served: 
 
 
 def test_a_network_for_events_is_not_served(served: Callable[..., Service]) -> None:
-    with pytest.raises(ParameterError, match=r"trained on events, which are not served; evaluate\.py simulates recordings"):
+    with pytest.raises(ParameterError, match="which are not served; `ratespike evaluate` simulates recordings"):
         served(data={"type": "Events", "dir": "recordings.npz"})

@@ -99,6 +99,6 @@ def test_a_finished_sweep_whose_best_run_cannot_be_registered_is_finished(
     sweep: OpenSweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(finish, "finish", lambda *_, **__: (1, 1))
-    with pytest.raises(ParameterError, match="register=net: no run of this sweep is the best one"), multirun({}):
+    with pytest.raises(ParameterError, match="register=net: no run of this sweep is the best one"), multirun({}, Path()):
         begin(sweep)
     assert status(sweep.parent) == "FINISHED"
