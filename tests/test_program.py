@@ -182,7 +182,7 @@ IN_A_PROCESS = ("n_step=3", "neuron.tau_rc=-1")  # the others in that of the tes
         ("tracking.uri=foo", "error: tracking.uri=foo: must be a URI such as"),
         ("resume=nothing", "mlflow.db does not exist"),
         ("register=a/b", "error: register=a/b: must be a name of letters, digits, spaces, _, . and -"),
-        ("model=models:/a@b", "error: model=models:/a@b: evaluate and predict take a model from the registry"),
+        ("model=models:/a@b", "error: model=models:/a@b: evaluate, predict and export take one from the registry"),
     ],
 )
 def test_bad_input_ends_in_one_line(tmp_path: Path, checkout: Path, argument: str, message: str) -> None:

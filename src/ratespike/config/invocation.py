@@ -11,7 +11,7 @@ def started_by(program: str) -> str:
     """The words that start a program, for messages that name one.
 
     Args:
-        program: `train`, `evaluate`, `predict` or `compare`.
+        program: `train`, `evaluate`, `predict`, `export` or `compare`.
 
     Returns:
         `python train.py` where this process was started by a script that lies beside `train.py`, else `ratespike train`.

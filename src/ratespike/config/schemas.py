@@ -224,7 +224,7 @@ def _check_registered(config: Config) -> None:
         raise ParameterError(f"register={config.register}: must be a name of letters, digits, spaces, _, . and -")
     if is_registered(config.model):
         raise ParameterError(
-            f"model={config.model}: evaluate and predict take a model from the registry; a training wants <file.py>:<name>"
+            f"model={config.model}: evaluate, predict and export take one from the registry; a training wants <file.py>:<name>"
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ratespike.config.schemas import is_registered
 from ratespike.conversion.rescaling import rescale
 from ratespike.conversion.row import neuron_layers
 from ratespike.data import Splits
@@ -15,6 +16,7 @@ from ratespike.parameters import ParameterError
 from ratespike.pipeline.checkpoint import (
     Checkpoint,
     build_trained,
+    checkpoint_of_model,
     checkpoint_of_run,
     is_checkpoint,
     load_weights,
@@ -90,6 +92,9 @@ def _checkpoint(start_from: str, where: str, uri: str | None, root: Path) -> Che
         if not Path(start_from).is_file():
             raise ParameterError(f"{where}: no such file; give the path of a checkpoint or the id of a run")
         return read_checkpoint(Path(start_from))
+    if is_registered(start_from):
+        run_of_model, _ = checkpoint_of_model(start_from, uri, root)
+        raise ParameterError(f"{where}: may name another model tomorrow; give the id of its run, {run_of_model}")
     run_id, started = checkpoint_of_run(start_from, uri, root)
     if run_id != start_from:
         raise ParameterError(f"{where}: is the name of a run, which others may have too; give its id, {run_id}")

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import mlflow
 import numpy as np
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
+from ratespike.parameters import ParameterError
 from ratespike.tracking.runs import Client, Run
 
 CHECKPOINT_NAME = "network.ckpt"
@@ -80,16 +81,28 @@ def fetch_checkpoint(client: Client, location: str) -> Iterator[Path | None]:
     Args:
         client: of the tracking store.
         location: where the model's files are, as MLflow names it.
+
+    Raises:
+        ParameterError: that place cannot be read.
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
-            path = mlflow.artifacts.download_artifacts(
-                artifact_uri=f"{location}/{CHECKPOINT}", dst_path=folder, tracking_uri=client.tracking_uri
-            )
-        except Exception:  # the store says where the model is: whatever the reader of such places raises
-            yield None
-            return
-        yield Path(path)
+            path = _downloaded(client, location, folder)
+        except Exception as error:  # the store says where the model is: whatever the reader of such places raises
+            reason = " ".join(str(error).split())[:160]
+            raise ParameterError(f"{location}: the model's files cannot be read ({reason})") from None
+        yield path
+
+
+def _downloaded(client: Client, location: str, folder: str) -> Path | None:
+    """A model's checkpoint, copied to a folder; None if the model has none."""
+    files = mlflow.artifacts.list_artifacts(artifact_uri=f"{location}/artifacts", tracking_uri=client.tracking_uri)
+    if not any(PurePosixPath(file.path).name == CHECKPOINT_NAME for file in files):
+        return None
+    path = mlflow.artifacts.download_artifacts(
+        artifact_uri=f"{location}/{CHECKPOINT}", dst_path=folder, tracking_uri=client.tracking_uri
+    )
+    return Path(path)
 
 
 def _released(package: str) -> str:

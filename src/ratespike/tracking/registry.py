@@ -14,6 +14,7 @@ from ratespike.parameters import ParameterError, nearest
 from ratespike.tracking.address import registered_model
 from ratespike.tracking.models import fetch_checkpoint, model_id
 from ratespike.tracking.runs import Client, Run
+from ratespike.tracking.store import pages
 
 ALIAS = "champion"  # of the version that was registered last
 
@@ -115,9 +116,10 @@ def _find(client: Client, address: str) -> ModelVersion:
 
 def _hint(client: Client, name: str) -> str:
     """What there is in place of an address that was not found."""
-    for model in client.search_registered_models():
+    registered = list(pages(client.search_registered_models))
+    for model in registered:
         if model.name == name:
             versions = [f"/{version.version}" for version in client.search_model_versions(f"name = '{name}'")]
             return nearest("", [*(f"@{alias}" for alias in model.aliases), *versions])
-    known = [model.name for model in client.search_registered_models()]
+    known = [model.name for model in registered]
     return nearest(name, known) if known else "the registry is empty"
