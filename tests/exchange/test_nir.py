@@ -3,6 +3,7 @@
 import tracemalloc
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from ratespike import Simulation, simulate
 from ratespike.exchange.nir import read_nir, write_nir
-from ratespike.neurons import LIF, IntegrateAndFire, Neuron, PoissonSpiking, SpikingRectifiedLinear
+from ratespike.neurons import LIF, IntegrateAndFire, Neuron, PoissonSpiking, SpikingRectifiedLinear, State
 from ratespike.parameters import ParameterError
 from ratespike.synapses import Alpha, LowPass
 
@@ -144,6 +145,31 @@ def test_what_nir_cannot_say_is_refused_or_measured(neuron: Neuron, reason: str,
     lost = float((spikes["1"].sum(0) - counts).abs().sum() / counts.abs().sum())
     assert report.loss.layers["1"] == pytest.approx(lost, abs=0.02)  # float32 there, float64 here
     assert "spike counts differ by 1 " in report.loss.in_words()
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class StartsHalfWay(IntegrateAndFire):
+    def initial_state(self, voltage: Tensor) -> State:
+        return super().initial_state(voltage + 0.5)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Rectifies(LIF):
+    def current(self, x: Tensor) -> Tensor:
+        return super().current(x).relu()
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class HasAnotherRate(IntegrateAndFire):
+    def firing_rate(self, current: Tensor) -> Tensor:
+        return super().firing_rate(current) * 0.9
+
+
+def test_a_neuron_with_spikes_of_its_own_is_refused(tmp_path: Path) -> None:
+    for neuron in (StartsHalfWay(**FORGETS), Rectifies(**LEAKS)):
+        with pytest.raises(ParameterError, match=f"0: {type(neuron).__name__}: NIR has no such neuron"):
+            write_nir(nn.Sequential(neuron), tmp_path / "a.nir", torch.rand(2, 4), lossy=True)
+    assert not write_nir(nn.Sequential(HasAnotherRate(**FORGETS)), tmp_path / "a.nir", torch.rand(2, 4)).lost
 
 
 class Concatenated(nn.Module):
