@@ -1,8 +1,10 @@
-"""Which files hold a pickle: as they are, within a zip archive, or as a NumPy array of objects."""
+"""Which files hold a pickle: as they are, compressed, within a zip archive, or as a NumPy array of objects."""
 
+import gzip
 import io
 import pickletools
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +19,7 @@ def with_pickles(folder: Path) -> set[Path]:
 
 
 def _pickles(content: bytes) -> Iterator[bool]:
-    """For each piece of a file whether it is a pickle."""
+    """For each piece of a file whether it begins with a pickle."""
     if zipfile.is_zipfile(io.BytesIO(content)):
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             for name in archive.namelist():
@@ -28,14 +30,18 @@ def _pickles(content: bytes) -> Iterator[bool]:
         except ValueError:
             yield True
     else:
-        yield _is_pickle(content)
+        for unpack in (gzip.decompress, zlib.decompress):
+            try:
+                yield from _pickles(unpack(content))
+            except (OSError, EOFError, zlib.error):
+                continue
+        yield _begins_with_pickle(content)
 
 
-def _is_pickle(content: bytes) -> bool:
-    """Whether bytes are opcodes of any of pickle's protocols, up to the last one."""
-    if not content.endswith(b"."):  # the opcode that ends it
-        return False
+def _begins_with_pickle(content: bytes) -> bool:
+    """Whether bytes begin with opcodes of any of pickle's protocols, up to the last one; the first needs an empty stack."""
     try:
-        return list(pickletools.genops(content))[-1][2] == len(content) - 1
+        opcodes = [opcode for opcode, _, _ in pickletools.genops(content)]
     except (ValueError, UnicodeDecodeError, IndexError):
         return False
+    return not opcodes[0].stack_before

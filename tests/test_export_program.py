@@ -13,7 +13,9 @@ from program import CONF, ROOT, run_here
 import ratespike
 import ratespike.config.schemas  # registers the schema
 from ratespike import simulate
+from ratespike.data.digits import Digits
 from ratespike.network import build_network
+from ratespike.parameters import ParameterError
 from ratespike.pipeline.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*spikes will be fewer than its rate says:UserWarning")]
@@ -105,6 +107,30 @@ def test_programs_are_of_the_converted_network(checkout: Path, tmp_path: Path) -
     assert torch.allclose(rates(images), ratespike.load(path)(images), atol=1e-6)
     code, out, error = export(checkout, f"checkpoint={path}", "to=torch_export", f"folder={tmp_path}", "conversion=none")
     assert code == 0 and "with 2 tensors of state" in out, error
+
+
+def test_rates_stay_beside_their_step(checkout: Path, tmp_path: Path) -> None:
+    (tmp_path / "random").mkdir()
+    path = checkpoint(tmp_path / "random", "neuron=poisson")
+    kept = {"rates.pt2": "of an older network", "step.pt2": "of an older network"}
+    (tmp_path / "out").mkdir()
+    for name, text in kept.items():
+        (tmp_path / "out" / name).write_text(text)
+    code, _, error = export(checkout, f"checkpoint={path}", "to=torch_export", f"folder={tmp_path}/out", "conversion=none")
+    assert code == 1 and error.startswith("error: to=torch_export: "), error
+    assert {each.name: each.read_text() for each in (tmp_path / "out").iterdir()} == kept
+
+
+def test_data_that_cannot_be_read_are_not_the_folders_fault(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(self: Any, root: Path) -> Any:
+        raise ParameterError("data.path=a.npz: no such file")
+
+    path = checkpoint(tmp_path, "neuron=lif")
+    monkeypatch.setattr(Digits, "load", load)
+    code, _, error = export(checkout, f"checkpoint={path}", "to=nir", f"folder={tmp_path}/out")
+    assert (code, error) == (1, "error: data.path=a.npz: no such file\n")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """A run's model: without a pickle, in the registry, and evaluated from there as its user does; a stranger's runs no code."""
 
 import csv
+import gzip
 import os
 import pickle
 import re
 import shutil
 import zipfile
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -89,9 +91,17 @@ def test_the_search_for_pickles_finds_them(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "nested.zip", "w") as archive:
         archive.write(tmp_path / "objects.npz", "inner")
     torch.save({"a": torch.ones(2)}, tmp_path / "a.pt")
+    torch.save({"a": torch.ones(2)}, tmp_path / "legacy.pt", _use_new_zipfile_serialization=False)
+    one = pickle.dumps({"a": [1, Path()]})
+    (tmp_path / "pickle.gz").write_bytes(gzip.compress(one))
+    (tmp_path / "pickle.zlib").write_bytes(zlib.compress(one))
+    (tmp_path / "trailing.bin").write_bytes(one + b"\0")
+    (tmp_path / "two.bin").write_bytes(one + one)
     planted = set(tmp_path.iterdir())
     np.savez_compressed(tmp_path / "numbers.npz", a=np.arange(3.0), b=np.array(["word"]))
     (tmp_path / "text.md").write_text("A sentence.")
+    (tmp_path / "number.txt").write_text("0.5")
+    (tmp_path / "text.gz").write_bytes(gzip.compress(b"A sentence."))
     assert with_pickles(tmp_path) == planted
 
 

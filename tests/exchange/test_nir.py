@@ -1,7 +1,9 @@
 """NIR files: what is written computes by NIR's formulas what the network does; what is read, what the file says."""
 
+import tracemalloc
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 
 from ratespike import Simulation, simulate
 from ratespike.exchange.nir import read_nir, write_nir
-from ratespike.neurons import LIF, IntegrateAndFire, Neuron, PoissonSpiking, SpikingRectifiedLinear
+from ratespike.neurons import LIF, IntegrateAndFire, Neuron, PoissonSpiking, SpikingRectifiedLinear, State
 from ratespike.parameters import ParameterError
 from ratespike.synapses import Alpha, LowPass
 
@@ -143,6 +145,31 @@ def test_what_nir_cannot_say_is_refused_or_measured(neuron: Neuron, reason: str,
     lost = float((spikes["1"].sum(0) - counts).abs().sum() / counts.abs().sum())
     assert report.loss.layers["1"] == pytest.approx(lost, abs=0.02)  # float32 there, float64 here
     assert "spike counts differ by 1 " in report.loss.in_words()
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class StartsHalfWay(IntegrateAndFire):
+    def initial_state(self, voltage: Tensor) -> State:
+        return super().initial_state(voltage + 0.5)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Rectifies(LIF):
+    def current(self, x: Tensor) -> Tensor:
+        return super().current(x).relu()
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class HasAnotherRate(IntegrateAndFire):
+    def firing_rate(self, current: Tensor) -> Tensor:
+        return super().firing_rate(current) * 0.9
+
+
+def test_a_neuron_with_spikes_of_its_own_is_refused(tmp_path: Path) -> None:
+    for neuron in (StartsHalfWay(**FORGETS), Rectifies(**LEAKS)):
+        with pytest.raises(ParameterError, match=f"0: {type(neuron).__name__}: NIR has no such neuron"):
+            write_nir(nn.Sequential(neuron), tmp_path / "a.nir", torch.rand(2, 4), lossy=True)
+    assert not write_nir(nn.Sequential(HasAnotherRate(**FORGETS)), tmp_path / "a.nir", torch.rand(2, 4)).lost
 
 
 class Concatenated(nn.Module):
@@ -328,7 +355,7 @@ def test_a_file_that_leads_elsewhere_is_not_followed(tmp_path: Path) -> None:
             node = file["node/nodes/linear"]
             del node["weight"]
             change(node)
-        with pytest.raises(ParameterError, match=r"somewhere else|another file|more than") as error:
+        with pytest.raises(ParameterError, match=r"somewhere else|another file|more than|more numbers") as error:
             read_nir(path)
         assert "\n" not in str(error.value)
 
@@ -337,6 +364,33 @@ def _virtual(h5py: Any, source: Path) -> Any:
     layout = h5py.VirtualLayout((2, 2), "f8")
     layout[:] = h5py.VirtualSource(str(source), "weight", (2, 2))
     return layout
+
+
+def test_a_small_file_with_too_many_numbers_is_refused(tmp_path: Path) -> None:
+    """HDF5 keeps only the chunks that were written: a weight of 67 million numbers of a byte is a file of some kB."""
+    h5py = pytest.importorskip("h5py")
+    nir.write(tmp_path / "a.nir", chain(LINEAR))
+    with h5py.File(tmp_path / "a.nir", "a") as file:
+        node = file["node/nodes/linear"]
+        del node["weight"]
+        node.create_dataset("weight", (8192, 8192), "i1", chunks=(1024, 1024), compression="gzip")
+    assert (tmp_path / "a.nir").stat().st_size < 100_000
+    with pytest.raises(ParameterError, match=r"a\.nir: holds more numbers than are read \(67108864 in all\)"):
+        read_nir(tmp_path / "a.nir")
+
+
+def test_one_number_for_all_neurons_takes_the_memory_of_one(tmp_path: Path) -> None:
+    one = np.ones(1, np.float32)
+    neuron = nir.LIF(tau=one, r=one, v_leak=one * 0, v_threshold=one)
+    nodes = {"input": nir.Input(np.array([2**26])), "lif": neuron, "output": nir.Output(np.array([2**26]))}
+    graph = nir.NIRGraph(nodes=nodes, edges=[("input", "lif"), ("lif", "output")], type_check=False)
+    nir.write(tmp_path / "a.nir", graph)
+    tracemalloc.start()
+    try:
+        read_nir(tmp_path / "a.nir")
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
 
 
 def test_files_that_are_no_nir_are_refused_in_a_line(tmp_path: Path) -> None:

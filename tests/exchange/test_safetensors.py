@@ -59,6 +59,8 @@ def test_the_same_network_is_loaded(network: nn.Sequential, tmp_path: Path) -> N
         ({"config": {"network": {"layers": LAYERS}, "neuron": {"type": "Evil"}}}, "neuron.type=Evil"),
         ({"classes": 5, "class_names": list("abcde")}, "its weights do not fit the network of its settings"),
         ({"classes": -1}, "must be whole numbers above 0"),
+        ({"classes": 10**8}, r"classes=100000000: the largest of its weights have 108 numbers"),
+        ({"image_shape": [1, 10**5, 10**5]}, r"has 10000000000 values; must have 67108864 at most"),
         ({"config": None}, "its settings are not plain data"),
     ],
 )

@@ -9,7 +9,6 @@ brain-inspired computing", doi:10.1038/s41467-024-52259-9; its primitives at htt
 """
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from ratespike.exchange.nir_network import Meaning, NIRNetwork
 from ratespike.exchange.nir_neurons import is_leaky, nearest, what_is_lost
 from ratespike.exchange.nir_reading import read_graph
 from ratespike.exchange.packages import needed
+from ratespike.exchange.whole_file import whole_file
 from ratespike.neurons import LIF, Neuron, lif_rate
 from ratespike.parameters import ParameterError
 from ratespike.simulation.forward import evaluation_copy
@@ -101,25 +101,21 @@ def write_nir(
     sayable = _with_neurons(network, nearest) if lost else network
     found = analyse(sayable, images).trace
     graph = GraphOf(found, dt, _for_euler(dt) if update == "euler" else float)
-    told = {"written_by": "ratespike", "dt": dt, "update": update, "start": "zero", "reset": "zero"}
+    metadata = {"written_by": "ratespike", "dt": dt, "update": update, "start": "zero", "reset": "zero"}
     if lost:
-        told["lost"] = "; ".join(f"{name}: {', '.join(reasons)}" for name, reasons in lost.items())
-    as_graph = as_nir(graph, found.images.dtype, told)
+        metadata["lost"] = "; ".join(f"{name}: {', '.join(reasons)}" for name, reasons in lost.items())
+    as_graph = as_nir(graph, found.images.dtype, metadata)
     loss = deviation(network, sayable, images, n_steps, dt) if lost else None
     euler = None
     if update == "exact" and _has_euler_steps(found, dt):
         euler = deviation(sayable, _stepped_by_euler(sayable, dt), images, n_steps, dt)
-    path = Path(path)
-    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
     try:
-        nir.write(str(unfinished), as_graph)
-        nir.read(str(unfinished))  # as others will, with all shapes checked
-        os.replace(unfinished, path)  # noqa: PTH105
+        with whole_file(path) as unfinished:
+            nir.write(str(unfinished), as_graph)
+            nir.read(str(unfinished))  # as others will, with all shapes checked
     except (AssertionError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ParameterError(f"network: NIR's own reader refuses its graph ({reason})") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
     return NIRReport(lost, loss, euler)
 
 

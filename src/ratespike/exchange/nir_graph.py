@@ -419,7 +419,7 @@ def as_nir(graph: GraphOf, dtype: torch.dtype, metadata: dict[str, Any]) -> Any:
     Args:
         graph: of a network.
         dtype: of its numbers.
-        metadata: what is told about the graph.
+        metadata: what the file says about the graph as a whole.
 
     Raises:
         ParameterError: the package finds something wrong with it.

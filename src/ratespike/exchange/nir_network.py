@@ -32,7 +32,7 @@ class Meaning:
         dt: length of a time step, seconds.
         time_constant: what a time constant of the file stands for, seconds.
         reset: of an IF, `zero` or `subtract`.
-        dtype: in which voltages will be computed.
+        dtype: of weights, and in which voltages will be computed.
     """
 
     dt: float
@@ -45,7 +45,7 @@ class NIRNetwork(nn.Module):
     """A feed-forward NIR graph: each node is a module, and edges into a node add up.
 
     The modules have the names of the nodes, with the name of a graph inside in front. What belongs to a node besides has its
-    name and `_scale`, a factor of its inputs, or `_synapse`, a filter of them. Numbers are in float64.
+    name and `_scale`, a factor of its inputs, in float64, or `_synapse`, a filter of them.
 
     Args:
         graph: a `nir.NIRGraph`, perhaps with graphs as nodes.
@@ -78,7 +78,7 @@ class NIRNetwork(nn.Module):
             arrives = self._shape_of_input(name, shapes)
             try:
                 parts = builder.parts(nodes[name], arrives)
-                shapes[name] = _checked_shape(parts, arrives)
+                shapes[name] = _checked_shape(parts, arrives, meaning.dtype)
             except ParameterError as error:
                 raise ParameterError(f"{name[:60]}: {error}") from None
             self._modules_of[name] = [self._added(f"{name}{suffix}", part) for suffix, part in parts.items()]
@@ -181,8 +181,8 @@ class _Builder:
 
     def dense(self, node: Any, shape: tuple[int, ...]) -> nn.Module:
         """Weights, perhaps without a bias."""
-        weight = _weights(node.weight, 2)
-        layer = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0], bias=hasattr(node, "bias"))
+        weight = _weights(node.weight, 2, self._meaning.dtype)
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias=hasattr(node, "bias"), device="meta")
         return _with_weights(layer, weight, getattr(node, "bias", None))
 
     def convolution1d(self, node: Any, shape: tuple[int, ...]) -> nn.Module:
@@ -193,12 +193,11 @@ class _Builder:
         """Over height and width."""
         return self._convolution(nn.Conv2d, node, 2)
 
-    def _convolution(self, kind: type[nn.Conv1d] | type[nn.Conv2d], node: Any, axes: int) -> nn.Module:
-        weight = _weights(node.weight, 2 + axes)
+    def _convolution(self, kind: Callable[..., nn.Module], node: Any, axes: int) -> nn.Module:
+        weight = _weights(node.weight, 2 + axes, self._meaning.dtype)
         groups = int(node.groups)
         padding = node.padding if isinstance(node.padding, str) else _sizes(node.padding, axes, 0)
-        layer = nn.utils.skip_init(
-            kind,
+        layer = kind(
             weight.shape[1] * groups,
             weight.shape[0],
             tuple(weight.shape[2:]),
@@ -206,6 +205,7 @@ class _Builder:
             padding=padding,
             dilation=_sizes(node.dilation, axes, 1),
             groups=groups,
+            device="meta",
         )
         return _with_weights(layer, weight, node.bias)
 
@@ -339,7 +339,7 @@ def _only(nodes: Mapping[str, Any], kind: str) -> str:
     return found[0]
 
 
-def _checked_shape(parts: Parts, shape: tuple[int, ...]) -> tuple[int, ...]:
+def _checked_shape(parts: Parts, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[int, ...]:
     """The shape of what the modules of a node make of values of a shape, found without computing them."""
     if not all(size > 0 for size in shape) or math.prod(shape) > _MOST_VALUES:
         raise ParameterError(f"values of the shape {shape}: must be above 0, and not more than {_MOST_VALUES} in all")
@@ -348,7 +348,7 @@ def _checked_shape(parts: Parts, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape
     without_memory = {name: tensor.to("meta") for name, tensor in (*module.named_parameters(), *module.named_buffers())}
     try:
-        output = functional_call(module, without_memory, (torch.empty(1, *shape, dtype=torch.float64, device="meta"),))
+        output = functional_call(module, without_memory, (torch.empty(1, *shape, dtype=dtype, device="meta"),))
     except (IndexError, RuntimeError, TypeError, ValueError) as error:
         raise ParameterError(f"does not fit values of the shape {shape} ({' '.join(str(error).split())[:120]})") from None
     result = tuple(output.shape[1:])
@@ -364,20 +364,20 @@ def _scaled(factor: NDArray[Any]) -> Parts:
     return {"_scale": _Scaled(np.asarray(factor.flat[0]) if _is_one_number(factor) else factor)}
 
 
-def _weights(values: Any, axes: int) -> Tensor:
+def _weights(values: Any, axes: int, dtype: torch.dtype) -> Tensor:
     """Weights as a tensor with a number of axes."""
     array = np.asarray(values)
     if array.ndim != axes or array.dtype.kind not in "fiu":
         raise ParameterError(f"weights of the shape {array.shape} and type {array.dtype}; must be numbers along {axes} axes")
-    return torch.from_numpy(array.astype(np.float64))
+    return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False)).to(dtype)
 
 
 def _with_weights(layer: nn.Module, weight: Tensor, bias: Any) -> nn.Module:
-    """A layer with these weights, which must be of its shape."""
+    """A layer, made without memory, that takes over these weights, which must be of its shape."""
     given = {"weight": weight}
     if bias is not None:
-        given["bias"] = torch.from_numpy(np.asarray(bias, dtype=np.float64).flatten())
-    layer.double().load_state_dict(given)
+        given["bias"] = _weights(np.asarray(bias).flatten(), 1, weight.dtype)
+    layer.load_state_dict(given, assign=True)
     return layer
 
 
@@ -391,12 +391,12 @@ def _sizes(value: Any, axes: int, at_least: int) -> tuple[int, ...]:
 
 
 def _broadcast(values: Any, shape: tuple[int, ...], name: str) -> NDArray[Any]:
-    """A parameter for each value of a shape, given for each or once for all."""
+    """A parameter of this shape, or with axes of length 1 if it is the same for all values, however many there are."""
     array = np.asarray(values, dtype=np.float64)
     if not np.isfinite(array).all():
         raise ParameterError(f"{name} is not finite")
     if array.size == 1 or _is_one_number(array):
-        return np.broadcast_to(array.flatten()[:1].reshape([1] * len(shape)), shape)
+        return array.flatten()[:1].reshape([1] * len(shape))
     if array.shape != shape:
         raise ParameterError(f"{name} has the shape {array.shape}, but what arrives {shape}")
     return array

@@ -12,6 +12,9 @@ away from the voltage, in place of a reset, is a matter of the reader, not of th
 from ratespike.neurons import LIF, IntegrateAndFire, Neuron, SpikingRectifiedLinear
 from ratespike.parameters import ParameterError
 
+# what decides on the spikes of a neuron, together with its parameters
+_OF_SPIKES = ("step", "initial_state", "forward", "current", "gain_and_bias", "current_for", "threshold_current", "scale")
+
 
 def what_is_lost(neuron: Neuron) -> list[str]:
     """Why NIR cannot say exactly what a neuron does; empty if it can.
@@ -75,13 +78,17 @@ def nearest(neuron: Neuron) -> Neuron:
 
 
 def is_integrate_and_fire(neuron: Neuron) -> bool:
-    """Whether a neuron has the step of `IntegrateAndFire`."""
-    return isinstance(neuron, IntegrateAndFire) and type(neuron).step is IntegrateAndFire.step
+    """Whether a neuron does on spikes what `IntegrateAndFire` does; a subclass may have another rate."""
+    return _spikes_like(neuron, IntegrateAndFire)
 
 
 def is_leaky(neuron: Neuron) -> bool:
-    """Whether a neuron has the step of `LIF`."""
-    return isinstance(neuron, LIF) and type(neuron).step is LIF.step
+    """Whether a neuron does on spikes what `LIF` does; a subclass may have another rate."""
+    return _spikes_like(neuron, LIF)
+
+
+def _spikes_like(neuron: Neuron, known: type[Neuron]) -> bool:
+    return isinstance(neuron, known) and all(getattr(type(neuron), name) is getattr(known, name) for name in _OF_SPIKES)
 
 
 def _no_floor(min_voltage: float) -> str:

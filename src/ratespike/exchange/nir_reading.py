@@ -11,7 +11,8 @@ from typing import Any
 from ratespike.exchange.packages import needed
 from ratespike.parameters import ParameterError
 
-_MOST_BYTES = 2**31  # of all numbers together, unpacked
+_MOST_NUMBERS = 2**26  # in all, unpacked; words count as a number for each 8 bytes
+_BYTES_OF_NUMBER = 8
 _MOST_ITEMS = 100_000  # groups and arrays
 _DEEPEST = 20  # groups within groups
 
@@ -48,7 +49,7 @@ class _Check:
 
     def __init__(self, h5py: Any) -> None:
         self._h5py = h5py
-        self._bytes = 0
+        self._numbers = 0
         self._items = 0
 
     def group(self, group: Any, depth: int) -> None:
@@ -70,6 +71,6 @@ class _Check:
     def _array(self, name: str, array: Any) -> None:
         if array.is_virtual or array.external:
             raise ParameterError(f"the numbers of {name} are kept in another file")
-        self._bytes += math.prod(array.shape or ()) * array.dtype.itemsize
-        if self._bytes > _MOST_BYTES:
-            raise ParameterError(f"holds more than {_MOST_BYTES} bytes")
+        self._numbers += math.prod(array.shape or ()) * math.ceil(array.dtype.itemsize / _BYTES_OF_NUMBER)
+        if self._numbers > _MOST_NUMBERS:
+            raise ParameterError(f"holds more numbers than are read ({_MOST_NUMBERS} in all), with those of {name}")

@@ -7,7 +7,6 @@ are computed in float64 there.
 
 import json
 import logging
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from ratespike.exchange.packages import needed
 from ratespike.exchange.programs import SimulationStep
 from ratespike.exchange.torch_export import rates_program, step_program
+from ratespike.exchange.whole_file import whole_file
 from ratespike.parameters import ParameterError
 from ratespike.synapses import NoFilter, Synapse
 
@@ -97,9 +97,7 @@ def _write(
     program: torch.export.ExportedProgram, path: str | Path, inputs: Sequence[str], outputs: Sequence[str], description: Any
 ) -> None:
     """Write a program to a file that is there as a whole or not at all."""
-    path = Path(path)
-    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
-    for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # which tell what they do, and warn of packages that this needs not
+    for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # they log each step, and warn of packages that are not needed here
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
@@ -114,13 +112,11 @@ def _write(
         assert translated is not None
         if description:
             translated.model.metadata_props[METADATA] = json.dumps(description)
-        translated.save(str(unfinished), external_data=False)
-        os.replace(unfinished, path)  # noqa: PTH105
+        with whole_file(path) as unfinished:
+            translated.save(str(unfinished), external_data=False)
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ParameterError(f"network: PyTorch's exporter cannot write it as ONNX ({reason})") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _log1p(x: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Weights in safetensors: a header of names, shapes and words, and the numbers behind it; nothing in such a file can run."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ratespike.exchange.packages import needed
+from ratespike.exchange.whole_file import whole_file
 from ratespike.parameters import ParameterError
 
 METADATA = "ratespike"  # the key under which the description is kept, as JSON
@@ -35,15 +35,10 @@ def write_safetensors(path: str | Path, state: Mapping[str, Tensor], description
         (['bias', 'weight'], {'classes': 3})
     """
     library = needed("safetensors.torch")
-    path = Path(path)
-    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
     # copies: the format has one order of memory, and no two names for one tensor
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    try:
+    with whole_file(path) as unfinished:
         unfinished.write_bytes(library.save(copies, {METADATA: json.dumps(description or {})}))
-        os.replace(unfinished, path)  # noqa: PTH105
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], Any]:

@@ -5,7 +5,6 @@ code.
 """
 
 import io
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ratespike.exchange.programs import Rates, SimulationStep
+from ratespike.exchange.whole_file import whole_file
 from ratespike.parameters import ParameterError
 from ratespike.synapses import NoFilter, Synapse
 
@@ -107,17 +107,14 @@ def save(program: torch.export.ExportedProgram, path: str | Path) -> None:
 
     PyTorch would keep example inputs in a pickle. They are left out: the file has a graph as JSON and numbers, and no pickle.
     """
-    path = Path(path)
-    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
     examples, written = program.example_inputs, io.BytesIO()
     try:
         program.example_inputs = None
         torch.export.save(program, written)
-        unfinished.write_bytes(written.getvalue())
-        os.replace(unfinished, path)  # noqa: PTH105
     finally:
         program.example_inputs = examples
-        unfinished.unlink(missing_ok=True)
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(written.getvalue())
 
 
 def _example(images: Tensor) -> Tensor:

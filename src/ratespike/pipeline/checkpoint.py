@@ -5,6 +5,7 @@ network again: the configuration, the shape of an image, the number of classes;
 beside them the classes' names, and between which values the training images were, for readers of the file.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from ratespike.tracking import address
 
 SAFETENSORS = ".safetensors"
 _PREFIX = "network."
+_MOST_VALUES = 2**26  # of an image
 
 
 def load(run_or_checkpoint: str | Path) -> nn.Sequential:
@@ -121,7 +123,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     sizes = (*image_shape, classes)
     if len(image_shape) != 3 or any(type(size) is not int or size < 1 for size in sizes):
         raise ParameterError(f"checkpoint {path}: image_shape={image_shape} classes={classes}: must be whole numbers above 0")
-    names = description.get("class_names", [str(number) for number in range(classes)])
+    _check_sizes(image_shape, classes, weights, f"checkpoint {path}")
+    names = description["class_names"] if "class_names" in description else [str(number) for number in range(classes)]
     if not isinstance(names, list) or len(names) != classes or not all(isinstance(name, str) for name in names):
         raise ParameterError(f"checkpoint {path}: its class_names are not one word for each of {classes} classes")
     ends = description.get("value_range", [0.0, 1.0])
@@ -129,6 +132,25 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise ParameterError(f"checkpoint {path}: its value_range is not two floating-point numbers")
     settings = plain_settings(config, f"checkpoint {path}")
     return Checkpoint(settings, image_shape, tuple(names), weights, (ends[0], ends[1]))
+
+
+def _check_sizes(image_shape: tuple[int, int, int], classes: int, weights: Mapping[str, Tensor], where: str) -> None:
+    """Refuse sizes for which nothing in the file stands, before memory of these sizes is asked for."""
+    numbers = max((_numbers_kept(tensor) for tensor in weights.values()), default=0)
+    if classes > numbers:
+        raise ParameterError(
+            f"{where}: classes={classes}: the largest of its weights have {numbers} numbers, at least one a class"
+        )
+    values = math.prod(image_shape)
+    if values > _MOST_VALUES:
+        raise ParameterError(f"{where}: image_shape={image_shape}: has {values} values; must have {_MOST_VALUES} at most")
+
+
+def _numbers_kept(tensor: object) -> int:
+    """How many numbers of a tensor are in memory, which may stand for more."""
+    if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided or tensor.device.type != "cpu":
+        return 0
+    return min(tensor.numel(), tensor.untyped_storage().nbytes())
 
 
 def _weights_and_description(path: Path) -> tuple[dict[str, Tensor], Any]:

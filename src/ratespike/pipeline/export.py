@@ -17,7 +17,10 @@ from ratespike.config.schemas import EXPORT_FORMATS, ExportConfig, is_registered
 from ratespike.conversion.methods import Conversion
 from ratespike.data import DataSet, Splits
 from ratespike.exchange import nir, onnx, safetensors, torch_export
+from ratespike.exchange.programs import SimulationStep
+from ratespike.exchange.whole_file import whole_file
 from ratespike.parameters import ParameterError, build
+from ratespike.pipeline.answers import converted_without_images, simulator_of
 from ratespike.pipeline.assembly import build_components
 from ratespike.pipeline.checkpoint import Checkpoint, build_trained, load_weights
 from ratespike.pipeline.saved_settings import trained_network
@@ -34,17 +37,19 @@ class Exported:
 
     Attributes:
         config: what the user asked for.
-        root: the repository root.
         trained: what the checkpoint holds, with the settings that the user gave.
         network: the network on rates.
         spiking: the network that runs on spikes, converted if the settings say so.
+        simulator: the spiking mode of the settings.
+        images: for their shape (batch, channels, height, width); validation images where spikes are counted on them.
     """
 
     config: ExportConfig
-    root: Path
     trained: Checkpoint
     network: nn.Module
     spiking: nn.Module
+    simulator: Simulator
+    images: Tensor
 
     @property
     def folder(self) -> Path:
@@ -52,16 +57,11 @@ class Exported:
         return Path(self.config.folder)
 
     @property
-    def image(self) -> Tensor:
-        """An image of zeros, shape (1, channels, height, width)."""
-        return torch.zeros(1, *self.trained.image_shape)
-
-    @property
     def filter(self) -> Synapse:
         """The filter behind the outputs; none where the read-out looks at unfiltered ones."""
         if self.config.simulation.readout != "last":
             return NoFilter()
-        return build(Synapse, self.config.synapse, "synapse")  # type: ignore[type-abstract]
+        return self.simulator.synapse
 
 
 def export_network(job: Job[ExportConfig]) -> None:
@@ -86,7 +86,10 @@ def export_network(job: Job[ExportConfig]) -> None:
     else:
         network = build_components(config, job.root).network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
         load_weights(network, trained, where)
-    exported = Exported(config, job.root, trained, network, _converted(network, config, job.root))
+    simulator = simulator_of(trained.config)
+    spiking = _converted(network, simulator, config, job.root)
+    images = _images(spiking, trained, config, job.root)
+    exported = Exported(config, trained, network, spiking, simulator, images)
     try:
         exported.folder.mkdir(parents=True, exist_ok=True)
         _WRITERS[config.to](exported)
@@ -96,9 +99,9 @@ def export_network(job: Job[ExportConfig]) -> None:
         raise ParameterError(f"folder={config.folder}: cannot be written to ({error.strerror or error})") from None
 
 
-def _converted(network: nn.Module, config: ExportConfig, root: Path) -> nn.Module:
+def _converted(network: nn.Module, simulator: Simulator, config: ExportConfig, root: Path) -> nn.Module:
     """The network that runs on spikes; of safetensors, which hold the trained weights and the settings, the same one."""
-    conversion = build(Conversion, config.conversion, "conversion")  # type: ignore[type-abstract]
+    conversion = simulator.conversion
     if config.to == "safetensors":
         return network
     if type(conversion).simulate is not Conversion.simulate:
@@ -106,10 +109,20 @@ def _converted(network: nn.Module, config: ExportConfig, root: Path) -> nn.Modul
         raise ParameterError(f"conversion.type={kind}: is a way to simulate, which no file holds; give conversion=none")
     conversion.check(network)
     if not conversion.n_images:
-        return conversion.converted(network, torch.zeros(0))
-    synapse = build(Synapse, config.synapse, "synapse")  # type: ignore[type-abstract]
-    simulator = Simulator(config.simulation, config.dt, synapse, event_height=None, conversion=conversion)
+        return converted_without_images(network, simulator)
     return simulator.converted(network, _splits(config, root))
+
+
+def _images(spiking: nn.Module, trained: Checkpoint, config: ExportConfig, root: Path) -> Tensor:
+    """An image of zeros, or some validation images where it is measured on them what NIR loses."""
+    zeros = torch.zeros(1, *trained.image_shape)
+    if config.to != "nir":
+        return zeros
+    try:
+        is_measured = nir.is_measured(spiking, zeros, config.dt)
+    except ParameterError as error:
+        raise ParameterError(f"to=nir: {error}") from None
+    return _splits(config, root).validation[:_SAMPLE].as_inputs() if is_measured else zeros
 
 
 def _splits(config: ExportConfig, root: Path) -> Splits:
@@ -120,12 +133,12 @@ def _splits(config: ExportConfig, root: Path) -> Splits:
 def _write_nir(exported: Exported) -> None:
     config = exported.config
     path = exported.folder / "network.nir"
-    images = exported.image
-    if nir.is_measured(exported.spiking, images, config.dt):
-        images = _splits(config, exported.root).validation[:_SAMPLE].as_inputs()
-    report = nir.write_nir(exported.spiking, path, images, dt=config.dt, lossy=config.lossy, n_steps=config.n_steps)
     described = path.with_suffix(".json")
-    described.write_text(json.dumps({"dt": config.dt, **asdict(report)}, indent=2) + "\n", encoding="utf-8")
+    with whole_file(path) as network, whole_file(described) as description:
+        report = nir.write_nir(
+            exported.spiking, network, exported.images, dt=config.dt, lossy=config.lossy, n_steps=config.n_steps
+        )
+        description.write_text(json.dumps({"dt": config.dt, **asdict(report)}, indent=2) + "\n", encoding="utf-8")
     print(f"{path}: for time steps of {config.dt:g} s; {described} has what follows")
     for name, reasons in report.lost.items():
         print(f"lost: {name}: {'; '.join(reasons)}")
@@ -139,20 +152,23 @@ def _write_nir(exported: Exported) -> None:
 
 
 def _write_onnx(exported: Exported) -> None:
-    onnx.write_rates(exported.network, exported.folder / "rates.onnx", exported.image)
-    print(f"{exported.folder}/rates.onnx: images -> outputs on rates")
-    step = onnx.write_step(exported.spiking, exported.folder / "step.onnx", exported.image, exported.config.dt, exported.filter)
-    print(f"{exported.folder}/step.onnx: a time step of {step.dt:g} s on spikes, with {len(step.state)} tensors of state")
-    print(_filter_in_words(exported, "is in the step"))
+    _write_programs(exported, ".onnx", onnx.write_rates, onnx.write_step)
 
 
 def _write_torch_export(exported: Exported) -> None:
-    torch_export.write_rates(exported.network, exported.folder / "rates.pt2", exported.image)
-    print(f"{exported.folder}/rates.pt2: images -> outputs on rates")
-    step = torch_export.write_step(
-        exported.spiking, exported.folder / "step.pt2", exported.image, exported.config.dt, exported.filter
-    )
-    print(f"{exported.folder}/step.pt2: a time step of {step.dt:g} s on spikes, with {len(step.state)} tensors of state")
+    _write_programs(exported, ".pt2", torch_export.write_rates, torch_export.write_step)
+
+
+def _write_programs(
+    exported: Exported, suffix: str, write_rates: Callable[..., None], write_step: Callable[..., SimulationStep]
+) -> None:
+    """Both files or, if one cannot be written, none: a step beside the rates of another network would mislead."""
+    rates_path, step_path = exported.folder / f"rates{suffix}", exported.folder / f"step{suffix}"
+    with whole_file(rates_path) as rates, whole_file(step_path) as one_step:
+        write_rates(exported.network, rates, exported.images)
+        step = write_step(exported.spiking, one_step, exported.images, exported.config.dt, exported.filter)
+    print(f"{rates_path}: images -> outputs on rates")
+    print(f"{step_path}: a time step of {step.dt:g} s on spikes, with {len(step.state)} tensors of state")
     print(_filter_in_words(exported, "is in the step"))
 
 
