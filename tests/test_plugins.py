@@ -23,7 +23,7 @@ from ratespike.network import build_network
 from ratespike.neurons import LIF, Neuron
 from ratespike.parameters import ParameterError, build
 from ratespike.pipeline.checkpoint import write_checkpoint
-from ratespike.pipeline.fingerprint import simulation_hash, training_hash
+from ratespike.pipeline.fingerprint import config_hash, simulation_hash, training_hash
 
 SATURATING = {"type": "Saturating", "max_rate": 100, "top_rate": 400}
 
@@ -166,14 +166,15 @@ def test_an_edited_neuron_is_another_training(site_packages: Path) -> None:
         "rate of a random neuron": plain(neuron={"type": "PoissonSpiking", "neuron": SATURATING}),
     }
     unused = plain()
-    hashed = {name: (training_hash(case, ""), simulation_hash(case, "")) for name, case in cases.items()}
-    without = (training_hash(unused, ""), simulation_hash(unused, ""))
+    hashes = (training_hash, simulation_hash, config_hash)
+    before = {name: [own(case, "") for own in hashes] for name, case in cases.items()}
+    without = [own(unused, "") for own in hashes]
     with (site_packages / "my_spikes/neuron.py").open("a") as file:
         file.write("\n# edited\n")
     for name, case in cases.items():
-        assert training_hash(case, "") != hashed[name][0], name
-        assert simulation_hash(case, "") != hashed[name][1], name
-    assert (training_hash(unused, ""), simulation_hash(unused, "")) == without
+        for own, earlier in zip(hashes, before[name], strict=True):
+            assert own(case, "") != earlier, (name, own)
+    assert [own(unused, "") for own in hashes] == without
 
 
 def test_an_edited_filter_is_another_simulation_of_the_same_training(site_packages: Path) -> None:
