@@ -189,6 +189,27 @@ def test_an_edited_filter_is_another_simulation_of_the_same_training(site_packag
     assert simulation_hash(case, "") != before[1]
 
 
+def test_a_class_beside_the_module_of_the_entry_point_belongs_to_the_plugin(site_packages: Path) -> None:
+    """The package names a sub-package, which imports a module outside itself; that class inherits from one of a third."""
+    package = site_packages / "my_spikes"
+    (site_packages / "my_spikes-0.1.0.dist-info/entry_points.txt").write_text("[ratespike.plugins]\na = my_spikes.entry\n")
+    (package / "entry").mkdir()
+    (package / "entry/__init__.py").write_text("from my_spikes import neuron\n")
+    (package / "__init__.py").write_text("")
+    (package / "mixins.py").write_text("class Mixin:\n    pass\n")
+    neuron = (package / "neuron.py").read_text()
+    inheriting = neuron.replace("class Saturating(", "class Saturating(Mixin, ")
+    (package / "neuron.py").write_text(inheriting.replace("\nimport ", "\nfrom my_spikes.mixins import Mixin\nimport ", 1))
+    case = plain(neuron=SATURATING)
+    saturating = type(build(Neuron, SATURATING, "neuron"))  # type: ignore[type-abstract]
+    assert "Mixin" in [base.__name__ for base in saturating.__mro__]
+    for file in ("neuron.py", "mixins.py"):
+        before = config_hash(case, "")
+        with (package / file).open("a") as source:
+            source.write("\n# edited\n")
+        assert config_hash(case, "") != before, file
+
+
 def test_a_checkpoint_with_a_neuron_of_a_plugin_needs_the_plugin(
     site_packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

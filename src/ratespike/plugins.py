@@ -9,7 +9,6 @@ import functools
 import hashlib
 import importlib
 import importlib.util
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,12 +64,12 @@ class Plugin:
         return None
 
     def holds(self, cls: type) -> bool:
-        """Whether a class is defined in the Python package that the module is, or that it lies in."""
-        return f"{cls.__module__}.".startswith(f"{self._python_package()}.")
+        """Whether a class is defined in the Python package at whose top the module lies: for `acme.plugins`, in `acme`."""
+        return _top(cls.__module__) == _top(self.module)
 
     def sources(self) -> str:
         """A hash of all Python files of that package."""
-        package = importlib.import_module(self._python_package())
+        package = importlib.import_module(_top(self.module))
         files: list[Path] = []
         for folder in getattr(package, "__path__", ()):
             files += sorted(Path(folder).rglob("*.py"))
@@ -81,16 +80,16 @@ class Plugin:
             digest.update(path.read_bytes())
         return digest.hexdigest()
 
-    def _python_package(self) -> str:
-        loaded = sys.modules.get(self.module)
-        return getattr(loaded, "__package__", None) or self.module
-
     def _unusable(self, reason: str) -> PluginError:
         name = self.package.partition(" ")[0]
         return PluginError(
             f"plugin {self.module} of the package {self.package}: cannot be imported ({reason}); "
             f"mend it, or pip uninstall {name}"
         )
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
 
 
 @functools.cache
