@@ -1,5 +1,6 @@
 """Installed packages that bring a neuron, a data set and options of their own: the template of docs/your_own_project.md."""
 
+import contextlib
 import doctest
 import gc
 import importlib
@@ -47,7 +48,7 @@ def site_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
 
 def _forget() -> None:
     """Make the plugin's classes vanish from those below ours."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "my_spikes"]:
+    for name in [name for name in sys.modules if name.startswith("my_spikes")]:
         del sys.modules[name]
     gc.collect()
 
@@ -93,12 +94,45 @@ def test_a_plugin_that_fails_is_named_in_one_line(site_packages: Path, failure: 
     _forget()
 
 
-def test_two_classes_of_one_name_are_refused(site_packages: Path) -> None:
+@pytest.mark.parametrize("first", [{"type": "LIF"}, SATURATING], ids=["LIF", "Saturating"])
+def test_a_plugin_with_the_name_of_one_of_our_classes_is_refused(site_packages: Path, first: dict[str, object]) -> None:
+    """Whether or not our class was used before, and however often the plugin is asked for."""
     with (site_packages / "my_spikes/neuron.py").open("a") as file:
         file.write("\n\nclass LIF(Saturating):\n    pass\n")
-    build(Neuron, SATURATING, "neuron")  # type: ignore[type-abstract]  # imports the plugin
-    with pytest.raises(ParameterError, match=r"^neuron\.type=LIF: my_spikes\.neuron and ratespike\.neurons\.lif have a class"):
-        build(Neuron, {"type": "LIF"}, "neuron")  # type: ignore[type-abstract]
+    with contextlib.suppress(ParameterError):
+        build(Neuron, first, "neuron")  # type: ignore[type-abstract]
+    for _ in range(2):
+        with pytest.raises(ParameterError) as raised:
+            build(Neuron, SATURATING, "neuron")  # type: ignore[type-abstract]
+        assert str(raised.value) == (
+            "plugin my_spikes of the package my-spikes 0.1.0: my_spikes.neuron.LIF has the name of ratespike.neurons.lif.LIF; "
+            "rename it"
+        )
+
+
+def test_two_plugins_of_one_namespace_with_a_class_of_one_name_are_refused(site_packages: Path) -> None:
+    source = "from ratespike.neurons import LIF\n\n\nclass Leaky(LIF):\n    pass\n"
+    entries = "[ratespike.plugins]\n"
+    for name in ("one", "other"):
+        folder = site_packages / "my_spikes_lab" / name
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text(source)
+        entries += f"{name} = my_spikes_lab.{name}\n"
+    (site_packages / "my_spikes-0.1.0.dist-info/entry_points.txt").write_text(entries)
+    try:
+        for _ in range(2):
+            with pytest.raises(
+                ParameterError, match=r"^neuron\.type=Leaky: my_spikes_lab\.one\.Leaky and my_spikes_lab\.other\.L"
+            ):
+                build(Neuron, {"type": "Leaky"}, "neuron")  # type: ignore[type-abstract]
+    finally:
+        _forget()
+
+
+def test_a_plugin_that_is_imported_again_is_one(site_packages: Path) -> None:
+    before = build(Neuron, SATURATING, "neuron")  # type: ignore[type-abstract]
+    importlib.reload(sys.modules["my_spikes.neuron"])
+    assert type(build(Neuron, SATURATING, "neuron")) is not type(before)  # type: ignore[type-abstract]
 
 
 @pytest.mark.parametrize(
