@@ -9,6 +9,8 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import hydra
 import pytest
@@ -23,8 +25,10 @@ from ratespike.data import DataSet
 from ratespike.network import build_network
 from ratespike.neurons import LIF, Neuron
 from ratespike.parameters import ParameterError, build
+from ratespike.pipeline import servable
 from ratespike.pipeline.checkpoint import write_checkpoint
 from ratespike.pipeline.fingerprint import config_hash, simulation_hash, training_hash
+from ratespike.tracking.models import requirements
 
 SATURATING = {"type": "Saturating", "max_rate": 100, "top_rate": 400}
 
@@ -242,6 +246,18 @@ def test_a_class_beside_the_module_of_the_entry_point_belongs_to_the_plugin(site
         with (package / file).open("a") as source:
             source.write("\n# edited\n")
         assert config_hash(case, "") != before, file
+
+
+def test_a_model_requires_the_package_of_its_neuron(site_packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []
+    monkeypatch.setattr(servable, "keep_model", lambda run, model: kept.append(requirements(model.plugins)))
+    monkeypatch.setattr(servable, "write_checkpoint", lambda *_: None)
+    for neuron in (SATURATING, {"type": "LIF"}):
+        classifier = SimpleNamespace(description={"config": plain(neuron=neuron)})
+        results = SimpleNamespace(exit_threshold=None, n_steps=30)
+        servable.keep_servable(MagicMock(), MagicMock(), classifier, results)  # type: ignore[arg-type]
+    assert "my-spikes==0.1.0" in kept[0]
+    assert kept[0][:-1] == kept[1]
 
 
 def test_a_checkpoint_with_a_neuron_of_a_plugin_needs_the_plugin(

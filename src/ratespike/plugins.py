@@ -164,9 +164,16 @@ def sources_of(classes: Iterable[type]) -> dict[str, str]:
         >>> sources_of([LIF])
         {}
     """
+    return {plugin.module: plugin.sources() for plugin in _used_by(classes)}
+
+
+def packages_of(classes: Iterable[type]) -> tuple[str, ...]:
+    """The packages of those plugins, as pip names them, such as `my-spikes`."""
+    return tuple(sorted({plugin.package.partition(" ")[0] for plugin in _used_by(classes)}))
+
+
+def _used_by(classes: Iterable[type]) -> Iterator[Plugin]:
     defined = {base for cls in classes for base in cls.__mro__}
-    hashes = {}
     for plugin in installed():
         if any(plugin.holds(cls) for cls in defined):
-            hashes[plugin.module] = plugin.sources()
-    return hashes
+            yield plugin

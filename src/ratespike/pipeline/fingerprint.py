@@ -122,23 +122,23 @@ def training_hash(plain: Mapping[str, Any], content: str) -> str:
 
 def _with_plugins(parts: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """What is hashed, with the sources of the plugins that some settings name classes of, if they do."""
-    sources = plugins.sources_of(_classes(settings))
+    sources = plugins.sources_of(classes_of(settings))
     return {**parts, "plugins": sources} if sources else dict(parts)
 
 
-def _classes(settings: Mapping[str, Any]) -> Iterator[type]:
-    """The classes that settings name by `type`, those of layers and of stages among them."""
+def classes_of(settings: Mapping[str, Any]) -> Iterator[type]:
+    """The classes that settings name by `type`, those of layers and of stages too; `ParameterError` for an unknown one."""
     for key, value in settings.items():
         if not isinstance(value, Mapping):
             continue
         if key == "layers":
             for name, layer in value.items():  # a layer may be called `neuron`
                 yield kind(Layer, layer.get("type"), f"network.layers.{name}")  # type: ignore[type-abstract]
-                yield from _classes(layer)
+                yield from classes_of(layer)
             continue
         if key in _BASES and "type" in value:
             yield kind(_BASES[key], value["type"], key)
-        yield from _classes(value)
+        yield from classes_of(value)
 
 
 def _with_content(parts: Mapping[str, Any], content: str) -> dict[str, Any]:
