@@ -144,6 +144,7 @@ def test_a_plugin_that_is_imported_again_is_one(site_packages: Path) -> None:
     [
         (("neuron=saturatin",), "did you mean saturating"),
         (("+experiment=ring",), "did you mean rings"),
+        (("neuron=null",), "relu, saturating, sigmoid"),
         (("+experiment=rings", "neuron.top_rate=50"), "error: neuron.max_rate=100: must be above 0 and below top_rate = 50 Hz"),
         (("+experiment=rings", "data.noise=-1"), "error: data.noise=-1: must be a number at least 0; the default is 0.1"),
     ],
