@@ -1,5 +1,6 @@
 """Installed packages that bring a neuron, a data set and options of their own: the template of docs/your_own_project.md."""
 
+import contextlib
 import doctest
 import gc
 import importlib
@@ -8,6 +9,8 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import hydra
 import pytest
@@ -22,8 +25,10 @@ from ratespike.data import DataSet
 from ratespike.network import build_network
 from ratespike.neurons import LIF, Neuron
 from ratespike.parameters import ParameterError, build
+from ratespike.pipeline import servable
 from ratespike.pipeline.checkpoint import write_checkpoint
-from ratespike.pipeline.fingerprint import simulation_hash, training_hash
+from ratespike.pipeline.fingerprint import config_hash, simulation_hash, training_hash
+from ratespike.tracking.models import requirements
 
 SATURATING = {"type": "Saturating", "max_rate": 100, "top_rate": 400}
 
@@ -47,7 +52,7 @@ def site_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
 
 def _forget() -> None:
     """Make the plugin's classes vanish from those below ours."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "my_spikes"]:
+    for name in [name for name in sys.modules if name.startswith("my_spikes")]:
         del sys.modules[name]
     gc.collect()
 
@@ -93,12 +98,45 @@ def test_a_plugin_that_fails_is_named_in_one_line(site_packages: Path, failure: 
     _forget()
 
 
-def test_two_classes_of_one_name_are_refused(site_packages: Path) -> None:
+@pytest.mark.parametrize("first", [{"type": "LIF"}, SATURATING], ids=["LIF", "Saturating"])
+def test_a_plugin_with_the_name_of_one_of_our_classes_is_refused(site_packages: Path, first: dict[str, object]) -> None:
+    """Whether or not our class was used before, and however often the plugin is asked for."""
     with (site_packages / "my_spikes/neuron.py").open("a") as file:
         file.write("\n\nclass LIF(Saturating):\n    pass\n")
-    build(Neuron, SATURATING, "neuron")  # type: ignore[type-abstract]  # imports the plugin
-    with pytest.raises(ParameterError, match=r"^neuron\.type=LIF: my_spikes\.neuron and ratespike\.neurons\.lif have a class"):
-        build(Neuron, {"type": "LIF"}, "neuron")  # type: ignore[type-abstract]
+    with contextlib.suppress(ParameterError):
+        build(Neuron, first, "neuron")  # type: ignore[type-abstract]
+    for _ in range(2):
+        with pytest.raises(ParameterError) as raised:
+            build(Neuron, SATURATING, "neuron")  # type: ignore[type-abstract]
+        assert str(raised.value) == (
+            "plugin my_spikes of the package my-spikes 0.1.0: my_spikes.neuron.LIF has the name of ratespike.neurons.lif.LIF; "
+            "rename it"
+        )
+
+
+def test_two_plugins_of_one_namespace_with_a_class_of_one_name_are_refused(site_packages: Path) -> None:
+    source = "from ratespike.neurons import LIF\n\n\nclass Leaky(LIF):\n    pass\n"
+    entries = "[ratespike.plugins]\n"
+    for name in ("one", "other"):
+        folder = site_packages / "my_spikes_lab" / name
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text(source)
+        entries += f"{name} = my_spikes_lab.{name}\n"
+    (site_packages / "my_spikes-0.1.0.dist-info/entry_points.txt").write_text(entries)
+    try:
+        for _ in range(2):
+            with pytest.raises(
+                ParameterError, match=r"^neuron\.type=Leaky: my_spikes_lab\.one\.Leaky and my_spikes_lab\.other\.L"
+            ):
+                build(Neuron, {"type": "Leaky"}, "neuron")  # type: ignore[type-abstract]
+    finally:
+        _forget()
+
+
+def test_a_plugin_that_is_imported_again_is_one(site_packages: Path) -> None:
+    before = build(Neuron, SATURATING, "neuron")  # type: ignore[type-abstract]
+    importlib.reload(sys.modules["my_spikes.neuron"])
+    assert type(build(Neuron, SATURATING, "neuron")) is not type(before)  # type: ignore[type-abstract]
 
 
 @pytest.mark.parametrize(
@@ -106,6 +144,7 @@ def test_two_classes_of_one_name_are_refused(site_packages: Path) -> None:
     [
         (("neuron=saturatin",), "did you mean saturating"),
         (("+experiment=ring",), "did you mean rings"),
+        (("neuron=null",), "relu, saturating, sigmoid"),
         (("+experiment=rings", "neuron.top_rate=50"), "error: neuron.max_rate=100: must be above 0 and below top_rate = 50 Hz"),
         (("+experiment=rings", "data.noise=-1"), "error: data.noise=-1: must be a number at least 0; the default is 0.1"),
     ],
@@ -166,14 +205,15 @@ def test_an_edited_neuron_is_another_training(site_packages: Path) -> None:
         "rate of a random neuron": plain(neuron={"type": "PoissonSpiking", "neuron": SATURATING}),
     }
     unused = plain()
-    hashed = {name: (training_hash(case, ""), simulation_hash(case, "")) for name, case in cases.items()}
-    without = (training_hash(unused, ""), simulation_hash(unused, ""))
+    hashes = (training_hash, simulation_hash, config_hash)
+    before = {name: [own(case, "") for own in hashes] for name, case in cases.items()}
+    without = [own(unused, "") for own in hashes]
     with (site_packages / "my_spikes/neuron.py").open("a") as file:
         file.write("\n# edited\n")
     for name, case in cases.items():
-        assert training_hash(case, "") != hashed[name][0], name
-        assert simulation_hash(case, "") != hashed[name][1], name
-    assert (training_hash(unused, ""), simulation_hash(unused, "")) == without
+        for own, earlier in zip(hashes, before[name], strict=True):
+            assert own(case, "") != earlier, (name, own)
+    assert [own(unused, "") for own in hashes] == without
 
 
 def test_an_edited_filter_is_another_simulation_of_the_same_training(site_packages: Path) -> None:
@@ -186,6 +226,39 @@ def test_an_edited_filter_is_another_simulation_of_the_same_training(site_packag
         file.write("# edited\n")
     assert training_hash(case, "") == before[0]
     assert simulation_hash(case, "") != before[1]
+
+
+def test_a_class_beside_the_module_of_the_entry_point_belongs_to_the_plugin(site_packages: Path) -> None:
+    """The package names a sub-package, which imports a module outside itself; that class inherits from one of a third."""
+    package = site_packages / "my_spikes"
+    (site_packages / "my_spikes-0.1.0.dist-info/entry_points.txt").write_text("[ratespike.plugins]\na = my_spikes.entry\n")
+    (package / "entry").mkdir()
+    (package / "entry/__init__.py").write_text("from my_spikes import neuron\n")
+    (package / "__init__.py").write_text("")
+    (package / "mixins.py").write_text("class Mixin:\n    pass\n")
+    neuron = (package / "neuron.py").read_text()
+    inheriting = neuron.replace("class Saturating(", "class Saturating(Mixin, ")
+    (package / "neuron.py").write_text(inheriting.replace("\nimport ", "\nfrom my_spikes.mixins import Mixin\nimport ", 1))
+    case = plain(neuron=SATURATING)
+    saturating = type(build(Neuron, SATURATING, "neuron"))  # type: ignore[type-abstract]
+    assert "Mixin" in [base.__name__ for base in saturating.__mro__]
+    for file in ("neuron.py", "mixins.py"):
+        before = config_hash(case, "")
+        with (package / file).open("a") as source:
+            source.write("\n# edited\n")
+        assert config_hash(case, "") != before, file
+
+
+def test_a_model_requires_the_package_of_its_neuron(site_packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []
+    monkeypatch.setattr(servable, "keep_model", lambda run, model: kept.append(requirements(model.plugins)))
+    monkeypatch.setattr(servable, "write_checkpoint", lambda *_: None)
+    for neuron in (SATURATING, {"type": "LIF"}):
+        classifier = SimpleNamespace(description={"config": plain(neuron=neuron)})
+        results = SimpleNamespace(exit_threshold=None, n_steps=30)
+        servable.keep_servable(MagicMock(), MagicMock(), classifier, results)  # type: ignore[arg-type]
+    assert "my-spikes==0.1.0" in kept[0]
+    assert kept[0][:-1] == kept[1]
 
 
 def test_a_checkpoint_with_a_neuron_of_a_plugin_needs_the_plugin(

@@ -6,12 +6,10 @@ values; `build` makes an object of the right class from a mapping such as a YAML
 
 import dataclasses
 import difflib
-import inspect
 import math
 import re
 import types
 import typing
-from abc import ABC
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -230,7 +228,7 @@ def kinds(base: type) -> dict[str, type]:
 
 
 def _concrete(base: type) -> Iterator[type]:
-    if not inspect.isabstract(base) and ABC not in base.__bases__:
+    if plugins.is_concrete(base):
         yield base
     for child in typing.cast(list[type], base.__subclasses__()):
         yield from _concrete(child)
@@ -239,7 +237,8 @@ def _concrete(base: type) -> Iterator[type]:
 def kind(base: type[T], name: object, where: str) -> type[T]:
     """The class that a configuration names by `type`: of this package, or of a plugin that is installed.
 
-    Plugins are imported if no class has the name without them.
+    Plugins are imported if no class has the name without them. All of a plugin is refused if one of its classes has the name of
+    one of this package, whichever of them is asked for.
 
     Args:
         base: for instance `Neuron`.
@@ -254,17 +253,18 @@ def kind(base: type[T], name: object, where: str) -> type[T]:
         >>> kind(Synapse, "LowPass", "synapse")
         <class 'ratespike.synapses.LowPass'>
     """
-    if not isinstance(name, str) or name not in kinds(base):
+    known = kinds(base)
+    if not isinstance(name, str) or name not in known or plugins.holds(known[name]):
         try:
             plugins.load()
         except plugins.PluginError as error:
             raise ParameterError(str(error)) from error
-    known = kinds(base)
+        known = kinds(base)
     if not isinstance(name, str) or name not in known:
         raise ParameterError(f"{where}.type={name}: {nearest(str(name), known)}; no installed plugin has it")
-    others = {cls.__module__ for cls in _concrete(base) if cls.__name__ == name}
-    if len({module.partition(".")[0] for module in others}) > 1:
-        raise ParameterError(f"{where}.type={name}: {' and '.join(sorted(others))} have a class of this name; rename one")
+    full_names = {f"{cls.__module__}.{cls.__qualname__}" for cls in _concrete(base) if cls.__name__ == name}
+    if len(full_names) > 1:  # a module that was imported again has the same ones
+        raise ParameterError(f"{where}.type={name}: {' and '.join(sorted(full_names))} have one name; rename one of them")
     return known[name]
 
 

@@ -9,12 +9,15 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
-from collections.abc import Iterable
+from abc import ABC
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 GROUP = "ratespike.plugins"  # of the entry points
+_OURS = "ratespike"
 
 
 class PluginError(Exception):
@@ -37,13 +40,14 @@ class Plugin:
         """Import the module, which defines its classes.
 
         Raises:
-            PluginError: it is not there, or fails.
+            PluginError: it is not there, or fails, or defines a class with the name of one of this package's.
         """
         try:
             importlib.import_module(self.module)
         except (Exception, SystemExit) as error:
             first_line = next(iter(str(error).strip().splitlines()), "")[:200]
             raise self._unusable(f"{type(error).__name__}: {first_line}") from error
+        self._refuse_names_of_ours()
 
     def conf_folder(self) -> Path | None:
         """The folder `conf` beside the module, found without importing it; None if there is none.
@@ -65,12 +69,12 @@ class Plugin:
         return None
 
     def holds(self, cls: type) -> bool:
-        """Whether a class is defined in the Python package that the module is, or that it lies in."""
-        return f"{cls.__module__}.".startswith(f"{self._python_package()}.")
+        """Whether a class is defined in the Python package at whose top the module lies: for `acme.plugins`, in `acme`."""
+        return _top(cls.__module__) == _top(self.module)
 
     def sources(self) -> str:
         """A hash of all Python files of that package."""
-        package = importlib.import_module(self._python_package())
+        package = importlib.import_module(_top(self.module))
         files: list[Path] = []
         for folder in getattr(package, "__path__", ()):
             files += sorted(Path(folder).rglob("*.py"))
@@ -81,9 +85,25 @@ class Plugin:
             digest.update(path.read_bytes())
         return digest.hexdigest()
 
-    def _python_package(self) -> str:
-        loaded = sys.modules.get(self.module)
-        return getattr(loaded, "__package__", None) or self.module
+    def _refuse_names_of_ours(self) -> None:
+        """Raise `PluginError` for a class that a configuration could mean by the name of one of this package."""
+        for cls in self._classes():
+            for base in cls.__mro__[1:]:
+                for other in _below(base) if _top(base.__module__) == _OURS else ():
+                    if other.__name__ == cls.__name__ and _top(other.__module__) == _OURS and is_concrete(other):
+                        raise PluginError(
+                            f"plugin {self.module} of the package {self.package}: {cls.__module__}.{cls.__qualname__} has the "
+                            f"name of {other.__module__}.{other.__qualname__}; rename it"
+                        )
+
+    def _classes(self) -> Iterator[type]:
+        """The concrete classes at the top of those of its modules that are imported."""
+        for name, module in list(sys.modules.items()):
+            if _top(name) != _top(self.module):
+                continue
+            for value in list(vars(module).values()):
+                if isinstance(value, type) and value.__module__ == name and is_concrete(value):
+                    yield value
 
     def _unusable(self, reason: str) -> PluginError:
         name = self.package.partition(" ")[0]
@@ -91,6 +111,23 @@ class Plugin:
             f"plugin {self.module} of the package {self.package}: cannot be imported ({reason}); "
             f"mend it, or pip uninstall {name}"
         )
+
+
+def is_concrete(cls: type) -> bool:
+    """Whether a class neither has abstract methods nor names `ABC` as a base."""
+    return not inspect.isabstract(cls) and ABC not in cls.__bases__
+
+
+def _below(base: type) -> Iterator[type]:
+    """A class and all that inherit from it."""
+    yield base
+    children: list[type] = base.__subclasses__()
+    for child in children:
+        yield from _below(child)
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
 
 
 @functools.cache
@@ -106,9 +143,14 @@ def installed() -> tuple[Plugin, ...]:
 
 
 def load() -> None:
-    """Import all plugins; raises `PluginError` if one of them cannot be."""
+    """Import all plugins; raises `PluginError` if one of them cannot be used (see `Plugin.load`)."""
     for plugin in installed():
         plugin.load()
+
+
+def holds(cls: type) -> bool:
+    """Whether a class comes from a plugin."""
+    return _top(cls.__module__) != _OURS and any(plugin.holds(cls) for plugin in installed())
 
 
 def sources_of(classes: Iterable[type]) -> dict[str, str]:
@@ -122,9 +164,16 @@ def sources_of(classes: Iterable[type]) -> dict[str, str]:
         >>> sources_of([LIF])
         {}
     """
+    return {plugin.module: plugin.sources() for plugin in _used_by(classes)}
+
+
+def packages_of(classes: Iterable[type]) -> tuple[str, ...]:
+    """The packages of those plugins, as pip names them, such as `my-spikes`."""
+    return tuple(sorted({plugin.package.partition(" ")[0] for plugin in _used_by(classes)}))
+
+
+def _used_by(classes: Iterable[type]) -> Iterator[Plugin]:
     defined = {base for cls in classes for base in cls.__mro__}
-    hashes = {}
     for plugin in installed():
         if any(plugin.holds(cls) for cls in defined):
-            hashes[plugin.module] = plugin.sources()
-    return hashes
+            yield plugin

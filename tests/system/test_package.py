@@ -139,13 +139,16 @@ def test_two_processes_share_a_training(environment: Environment) -> None:
 
 
 def test_an_edited_neuron_is_trained_anew(environment: Environment) -> None:
+    """By the identical command, which has nothing to do as long as nothing was edited."""
+    sweep = ("train", "-m", "+experiment=rings", "n_steps=11")
     trainings = "select count(*) from metrics where key = 'train/seconds'"
     before = query(environment.work, trainings)
-    environment.run("ratespike", "train", "-m", "+experiment=rings", "n_steps=11")
+    environment.run("ratespike", *sweep)
     assert query(environment.work, trainings) == before, "the training of the first sweep did not serve"
+    assert "finished before" in environment.run("ratespike", *sweep)
     (neuron,) = environment.bin.parent.glob("lib/python*/site-packages/my_spikes/neuron.py")
     neuron.write_text(neuron.read_text() + "\n# edited\n")
-    environment.run("ratespike", "train", "-m", "+experiment=rings", "n_steps=12")
+    assert "finished before" not in environment.run("ratespike", *sweep)
     assert query(environment.work, trainings) != before, "the edited neuron was not trained"
 
 

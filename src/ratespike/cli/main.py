@@ -83,8 +83,7 @@ def run_program(program: Program, root: Path, conf: Path) -> None:
     sys.argv[1:] = [_with_home(argument) for argument in sys.argv[1:]]
     OmegaConf.register_new_resolver("started_by", started_by, replace=True)  # in the texts of --help
     with _errors_in_one_line(conf, program.config_name, wants_traceback):
-        _refuse_null_options(sys.argv[1:], conf)
-        search_in_plugins(conf)
+        _refuse_null_options(sys.argv[1:], search_in_plugins(conf))
         trained = program.settings_of(sys.argv[1:], root) if program.settings_of else {}
         with multirun(trained, root):
             hydra.main(version_base="1.3", config_path=str(conf), config_name=program.config_name)(job_of_hydra)()
@@ -95,13 +94,18 @@ def _with_home(argument: str) -> str:
     return re.sub(r"(?<=[=,[])~(?=/)", lambda _: os.path.expanduser("~"), argument)  # noqa: PTH111  # `Path.home` may raise
 
 
-def _refuse_null_options(arguments: Sequence[str], conf: Path) -> None:
-    """Raise `ParameterError` for an argument such as `stages=null`, of which Hydra reports its own code."""
+def _refuse_null_options(arguments: Sequence[str], folders: Sequence[Path]) -> None:
+    """Raise `ParameterError` for an argument such as `stages=null`, of which Hydra reports its own code.
+
+    Args:
+        arguments: of the command.
+        folders: where the options of each group are, in a folder with its name.
+    """
     for argument in arguments:
         group, _, option = argument.partition("=")
-        folder = conf / group
-        if option == "null" and group and folder.is_dir():
-            options = [path.stem for path in folder.glob("*.yaml")]
+        places = [folder / group for folder in folders if (folder / group).is_dir()]
+        if option == "null" and group and places:
+            options = [path.stem for place in places for path in place.glob("*.yaml")]
             raise ParameterError(f"{argument}: not an option of {group}; {nearest('none', options)}")
 
 

@@ -21,11 +21,14 @@ class PluginFolders(SearchPathPlugin):
                 search_path.append(plugin.module, f"file://{folder}")
 
 
-def search_in_plugins(conf: Path) -> None:
+def search_in_plugins(conf: Path) -> list[Path]:
     """Have Hydra find the options of installed plugins.
 
     Args:
         conf: the program's own folder, which Hydra searches first.
+
+    Returns:
+        The folders that Hydra searches: that one and the plugins'.
 
     Raises:
         ParameterError: an option of a plugin has the name of another one, which would be taken in its place.
@@ -38,6 +41,7 @@ def search_in_plugins(conf: Path) -> None:
             _refuse_names_of_others(plugin, folder, folders)
             folders[f"plugin {plugin.module}"] = folder
     Plugins.instance().register(PluginFolders)
+    return list(folders.values())
 
 
 def _refuse_names_of_others(plugin: plugins.Plugin, folder: Path, others: Mapping[str, Path]) -> None:

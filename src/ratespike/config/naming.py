@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from ratespike.config.relevance import is_asked_for, names_an_evaluation
+from ratespike.config.relevance import is_asked_for, names_a_run, names_an_evaluation
 
 
 def short_names(names: Iterable[str], known: Collection[str]) -> dict[str, str]:
@@ -42,10 +42,10 @@ def run_name(experiment: str, overrides: Sequence[str]) -> str:
     """A run's name: its experiment, and what else was asked for.
 
     Example:
-        >>> run_name("mnist", ["+experiment=mnist", "n_steps=60"])
+        >>> run_name("mnist", ["+experiment=mnist", "n_steps=60", "register=digits"])
         'mnist n_steps=60'
     """
-    others = [override for override in asked_for(overrides) if key_of(override) != "experiment"]
+    others = [override for override in overrides if names_a_run(key_of(override))]
     return " ".join([experiment, *others])
 
 

@@ -58,6 +58,16 @@ def is_asked_for(key: str) -> bool:
     return key not in _ADDED_BY_PROGRAMS
 
 
+def names_a_run(key: str) -> bool:
+    """Whether a run is named by its override of a key: the experiment is named already, `register` says what becomes of it.
+
+    Example:
+        >>> names_a_run("n_steps"), names_a_run("register")
+        (True, False)
+    """
+    return is_asked_for(key) and key not in ("experiment", "register")
+
+
 def names_an_evaluation(key: str) -> bool:
     """Whether an evaluation is named by its override of a key: those that only say which network it is of are not.
 

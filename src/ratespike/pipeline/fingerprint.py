@@ -71,6 +71,9 @@ def data_content(plain: Mapping[str, Any], root: Path) -> str:
 def config_hash(plain: Mapping[str, Any], content: str) -> str:
     """A hash that is equal for two configurations that must give the same result.
 
+    The sources of a plugin belong to it where the configuration names a class of that plugin: after an edit, no run that was
+    made before it stands for the configuration.
+
     Args:
         plain: the configuration.
         content: of its data (see `data_content`).
@@ -79,14 +82,13 @@ def config_hash(plain: Mapping[str, Any], content: str) -> str:
     affecting["simulation"] = _with_used_exit(plain["simulation"])
     if "stages" in affecting:
         affecting["stages"] = list(affecting["stages"].items())  # their order counts
-    return _hash(_with_content(affecting, content))
+    return _hash(_with_plugins(_with_content(affecting, content), plain))
 
 
 def simulation_hash(plain: Mapping[str, Any], content: str) -> str:
     """A hash that is equal for two runs of which the longer simulation holds the shorter one (see `holds_shorter_ones`)."""
     same = {**plain, "n_steps": None} if holds_shorter_ones(plain) else plain
-    parts = {"config": config_hash(same, content), "sources": _sources(_SIMULATION_SOURCES)}
-    return _hash(_with_plugins(parts, plain))
+    return _hash({"config": config_hash(same, content), "sources": _sources(_SIMULATION_SOURCES)})
 
 
 def holds_shorter_ones(plain: Mapping[str, Any]) -> bool:
@@ -120,23 +122,23 @@ def training_hash(plain: Mapping[str, Any], content: str) -> str:
 
 def _with_plugins(parts: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """What is hashed, with the sources of the plugins that some settings name classes of, if they do."""
-    sources = plugins.sources_of(_classes(settings))
+    sources = plugins.sources_of(classes_of(settings))
     return {**parts, "plugins": sources} if sources else dict(parts)
 
 
-def _classes(settings: Mapping[str, Any]) -> Iterator[type]:
-    """The classes that settings name by `type`, those of layers and of stages among them."""
+def classes_of(settings: Mapping[str, Any]) -> Iterator[type]:
+    """The classes that settings name by `type`, those of layers and of stages too; `ParameterError` for an unknown one."""
     for key, value in settings.items():
         if not isinstance(value, Mapping):
             continue
         if key == "layers":
             for name, layer in value.items():  # a layer may be called `neuron`
-                yield kind(Layer, layer["type"], f"layers.{name}")  # type: ignore[type-abstract]
-                yield from _classes(layer)
+                yield kind(Layer, layer.get("type"), f"network.layers.{name}")  # type: ignore[type-abstract]
+                yield from classes_of(layer)
             continue
         if key in _BASES and "type" in value:
             yield kind(_BASES[key], value["type"], key)
-        yield from _classes(value)
+        yield from classes_of(value)
 
 
 def _with_content(parts: Mapping[str, Any], content: str) -> dict[str, Any]:

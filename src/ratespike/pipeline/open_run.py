@@ -184,7 +184,10 @@ def _interrupted_run(job: Job[RunConfig], client: Client, run_id: str) -> Run:
     run = store.find_run(client, run_id)
     tags = identity_tags(job)
     if run.tag(CONFIG_HASH) != tags[CONFIG_HASH]:
-        raise ParameterError(f"resume={run.id}: that run has another configuration; give the options that it was started with")
+        raise ParameterError(
+            f"resume={run.id}: that run has another configuration, or was begun with other code of a plugin; "
+            "give the options that it was started with, or start it anew, without resume="
+        )
     if not _has_same_code(client.get_run(run.id), tags):
         raise ParameterError(f"resume={run.id}: that run was begun with other code; start it anew, without resume=")
     run.tags(signs_of_life(job.root))

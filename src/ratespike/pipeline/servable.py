@@ -3,11 +3,13 @@
 import tempfile
 from pathlib import Path
 
+from ratespike import plugins
 from ratespike.metrics import Results
 from ratespike.pipeline import service
 from ratespike.pipeline.assembly import Components
 from ratespike.pipeline.checkpoint import write_checkpoint
 from ratespike.pipeline.classifier import Classifier
+from ratespike.pipeline.fingerprint import classes_of
 from ratespike.tracking.models import CHECKPOINT_NAME, ServableModel, keep_model
 from ratespike.tracking.runs import Run
 
@@ -30,6 +32,7 @@ def keep_servable(run: Run, components: Components, classifier: Classifier, resu
             image_shape=components.splits.image_shape,
             mode=service.RATES if components.simulator.conversion.n_images else service.SPIKES,
             n_steps=results.n_steps,
+            plugins=plugins.packages_of(classes_of(settings)),
             has_example=components.splits.test.event_height is None,  # what was trained on events cannot be tried
         )
         keep_model(run, servable)

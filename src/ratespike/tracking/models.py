@@ -5,7 +5,7 @@ Loading it with MLflow runs the code, as MLflow's models do. Whoever only wants 
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,7 +21,7 @@ from ratespike.tracking.runs import Client, Run
 
 CHECKPOINT_NAME = "network.ckpt"
 CHECKPOINT = f"artifacts/{CHECKPOINT_NAME}"  # within a model
-_PACKAGES = ("ratespike", "torch", "numpy")  # what a model needs where it is loaded
+_PACKAGES = ("ratespike", "torch", "numpy")  # what each model needs where it is loaded
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class ServableModel:
         image_shape: channels, height, width.
         mode: whether answers come from `rates` or from `spikes`, where a request does not say.
         n_steps: how many steps of spikes, where a request does not say.
+        plugins: the packages that the network's classes come from besides ratespike, as pip names them.
         has_example: whether MLflow is to try the model with a black image, which is kept as its example.
     """
 
@@ -42,6 +43,7 @@ class ServableModel:
     image_shape: tuple[int, int, int]
     mode: str
     n_steps: int
+    plugins: tuple[str, ...]
     has_example: bool
 
 
@@ -57,9 +59,17 @@ def keep_model(run: Run, model: ServableModel) -> None:
         artifacts={"checkpoint": str(model.checkpoint)},
         signature=_signature(model),
         input_example=(example, defaults) if model.has_example else None,
-        # named, as MLflow takes 15 s to infer them
-        pip_requirements=[f"{package}=={_released(package)}" for package in _PACKAGES],
+        pip_requirements=requirements(model.plugins),  # named, as MLflow takes 15 s to infer them
     )
+
+
+def requirements(plugins: Sequence[str]) -> list[str]:
+    """What pip is to install where a model is loaded, in the versions that are installed here.
+
+    Args:
+        plugins: the packages that a network's classes come from besides ratespike.
+    """
+    return [f"{package}=={_released(package)}" for package in (*_PACKAGES, *plugins)]
 
 
 def model_id(run: Run) -> str | None:
