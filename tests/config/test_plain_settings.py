@@ -139,7 +139,7 @@ def test_a_strangers_run_runs_no_code(tmp_path: Path, checkout: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"state_dict": {"network.dense.linear.weight": torch.zeros(3)}}, "its weights do not fit the network"),
+        ({"state_dict": {"network.dense.linear.weight": torch.zeros(30)}}, "its weights do not fit the network"),
         ({"state_dict": []}, "not a checkpoint of ratespike"),
         ({"ratespike": None}, "not a checkpoint of ratespike"),
         ({"ratespike": {"config": GOOD, "image_shape": [1, -28, 28], "classes": 10}}, "must be whole numbers above 0"),
