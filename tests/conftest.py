@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ratespike.analysis import Record
+    from ratespike.metrics import Results
 
 
 def pytest_configure() -> None:
@@ -183,3 +184,27 @@ def make_run() -> Callable[..., Record]:
         return made[-1]
 
     return make
+
+
+@pytest.fixture
+def results() -> Results:
+    """Of ten images of two classes, two steps, one layer."""
+    import torch
+
+    from ratespike.metrics import Results
+
+    return Results(
+        rate_accuracy=0.9,
+        spiking_accuracy=torch.tensor([0.6, 0.8]),
+        agreement=torch.tensor([0.7, 0.9]),
+        spikes_per_neuron={"neuron1": torch.tensor([0.1, 0.3])},
+        synaptic_operations=torch.tensor([1e6, 2e6]),
+        confusion=torch.tensor([[[5, 0], [4, 1]], [[5, 0], [2, 3]]]),
+        rate_confusion=torch.tensor([[5, 0], [1, 4]]),
+        running=torch.ones(2),
+        dt=0.001,
+        first=0,
+        first_rate_accuracy=0.0,
+        first_spiking_accuracy=torch.zeros(0),
+        image_means={"spiking_loss": torch.tensor([2.0, 0.5])},
+    )

@@ -228,10 +228,7 @@ def kinds(base: type) -> dict[str, type]:
 
 
 def _concrete(base: type) -> Iterator[type]:
-    if plugins.is_concrete(base):
-        yield base
-    for child in typing.cast(list[type], base.__subclasses__()):
-        yield from _concrete(child)
+    return filter(plugins.is_concrete, plugins.below(base))
 
 
 def kind(base: type[T], name: object, where: str) -> type[T]:

@@ -89,7 +89,7 @@ class Plugin:
         """Raise `PluginError` for a class that a configuration could mean by the name of one of this package."""
         for cls in self._classes():
             for base in cls.__mro__[1:]:
-                for other in _below(base) if _top(base.__module__) == _OURS else ():
+                for other in below(base) if _top(base.__module__) == _OURS else ():
                     if other.__name__ == cls.__name__ and _top(other.__module__) == _OURS and is_concrete(other):
                         raise PluginError(
                             f"plugin {self.module} of the package {self.package}: {cls.__module__}.{cls.__qualname__} has the "
@@ -118,12 +118,12 @@ def is_concrete(cls: type) -> bool:
     return not inspect.isabstract(cls) and ABC not in cls.__bases__
 
 
-def _below(base: type) -> Iterator[type]:
+def below(base: type) -> Iterator[type]:
     """A class and all that inherit from it."""
     yield base
     children: list[type] = base.__subclasses__()
     for child in children:
-        yield from _below(child)
+        yield from below(child)
 
 
 def _top(module: str) -> str:

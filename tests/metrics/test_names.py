@@ -63,26 +63,6 @@ def added_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
         sys.modules.pop(f"{added.__name__}.{name}", None)
 
 
-@pytest.fixture
-def results() -> Results:
-    """Of ten images of two classes, two steps, one layer."""
-    return Results(
-        rate_accuracy=0.9,
-        spiking_accuracy=torch.tensor([0.6, 0.8]),
-        agreement=torch.tensor([0.7, 0.9]),
-        spikes_per_neuron={"neuron1": torch.tensor([0.1, 0.3])},
-        synaptic_operations=torch.tensor([1e6, 2e6]),
-        confusion=torch.tensor([[[5, 0], [4, 1]], [[5, 0], [2, 3]]]),
-        rate_confusion=torch.tensor([[5, 0], [1, 4]]),
-        running=torch.ones(2),
-        dt=0.001,
-        first=0,
-        first_rate_accuracy=0.0,
-        first_spiking_accuracy=torch.zeros(0),
-        image_means={"spiking_loss": torch.tensor([2.0, 0.5])},
-    )
-
-
 def table_of_a_run(results: Results, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     """The printed rows: values by label."""
     run = SimpleNamespace(id="0", name="run", experiment="mnist", metric=lambda name: None)

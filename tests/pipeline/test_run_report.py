@@ -1,11 +1,11 @@
 """The report of a run: what it says of the settings, and that names stay text."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import hydra
 import pytest
-import torch
 from omegaconf import OmegaConf
 from program import CONF
 
@@ -25,22 +25,10 @@ def job(*overrides: str) -> Job[RunConfig]:
 
 
 @pytest.fixture
-def results() -> Results:
-    """Of ten images of two classes, two steps, one layer."""
-    return Results(
-        rate_accuracy=0.9,
-        spiking_accuracy=torch.tensor([0.6, 0.8]),
-        agreement=torch.tensor([0.7, 0.9]),
-        spikes_per_neuron={"<i>layer</i>": torch.tensor([0.1, 0.3])},
-        synaptic_operations=torch.tensor([1e6, 2e6]),
-        confusion=torch.tensor([[[5, 0], [4, 1]], [[5, 0], [2, 3]]]),
-        rate_confusion=torch.tensor([[5, 0], [1, 4]]),
-        running=torch.ones(2),
-        dt=0.001,
-        first=0,
-        first_rate_accuracy=0.0,
-        first_spiking_accuracy=torch.zeros(0),
-    )
+def results(results: Results) -> Results:
+    """The layer has a name that HTML would take for a tag."""
+    (spikes,) = results.spikes_per_neuron.values()
+    return replace(results, spikes_per_neuron={"<i>layer</i>": spikes}, image_means={})
 
 
 def test_the_settings_that_differ_are_those_of_the_recipe_and_of_the_command_line() -> None:
