@@ -11,12 +11,12 @@ from ratespike.simulation.network_analysis import analyse
 
 def sums_of(layers: list[nn.Module], shape: tuple[int, ...]) -> ExactSums:
     """What arrives at neurons behind these layers, which stand behind others."""
-    torch.manual_seed(0)
     network = nn.Sequential(LIF(), *layers, LIF(max_rate=150, intercept=-0.2), nn.Flatten()).eval()
     shown = torch.zeros(1, 1, *shape)
     return network_sums(analyse(network, shown[0]), 0.001).targets[1]
 
 
+torch.manual_seed(0)  # the weights are drawn here
 LAYERS: list[tuple[list[nn.Module], tuple[int, ...]]] = [
     ([nn.Linear(300, 7)], (300,)),
     ([nn.Conv2d(8, 7, 3, padding=1)], (8, 6, 5)),
@@ -48,4 +48,7 @@ def test_currents_are_those_of_the_layers(layers: list[nn.Module], shape: tuple[
         expected = network(spikes * source.scale / 0.001) * gain + bias
         at_rest = exact.at_rest(exact.target.map.laid_out(network(torch.zeros_like(spikes))))
     found = exact.target.map.as_called(exact.terms[0].applied(exact.terms[0].map.laid_out(spikes)) + at_rest)
-    assert torch.allclose(found, expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
+    summed = int(spikes.flatten(1).sum(1).max()) + 1  # at most so many weights, and the current at rest
+    # each of them is rounded to the next multiple of the unit
+    assert float((found - expected).abs().max()) <= summed * float(exact.unit.max()) / 2
+    assert float(exact.unit.max()) < 1e-6 * float(expected.abs().max())
