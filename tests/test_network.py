@@ -84,6 +84,14 @@ def test_a_residual_network_is_added_up_and_simulated() -> None:
     assert list(simulate(network, x, 5).spike_counts) == ["neuron", "block.inside.neuron"]
 
 
+def test_batch_norm_passes_on_the_scale_that_it_is_given() -> None:
+    network = build_network(
+        {"norm": {"type": "BatchNorm", "initial_scale": 0.3}, "dense": RESIDUAL["dense"]}, NEURON, (2, 9, 9), 4
+    )
+    passed_on = network.norm(5 + 7 * torch.rand(50, 2, 9, 9))
+    assert torch.allclose(passed_on.std((0, 2, 3)), torch.tensor(0.3), rtol=1e-3)
+
+
 def test_a_network_of_one_axis() -> None:
     layers = {
         "conv": {"type": "Conv1d", "filters": 6, "kernel": 3, "stride": 2},
