@@ -33,6 +33,21 @@ def test_rectified_linear_outputs_stay() -> None:
     assert torch.allclose(network(IMAGES), trained(IMAGES), atol=1e-5)
 
 
+def test_batch_normalisation_is_rescaled_in_place_of_the_weights_in_front_of_it() -> None:
+    trained = nn.Sequential(
+        nn.Conv2d(2, 6, 3), nn.BatchNorm2d(6), IntegrateAndFire(max_rate=100), nn.Flatten(), nn.Linear(294, 4)
+    )
+    trained.train()(5 * IMAGES)  # its statistics
+    with torch.no_grad():
+        trained.eval()[1].bias.uniform_(-1, 1)
+    network = deepcopy(trained)
+    network[2] = IntegrateAndFire(max_rate=1000)
+    rescale(network, trained, IMAGES)
+    assert torch.equal(network[0].weight, trained[0].weight)
+    assert not torch.allclose(network[1].bias, trained[1].bias)
+    assert torch.allclose(network(IMAGES), trained(IMAGES), atol=1e-5)
+
+
 def test_a_staircase_comes_nearer() -> None:
     neuron = IntegrateAndFire(max_rate=1000, levels=8)
     trained = network_of(IntegrateAndFire(max_rate=100))
@@ -72,9 +87,13 @@ def test_channels_that_are_never_active_stay() -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ([nn.Linear(3, 3), LIF(), LIF(), nn.Linear(3, 2)], "1: has no weights directly in front of it and behind it"),
+        ([nn.Linear(3, 3), LIF(), LIF(), nn.Linear(3, 2)], "1: has no weights directly in front of it"),
         ([LIF(), nn.Linear(3, 2)], "0: has no weights"),
-        ([nn.Linear(3, 3), nn.BatchNorm1d(3), LIF(), nn.Linear(3, 2)], "1: its weights cannot be changed"),
+        (
+            [nn.Linear(3, 3), LIF(), nn.BatchNorm1d(3), nn.Linear(3, 2)],
+            "1: has no weights directly in front of it and behind it",
+        ),
+        ([nn.Linear(3, 3), nn.PReLU(3), LIF(), nn.Linear(3, 2)], "1: its weights cannot be changed"),
     ],
 )
 def test_other_networks_are_refused(row: list[nn.Module], message: str) -> None:

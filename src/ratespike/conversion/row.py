@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,9 @@ from ratespike.synapses import Synapse
 _KEEP_SCALES = (nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Dropout, nn.Dropout2d, nn.Identity)
 
 
+Weights = nn.Conv2d | nn.Linear | nn.BatchNorm2d | nn.BatchNorm1d  # a row for each channel that the layer gives
+
+
 @dataclass(frozen=True)
 class NeuronLayer:
     """A layer of neurons and its neighbours in the row.
@@ -23,13 +27,13 @@ class NeuronLayer:
     Attributes:
         name: of the neurons.
         neuron: what they are.
-        before: the weights in front of them.
+        before: the weights in front of them, those of a batch normalisation if there is one.
         after: the weights behind them.
     """
 
     name: str
     neuron: Neuron
-    before: nn.Conv2d | nn.Linear
+    before: Weights
     after: nn.Conv2d | nn.Linear
 
     @torch.no_grad()
@@ -62,15 +66,15 @@ def neuron_layers(network: nn.Module) -> list[NeuronLayer]:
             continue
         before = row[number - 1][1] if number else None
         after = row[number + 1][1] if number + 1 < len(row) else None
-        if not isinstance(before, nn.Conv2d | nn.Linear) or not isinstance(after, nn.Conv2d | nn.Linear):
+        if not isinstance(before, Weights) or not isinstance(after, nn.Conv2d | nn.Linear):
             raise ParameterError(f"{name}: has no weights directly in front of it and behind it that could be changed")
         found.append(NeuronLayer(name, module, before, after))
     return found
 
 
-def last_weights(network: nn.Module) -> nn.Conv2d | nn.Linear | None:
+def last_weights(network: nn.Module) -> Weights | None:
     """The weights nearest to the output; None of a network without; raises `ParameterError` as `neuron_layers` does."""
-    weights = [module for _, module in _row(network) if isinstance(module, nn.Conv2d | nn.Linear)]
+    weights = [module for _, module in _row(network) if not isinstance(module, Neuron)]
     return weights[-1] if weights else None
 
 
@@ -90,23 +94,28 @@ def signals_of_neurons(network: nn.Module, images: Float[Tensor, "batch ..."]) -
     return found
 
 
-def _row(network: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear | Neuron]]:
+def _row(network: nn.Module) -> list[tuple[str, Weights | Neuron]]:
     """The weights and the neurons of a network by name, in order; raises `ParameterError` for what may not be between them."""
     if not isinstance(network, nn.Sequential):
         kind = type(network).__name__
         raise ParameterError(f"network: is a {kind}; its weights can only be changed in a row of layers, a torch.nn.Sequential")
-    row: list[tuple[str, nn.Conv2d | nn.Linear | Neuron]] = []
+    row: list[tuple[str, Weights | Neuron]] = []
     for name, module in _layers(network):
-        if isinstance(module, nn.Conv2d | nn.Linear | Neuron):
+        if isinstance(module, Neuron) or _has_rows(module):
             row.append((name, module))
         elif list(module.parameters()):
-            raise ParameterError(f"{name}: its weights cannot be changed; only those of Conv and Dense can")
+            raise ParameterError(f"{name}: its weights cannot be changed; only those of Conv, Dense and BatchNorm can")
         elif row and not _keeps_scales(module):  # what is in front of the first weights stays as it is
             raise ParameterError(
                 f"{name}: weights cannot be changed around a {type(module).__name__}; only around pooling, Flatten(), Dropout, "
                 "Identity and filters"
             )
     return row
+
+
+def _has_rows(module: nn.Module) -> TypeGuard[Weights]:
+    """Whether it has weights for each channel that it gives; those of a batch normalisation may be left out."""
+    return isinstance(module, Weights) and module.weight is not None
 
 
 def _keeps_scales(module: nn.Module) -> bool:

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ratespike.conversion.methods.base import Conversion
-from ratespike.conversion.row import NeuronLayer, last_weights, neuron_layers, signals_of_neurons
+from ratespike.conversion.row import NeuronLayer, Weights, last_weights, neuron_layers, signals_of_neurons
 from ratespike.parameters import ParameterError, parameter
 from ratespike.simulation import simulate
 from ratespike.simulation.mean_spikes import mean_spikes
@@ -104,7 +104,7 @@ class _Mean:
         layer: has as many channels as it has rows of weights.
     """
 
-    def __init__(self, layer: nn.Conv2d | nn.Linear) -> None:
+    def __init__(self, layer: Weights) -> None:
         self._sum = torch.zeros(len(layer.weight), dtype=torch.float64, device=layer.weight.device)
         self._n_values = 0
 
@@ -125,7 +125,7 @@ def _slope(layer: NeuronLayer) -> float:
     return active - silent if active > silent else 1.0
 
 
-def _shift(layer: nn.Conv2d | nn.Linear, shift: Float[Tensor, " channels"]) -> None:
+def _shift(layer: Weights, shift: Float[Tensor, " channels"]) -> None:
     """Add to the biases of a layer, which may have had none."""
     shift = shift.to(layer.weight)
     layer.bias = nn.Parameter(shift if layer.bias is None else layer.bias + shift)
