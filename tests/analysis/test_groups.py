@@ -112,7 +112,7 @@ def test_a_cost_that_is_not_known_of_all_groups_is_left_out(make_run: MakeRun) -
     found = compare(runs, [], no_curve)
     assert [cost.figure for cost in found.costs] == ["mean_steps", "operations"]
     assert [group.beaten_by for group in found.groups] == [None, "a=1"]
-    with pytest.raises(ParameterError, match="device=cpu: is none that runs spikes; .*loihi"):
+    with pytest.raises(ParameterError, match=r"device=cpu: is none that runs spikes; .*loihi"):
         compare(runs, [], no_curve, "cpu")
 
 

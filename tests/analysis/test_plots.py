@@ -44,7 +44,8 @@ def test_gap_against_a_parameter_in_one_decade_is_linear() -> None:
 def test_accuracy_against_a_cost_names_the_front_best_first() -> None:
     operations = np.array([1.0, 2.0, 3.0, 4.0])
     accuracy = np.array([0.2, 0.98, 0.97, 0.99])
-    figure = plots.accuracy_against_cost("million", operations, accuracy, np.full((4, 2), np.nan), ["low", "middle", None, "high"])
+    half_widths = np.full((4, 2), np.nan)
+    figure = plots.accuracy_against_cost("million", operations, accuracy, half_widths, ["low", "middle", None, "high"])
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["Pareto front", "1 other group", "high", "middle", "low"]
     front = figure.axes[0].lines[1]

@@ -83,7 +83,7 @@ def test_a_weight_that_is_used_twice_is_one_weight() -> None:
         (AdaptiveLIF(), (2, 1)),
         (IntegrateAndFire(), (0, 1)),
         (SpikingRectifiedLinear(), (0, 1)),
-        (PoissonSpiking(rate=LIF()), (0, 1)),
+        (PoissonSpiking(neuron=LIF()), (0, 1)),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -1,7 +1,7 @@
 """NeuroBench's own counts of a network whose neurons send recorded spikes; run in an environment that has NeuroBench.
 
-Reads from a folder `network.pt`, a plain `nn.Sequential` with identities where neurons stand, and `recorded.npz`: images, and of
-the n-th neuron layer `spikes<n>` and `voltages<n>`, shape (time, batch, ...). Writes `counts.json`.
+Reads from a folder `network.pt`, a plain `nn.Sequential` with identities where neurons stand, and `recorded.npz`: images,
+and of the n-th neuron layer `spikes<n>` and `voltages<n>`, shape (time, batch, ...). Writes `counts.json`.
 """
 
 import json
