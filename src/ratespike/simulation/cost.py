@@ -154,10 +154,11 @@ class _Connection:
         _, _, _, stride, padding, dilation, transposed, output_padding, groups = self.operation.args
         ones = torch.ones(1, 1, *self.signal.shape[2:], dtype=torch.float64)
         kernel = torch.ones(1, 1, *self.weight.shape[2:], dtype=torch.float64)
-        met = _aten.convolution(ones, kernel, None, stride, padding, dilation, transposed, output_padding, 1)
+        met: Tensor = _aten.convolution(ones, kernel, None, stride, padding, dilation, transposed, output_padding, 1)
         result = self.operation.results[0]
         assert result is not None
-        return rows * round(float(met.sum())) * self.signal.shape[1] * result.shape[1] // groups
+        channels: int = self.signal.shape[1] * result.shape[1] // groups
+        return rows * round(float(met.sum())) * channels
 
 
 def _connections(found: Trace) -> Iterator[_Connection]:

@@ -28,7 +28,7 @@ def _folded(rates: "Tensor", spikes: "Simulation", labels: "Tensor") -> "Tensor"
 
 def _total(results: "Results", name: str) -> float | None:
     """Of all steps; None in results that were kept before it was counted."""
-    return float(results.image_means[name].sum()) if name in results.image_means else None
+    return None if results.cost is None else float(results.image_means[name].sum())
 
 
 def _dense(results: "Results") -> float | None:
