@@ -1,5 +1,6 @@
 import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -81,6 +82,38 @@ def test_groups_are_ranked_and_the_pareto_best_are_foremost(make_run: MakeRun) -
     assert [group.name for group in found.groups if group.is_pareto_best] == ["a=2", "a=1", "a=4"]
     assert [group.name for group in found.foremost(4)] == ["a=5", "a=2", "a=1", "a=4"]
     assert [group.name for group in found.foremost(2)] == ["a=2", "a=1"]
+
+
+def with_costs(make_run: MakeRun, accuracy: float, operations: float, steps: float, joules: float | None, a: int) -> Record:
+    run = make_run(accuracy, operations, a=a)
+    costs = {"test/mean_steps": steps} | ({} if joules is None else {"test/energy_joules/loihi": joules})
+    return replace(run, metrics=run.metrics | costs)
+
+
+def test_the_front_is_over_accuracy_steps_operations_and_energy(make_run: MakeRun) -> None:
+    runs = [
+        with_costs(make_run, 0.97, 30e6, 10, 2e-3, a=1),
+        with_costs(make_run, 0.95, 40e6, 4, 3e-3, a=2),  # fewer steps
+        with_costs(make_run, 0.95, 40e6, 12, 1e-3, a=3),  # less energy
+        with_costs(make_run, 0.95, 40e6, 12, 3e-3, a=4),
+        with_costs(make_run, 0.90, 41e6, 4, 3e-3, a=5),
+    ]
+    found = compare(runs, [], no_curve)
+    assert [cost.figure for cost in found.costs] == ["mean_steps", "operations", "energy"]
+    assert {group.name: group.beaten_by for group in found.groups} == {
+        **{"a=1": None, "a=2": None, "a=3": None},
+        **{"a=4": "a=1", "a=5": "a=2"},
+    }
+    assert {group.name for group in found.groups if group.is_pareto_best} == {"a=1", "a=2", "a=3"}
+
+
+def test_a_cost_that_is_not_known_of_all_groups_is_left_out(make_run: MakeRun) -> None:
+    runs = [with_costs(make_run, 0.97, 30e6, 10, 2e-3, a=1), with_costs(make_run, 0.95, 40e6, 12, None, a=2)]
+    found = compare(runs, [], no_curve)
+    assert [cost.figure for cost in found.costs] == ["mean_steps", "operations"]
+    assert [group.beaten_by for group in found.groups] == [None, "a=1"]
+    with pytest.raises(ParameterError, match=r"device=cpu: is none that runs spikes; .*loihi"):
+        compare(runs, [], no_curve, "cpu")
 
 
 def test_an_accuracy_after_steps_is_read_where_it_costs_least() -> None:

@@ -41,10 +41,11 @@ def test_gap_against_a_parameter_in_one_decade_is_linear() -> None:
     assert axes.get_legend() is None, "one line needs no legend"
 
 
-def test_accuracy_against_operations_names_the_front_best_first() -> None:
-    operations = np.array([1e6, 2e6, 3e6, 4e6])
+def test_accuracy_against_a_cost_names_the_front_best_first() -> None:
+    operations = np.array([1.0, 2.0, 3.0, 4.0])
     accuracy = np.array([0.2, 0.98, 0.97, 0.99])
-    figure = plots.accuracy_against_operations(operations, accuracy, np.full((4, 2), np.nan), ["low", "middle", None, "high"])
+    half_widths = np.full((4, 2), np.nan)
+    figure = plots.accuracy_against_cost("million", operations, accuracy, half_widths, ["low", "middle", None, "high"])
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["Pareto front", "1 other group", "high", "middle", "low"]
     front = figure.axes[0].lines[1]
@@ -55,7 +56,7 @@ def test_accuracy_against_operations_names_the_front_best_first() -> None:
 
 def test_a_long_front_has_names_for_its_best() -> None:
     accuracy = np.linspace(0.9, 0.92, 30)
-    figure = plots.accuracy_against_operations(accuracy * 1e6, accuracy, np.zeros((30, 2)), [f"g{i}" for i in range(30)])
+    figure = plots.accuracy_against_cost("million", accuracy, accuracy, np.zeros((30, 2)), [f"g{i}" for i in range(30)])
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["Pareto front", *(f"g{i}" for i in range(29, 9, -1)), "10 more of the front"]
     assert len(figure.axes) == 1

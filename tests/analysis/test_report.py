@@ -9,7 +9,7 @@ import pytest
 from rich.text import Text
 
 from ratespike.analysis import Record, Report, report, terminal
-from ratespike.analysis.tables import columns
+from ratespike.analysis.tables import FRONT, columns
 from ratespike.parameters import ParameterError
 
 MakeRun = Callable[..., Record]
@@ -39,7 +39,7 @@ def test_the_files_hold_all_groups_and_all_runs(compared: Report, runs: list[Rec
     assert sorted(row["run_id"] for row in rows) == sorted(run.id for run in runs)
     first = rows[0]
     assert (first["tau"], first["n_steps"], first["spiking_accuracy_after/5_steps"]) == ("0.01", "30", "0.905")
-    lines = compared.markdown.splitlines()
+    lines = compared.markdown.partition(FRONT)[0].splitlines()
     assert lines[0] == "16 runs in 8 groups alike but for their seeds."
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     assert len(table) == 2 + 8, "a line for the titles, one below it, one for each group"
@@ -79,6 +79,29 @@ def test_the_figures_of_a_sweep(compared: Report) -> None:
     for line in lines:
         tau = float(line.get_label().split("tau=")[1])
         assert np.allclose(line.lines[0].get_ydata(), [100 * tau + 2 - 0.05, 100 * tau - 0.05])
+
+
+def test_the_figures_and_the_table_of_what_an_accuracy_costs(make_run: MakeRun) -> None:
+    runs = []
+    for accuracy, operations, steps, joules in ((0.99, 2e7, 30, 2e-3), (0.98, 1e7, 20, 1e-3), (0.97, 1.5e7, 20, 1e-3)):
+        run = make_run(accuracy, operations, a=steps, b=accuracy)
+        costs = {"test/mean_steps": steps, "test/energy_joules/loihi": joules, "test/operations_over_plain": operations / 1.6e7}
+        runs.append(replace(run, metrics=run.metrics | costs))
+    found = report(runs, [], lambda run: {})
+    drawn = {name: figure for name, figure in found.figures.items() if name.startswith("accuracy_against_")}
+    assert set(drawn) == {f"accuracy_against_{cost}" for cost in ("mean_steps", "operations", "energy")}
+    energy = drawn["accuracy_against_energy"]
+    assert energy.axes[0].get_xlabel() == "energy an image on loihi (µJ)"
+    names = [text.get_text() for text in energy.legends[0].get_texts()]
+    assert names == ["Pareto front", "1 other group", "a=30 b=0.99", "a=20 b=0.98"]
+    front = [line for line in energy.axes[0].lines if line.get_drawstyle() == "steps-post"]
+    assert np.allclose(front[0].get_xdata(), [1000, 2000])
+    table = found.markdown.partition("is beaten in everything:")[2].splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table if line.startswith("|")]
+    assert cells[0][-1] == "beaten by"
+    assert [row[0] for row in cells[2:]] == ["★ a=30 b=0.99", "★ a=20 b=0.98", "a=20 b=0.97"]
+    assert [row[-1] for row in cells[2:]] == ["", "", "a=20 b=0.98"]
+    assert "no, 1.25" in found.markdown and "yes, 0.625" in found.markdown
 
 
 def test_means_are_over_combinations_that_all_have(runs: list[Record]) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ratespike.analysis.statistics import Estimate, estimate, mean_of, pareto_best
+from ratespike.analysis.statistics import Estimate, beaten_by, estimate, mean_of, non_dominated, pareto_best
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 30])
@@ -51,3 +51,26 @@ def test_pareto_best_as_by_comparing_each_with_each(seed: int) -> None:
         return bool((at_least & ((values > values[index]) | (costs < costs[index]))).any())
 
     assert pareto_best(values, costs).tolist() == [not is_beaten(index) for index in range(40)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_point_is_beaten_by_the_best_of_the_front_that_beats_it(seed: int) -> None:
+    values = np.random.default_rng(seed).integers(0, 5, (60, 4)).astype(float)  # with ties
+
+    def beats(first: int, second: int) -> bool:
+        return bool((values[first] >= values[second]).all() and (values[first] > values[second]).any())
+
+    front = [point for point in range(60) if not any(beats(other, point) for other in range(60))]
+    found = beaten_by(values)
+    assert np.flatnonzero(non_dominated(values)).tolist() == front
+    for point, by in enumerate(found):
+        if point in front:
+            assert by == -1
+        else:
+            beating = [other for other in front if beats(other, point)]
+            assert by in beating and values[by, 0] == max(values[other, 0] for other in beating)
+
+
+def test_the_front_of_two_objectives_is_that_of_pareto_best() -> None:
+    values, costs = np.random.default_rng(0).normal(size=(2, 3000))
+    assert np.array_equal(non_dominated(np.column_stack([values, -costs])), pareto_best(values, costs))

@@ -86,6 +86,7 @@ def test_help_lists_the_options(checkout: Path) -> None:
         ),
         ({"where": {"neuron": {"tau_rc": 1}}}, "where.neuron.tau_rc=1: no run has this value"),
         ({"steps": [0]}, r"steps=\[0\]: must be whole numbers at least 1"),
+        ({"device": "loihi2"}, "device=loihi2: is none that runs spikes; did you mean loihi"),
         ({"heat_map": ["n_steps"]}, r"heat_map=\['n_steps'\]: must be the names of two parameters, or null"),
         ({"folder": "/proc/nowhere"}, "folder=/proc/nowhere: cannot be written to"),
     ],

@@ -80,7 +80,7 @@ def test_fan_out_of_a_network() -> None:
 def test_each_event_of_the_image_meets_the_weights_of_its_place(engine: str) -> None:
     """At a corner of 4 x 4 pixels one window of 3 x 3 holds the event, in the middle four; two neurons hear each window."""
     network = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), SpikingRectifiedLinear(), nn.Flatten(), nn.Linear(8, 3))
-    nn.init.zeros_(network[0].weight)  # nothing spikes but the image
+    nn.init.constant_(network[0].weight, -1)  # nothing spikes but the image
     height = 1 / (70 * 0.001)
     events = torch.zeros(5, 2, 1, 4, 4)
     events[0, 0, 0, 0, 0] = height

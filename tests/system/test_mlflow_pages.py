@@ -16,7 +16,7 @@ pytestmark = pytest.mark.system
 
 JOBS = ("-m", *SMALL, "neuron.tau_rc=0.01,0.02", "seed=0,1", "n_steps=3,6")
 N_JOBS = 8
-MEASURED = ("rate_accuracy", "spiking_accuracy", "accuracy_gap", "synaptic_operations")
+MEASURED = ("rate_accuracy", "spiking_accuracy", "accuracy_gap", "synaptic_operations", "operations_over_plain")
 
 
 @pytest.fixture(scope="module")

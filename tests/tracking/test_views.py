@@ -19,7 +19,7 @@ from ratespike.tracking.runs import Client, Run
 from ratespike.tracking.sweeps import PARENT, SWEEP
 
 CURVE, RATES, SPIKES = "test/spiking_accuracy_at", "test/rate_accuracy", "test/spiking_accuracy"
-GAP, OPERATIONS = "test/accuracy_gap", "test/synaptic_operations"
+GAP, OPERATIONS, OVER_PLAIN = "test/accuracy_gap", "test/synaptic_operations", "test/operations_over_plain"
 JOBS = [{"neuron.tau_rc": tau, "seed": seed, "n_steps": "30"} for tau in ("0.01", "0.02") for seed in ("0", "1")]
 
 
@@ -46,7 +46,7 @@ def test_the_view_of_a_sweep_has_its_jobs_with_what_was_swept_and_three_charts(p
     views.keep_view_of_sweep(parent, JOBS)
     name, state = opened(tags(parent)["ratespike-sweep-abc"])
     assert name == "ratespike: sweep tau_rc=0.01,0.02"
-    swept, measured = ["neuron.tau_rc", "seed", "n_steps"], [RATES, SPIKES, GAP, OPERATIONS]
+    swept, measured = ["neuron.tau_rc", "seed", "n_steps"], [RATES, SPIKES, GAP, OPERATIONS, OVER_PLAIN]
     columns = [*(f"params.`{name}`" for name in swept), *(f"metrics.`{name}`" for name in measured)]
     assert state["selectedColumns"] == columns
     line, scatter, parallel = state["compareRunCharts"]

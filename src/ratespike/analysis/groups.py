@@ -1,7 +1,7 @@
 """Runs that differ in nothing but their seeds are a group; groups are named by the parameters that vary.
 
 A group's measures are means over its runs with confidence intervals. Groups are ranked by their spiking accuracy, and those
-are marked that no other group beats in accuracy and synaptic operations together.
+are marked that no other group beats in accuracy and what it costs together (see `ratespike.analysis.pareto`).
 """
 
 import dataclasses
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ratespike.analysis.pareto import DEVICE, Cost, costs
 from ratespike.analysis.runs import ReadCurve, Record, measures
-from ratespike.analysis.statistics import Estimate, estimate, pareto_best
+from ratespike.analysis.statistics import Estimate, beaten_by, estimate
 from ratespike.analysis.values import Value, describe, parse
 from ratespike.analysis.varying import Settings, together, varying
 from ratespike.config.naming import short_names
@@ -44,7 +45,8 @@ class Group:
         parameters: of those that vary over all groups the ones it has, by full name.
         runs: one or more.
         estimates: by measure, over the runs.
-        is_pareto_best: no other group has at least its spiking accuracy for no more synaptic operations, and better in one.
+        is_pareto_best: no other group has at least its spiking accuracy at no more of any cost, and better in one of them.
+        beaten_by: the name of the most accurate group that has; None if none has, or if the group's operations are unknown.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Group:
     runs: tuple[MeasuredRun, ...]
     estimates: Mapping[str, Estimate]
     is_pareto_best: bool = False
+    beaten_by: str | None = None
 
     @property
     def rank(self) -> tuple[float, str]:
@@ -69,6 +72,8 @@ class Comparison:
         together: those that vary one to one with one of `names`, by that one.
         short: short names, by full name, of all parameters that vary.
         repeats: how many runs were left out because another one has the same parameters and seeds.
+        costs: by which groups are compared beside their accuracy: those that are known of each group whose operations are.
+        device: whose energy is one of them, if it is known.
     """
 
     groups: tuple[Group, ...]
@@ -76,6 +81,8 @@ class Comparison:
     together: Mapping[str, tuple[str, ...]]
     short: Mapping[str, str]
     repeats: int
+    costs: tuple[Cost, ...]
+    device: str
 
     @property
     def runs(self) -> list[MeasuredRun]:
@@ -96,13 +103,17 @@ class Comparison:
         return tuple(sorted(chosen, key=lambda group: group.rank))
 
 
-def compare(records: Sequence[Record], steps: Collection[int], read_curve: ReadCurve) -> Comparison:
+def compare(records: Sequence[Record], steps: Collection[int], read_curve: ReadCurve, device: str = DEVICE) -> Comparison:
     """Group the runs and compare the groups.
 
     Args:
         records: at least one.
         steps: of the simulation, after which the spiking accuracy is compared.
         read_curve: called for runs that have no metric for one of the steps.
+        device: whose energy is compared.
+
+    Raises:
+        ParameterError: no device has this name.
 
     Example:
         >>> def run(name, tau_rc, seed, accuracy):
@@ -114,6 +125,7 @@ def compare(records: Sequence[Record], steps: Collection[int], read_curve: ReadC
         tau_rc=0.02 2 0.975
         tau_rc=0.05 1 0.95
     """
+    compared = costs(device)
     alike = _by_settings(records)
     all_settings = list(map(dict, alike))
     names = varying(all_settings)
@@ -125,9 +137,10 @@ def compare(records: Sequence[Record], steps: Collection[int], read_curve: ReadC
         runs = tuple(MeasuredRun(record, measures(record, steps, read_curve)) for record in kept)
         name = describe(_chosen(settings, naming), short) or "all runs"
         groups.append(Group(name, _chosen(settings, names), runs, _estimates(runs)))
-    ranked = sorted(_with_pareto_best(groups), key=lambda group: group.rank)
+    known = tuple(cost for cost in compared if _is_known(cost, groups))
+    ranked = sorted(_with_pareto_best(groups, known), key=lambda group: group.rank)
     n_kept = sum(map(len, alike.values()))
-    return Comparison(tuple(ranked), tuple(naming), naming, short, repeats=len(records) - n_kept)
+    return Comparison(tuple(ranked), tuple(naming), naming, short, len(records) - n_kept, known, device)
 
 
 def _by_settings(records: Sequence[Record]) -> dict[Key, list[Record]]:
@@ -167,15 +180,28 @@ def _estimates(runs: Sequence[MeasuredRun]) -> dict[str, Estimate]:
     return {name: estimate(own) for name, own in values.items()}
 
 
-def _with_pareto_best(groups: Sequence[Group]) -> Iterator[Group]:
-    """The groups, those marked that no other beats; only groups whose synaptic operations are known take part."""
-    known = [group for group in groups if SYNAPTIC_OPERATIONS.name in group.estimates]
-    accuracy = means(known, SPIKING_ACCURACY.name)
-    operations = means(known, SYNAPTIC_OPERATIONS.name)
-    best = iter(pareto_best(accuracy, operations))
+def _is_known(cost: Cost, groups: Sequence[Group]) -> bool:
+    """Whether each group whose synaptic operations are known has it."""
+    return all(cost.measure in group.estimates for group in _counted(groups))
+
+
+def _counted(groups: Sequence[Group]) -> list[Group]:
+    """The groups whose synaptic operations are known: those that take part in the Pareto front."""
+    return [group for group in groups if SYNAPTIC_OPERATIONS.name in group.estimates]
+
+
+def _with_pareto_best(groups: Sequence[Group], known: Sequence[Cost]) -> Iterator[Group]:
+    """The groups, each with what beats it; those marked that nothing does."""
+    counted = _counted(groups)
+    accuracy = means(counted, SPIKING_ACCURACY.name)
+    columns = [accuracy, *(-means(counted, cost.measure) for cost in known)]  # the more the better
+    beaten = iter(beaten_by(np.column_stack(columns)).tolist())
     for group in groups:
-        takes_part = SYNAPTIC_OPERATIONS.name in group.estimates
-        yield dataclasses.replace(group, is_pareto_best=takes_part and bool(next(best)))
+        if SYNAPTIC_OPERATIONS.name not in group.estimates:
+            yield group
+            continue
+        by = next(beaten)
+        yield dataclasses.replace(group, is_pareto_best=by < 0, beaten_by=None if by < 0 else counted[by].name)
 
 
 def means(groups: Iterable[Group], measure: str) -> NDArray[np.float64]:

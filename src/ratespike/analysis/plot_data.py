@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from ratespike.analysis import plots
 from ratespike.analysis.groups import Comparison, Group, half_widths, means
 from ratespike.analysis.means import Place, by_value, means_at, place_of
+from ratespike.analysis.pareto import Cost, costs
 from ratespike.analysis.plots import Axis, Line
 from ratespike.analysis.runs import ReadCurve, n_steps
-from ratespike.analysis.statistics import Estimate, t_quantile
+from ratespike.analysis.statistics import Estimate, pareto_best, t_quantile
 from ratespike.analysis.values import Value, describe, find_name, show
 from ratespike.metrics.names import ACCURACY_GAP, RATE_ACCURACY, SPIKING_ACCURACY, SYNAPTIC_OPERATIONS
 
@@ -38,9 +39,11 @@ def figures(comparison: Comparison, read_curve: ReadCurve, heat_map: Sequence[st
     for name in comparison.names:
         if len(_numbers(comparison, name)) > 1:
             drawn[f"gap_against_{comparison.short[name]}"] = _gap_against(comparison, name)
-    counted = comparison.with_measure(SYNAPTIC_OPERATIONS.name)
-    if len(counted) > 1:
-        drawn["accuracy_against_operations"] = _accuracy_against_operations(counted)
+    for cost in costs(comparison.device):
+        known = comparison.with_measure(cost.measure)
+        differs = len(known) > 1 and np.ptp(means(known, cost.measure)) > 0
+        if differs or (len(known) > 1 and cost.metric is SYNAPTIC_OPERATIONS):
+            drawn[f"accuracy_against_{cost.figure}"] = _accuracy_against_cost(cost, known)
     if axes is not None:
         drawn["heat_map"] = _heat_map(comparison, *axes)
     return drawn
@@ -149,13 +152,16 @@ def _line(name: str, by_x: Mapping[Value | None, Estimate]) -> Line:
     return Line(name, x, y, half_width)
 
 
-def _accuracy_against_operations(groups: Sequence[Group]) -> Figure:
-    """Groups whose synaptic operations are known, by these and by their accuracy; the Pareto-best have names."""
-    x = SYNAPTIC_OPERATIONS.name
-    y = SPIKING_ACCURACY.name
-    errors = np.column_stack([half_widths(groups, x), half_widths(groups, y)])
-    names = [group.name if group.is_pareto_best else None for group in groups]
-    return plots.accuracy_against_operations(means(groups, x), means(groups, y), errors, names)
+def _accuracy_against_cost(cost: Cost, groups: Sequence[Group]) -> Figure:
+    """Groups of which a cost is known, by it and by their accuracy; those of the front of these two have names."""
+    x = means(groups, cost.measure)
+    y = means(groups, SPIKING_ACCURACY.name)
+    errors = np.column_stack([half_widths(groups, cost.measure), half_widths(groups, SPIKING_ACCURACY.name)])
+    names = []
+    for group, is_best in zip(groups, pareto_best(y, x), strict=True):
+        names.append(group.name if is_best else None)
+    axis = f"{cost.axis} ({cost.metric.unit.symbol})" if cost.metric.unit.symbol else cost.axis
+    return plots.accuracy_against_cost(axis, x * cost.metric.unit.scale, y, errors * [cost.metric.unit.scale, 1], names)
 
 
 def _heat_map_axes(comparison: Comparison, wanted: Sequence[str] | None) -> tuple[str, str] | None:

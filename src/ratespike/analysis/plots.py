@@ -17,7 +17,6 @@ TOP = 3  # points below the best accuracy that count as near the top
 MARKERS = "os"  # each for ten colours
 NAMED = 10 * len(MARKERS)  # points of a Pareto front that have a name
 BARS = 100  # of more groups than these off the front no errors are drawn
-UNITS = np.array([1e-6, 100])  # millions, percent
 CELLS_WRITTEN = 200  # a heat map of more cells shows colours only
 
 
@@ -122,25 +121,26 @@ def _value_axis(axes: Axes, values: Array) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def accuracy_against_operations(operations: Array, accuracy: Array, half_widths: Array, names: Sequence[str | None]) -> Figure:
+def accuracy_against_cost(axis: str, costs: Array, accuracy: Array, half_widths: Array, names: Sequence[str | None]) -> Figure:
     """All groups by what they cost and how often they are right; beside it the same near the top, if they are far apart.
 
     Args:
-        operations: shape (groups,), synaptic operations an image.
+        axis: what stands below the horizontal axis.
+        costs: shape (groups,), in the axis's unit.
         accuracy: shape (groups,), spiking accuracy, fractions.
         half_widths: shape (groups, 2), of both, nan where unknown.
-        names: of the Pareto-best, None for the others.
+        names: of the groups that no other beats in both, None for the others.
     """
-    points = np.column_stack([operations, accuracy]) * UNITS
-    errors = half_widths * UNITS
+    points = np.column_stack([costs, 100 * accuracy])
+    errors = half_widths * [1, 100]
     n_panels = 2 if np.ptp(points[:, 1]) > 2 * TOP else 1
     figure = Figure(figsize=(4.5 + 4.5 * n_panels, 5), layout="constrained")
     panels = figure.subplots(1, n_panels, squeeze=False)[0]
     for axes in panels:
         _draw_front(axes, points, errors, names)
-        if operations.max() > 10 * operations.min() > 0:
+        if costs.max() > 10 * costs.min() > 0:
             axes.set_xscale("log")
-        axes.set(xlabel="synaptic operations an image (million)")
+        axes.set(xlabel=axis)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("spiking accuracy (% of the test images)")
     if n_panels == 2:

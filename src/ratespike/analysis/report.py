@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from ratespike.analysis.groups import Comparison, compare
+from ratespike.analysis.pareto import DEVICE
 from ratespike.analysis.plot_data import figures
 from ratespike.analysis.runs import ReadCurve, Record
 from ratespike.analysis.tables import markdown, runs_csv
@@ -29,7 +30,11 @@ class Report:
 
 
 def report(
-    records: Sequence[Record], steps: Collection[int], read_curve: ReadCurve, heat_map: Sequence[str] | None = None
+    records: Sequence[Record],
+    steps: Collection[int],
+    read_curve: ReadCurve,
+    heat_map: Sequence[str] | None = None,
+    device: str = DEVICE,
 ) -> Report:
     """Compare runs over their seeds, in tables and figures.
 
@@ -39,9 +44,10 @@ def report(
         read_curve: from a run's id to its spiking accuracy by step; called for a few groups, and where a run has no metric
             for one of `steps`.
         heat_map: two parameters for its axes; None for the first two that vary in numbers, if there are two.
+        device: whose energy is compared.
 
     Raises:
-        ParameterError: `heat_map` names a parameter that does not vary.
+        ParameterError: `heat_map` names a parameter that does not vary; no device has this name.
 
     Example:
         >>> metrics = {"test/rate_accuracy": 0.99, "test/spiking_accuracy": 0.98}
@@ -50,6 +56,6 @@ def report(
         >>> print(found.csv.splitlines()[1])
         0,0,all runs,0,0.01,0.99,60,0.98
     """
-    comparison = compare(records, steps, read_curve)
+    comparison = compare(records, steps, read_curve, device)
     drawn = figures(comparison, read_curve, heat_map)
     return Report(comparison, markdown(comparison, steps), runs_csv(comparison), drawn)

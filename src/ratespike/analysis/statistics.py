@@ -102,10 +102,34 @@ def non_dominated(values: NDArray[np.float64]) -> NDArray[np.bool_]:
         >>> non_dominated(np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 1.0]])).tolist()
         [True, True, False]
     """
-    at_least = (values[:, None] >= values[None]).all(axis=-1)  # (beating point, beaten point)
-    more = (values[:, None] > values[None]).any(axis=-1)
-    is_beaten = (at_least & more).any(axis=0)
-    return np.asarray(~is_beaten)
+    return beaten_by(values) < 0
+
+
+def beaten_by(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """By which point each is beaten: of the points that nothing beats that with the most of the first objective; -1 for none.
+
+    Args:
+        values: shape (points, objectives), the more the better.
+
+    Example:
+        >>> beaten_by(np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 1.0]])).tolist()
+        [-1, -1, 1]
+    """
+    beaten = np.full(len(values), -1)
+    order = np.lexsort(-values.T[::-1])  # by the first objective, then by the next: who beats a point stands before it
+    front = np.empty_like(values)
+    members = np.empty(len(values), dtype=np.int64)
+    size = 0
+    for index in order:
+        before = front[:size]
+        beats = (before >= values[index]).all(axis=1) & (before > values[index]).any(axis=1)
+        if beats.any():
+            beaten[index] = members[beats.argmax()]
+        else:
+            front[size] = values[index]
+            members[size] = index
+            size += 1
+    return beaten
 
 
 def pareto_best(values: NDArray[np.float64], costs: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 
 from ratespike.analysis.groups import Comparison, Group, MeasuredRun
 from ratespike.analysis.markup import escaped
+from ratespike.analysis.pareto import in_words
 from ratespike.analysis.runs import SECONDS, layers, n_steps
 from ratespike.analysis.statistics import Estimate
 from ratespike.analysis.values import Value, parse, show
 from ratespike.config.relevance import SEEDS
 from ratespike.metrics import Metric, Unit, names
-from ratespike.metrics.names import in_steps
+from ratespike.metrics.names import SPIKING_ACCURACY, in_steps
 
 LAYERS_SHOWN = 4  # of more, only the lowest and the highest value are shown
 MARK = "★"
+FRONT = "Pareto front, and by which of its groups each other group is beaten in everything:"
 _SECONDS = Unit("", mean_digits=3)
 
 
@@ -95,7 +97,8 @@ def notes(comparison: Comparison) -> list[str]:
     """What a reader of the groups' table has to know."""
     lines = ["mean ± half width of the 95 % confidence interval by Student's t over a group's runs; a single run has none"]
     if any(group.is_pareto_best for group in comparison.groups):
-        lines.append(f"{MARK} no other group has as high a spiking accuracy for as few synaptic operations, on the test images")
+        costs = in_words(comparison.costs)
+        lines.append(f"{MARK} no other group has as high a spiking accuracy for {costs}, on the test images")
     for name, others in comparison.together.items():
         if others:
             words = ", ".join(map(comparison.short.__getitem__, others))
@@ -103,6 +106,21 @@ def notes(comparison: Comparison) -> list[str]:
     if comparison.repeats:
         lines.append(f"left out: {comparison.repeats} of several runs with the same parameters and seeds, which is one result")
     return lines
+
+
+def front(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """The Pareto front as a table: its header, and a row for each group, those of the front before those that one of it beats.
+
+    A group whose synaptic operations are unknown has no row.
+    """
+    metrics = [SPIKING_ACCURACY, *(cost.metric for cost in comparison.costs)]
+    header = ["group", *(metric.header for metric in metrics), "beaten by"]
+    rows = []
+    for group in sorted(comparison.groups, key=lambda group: not group.is_pareto_best):
+        if group.is_pareto_best or group.beaten_by is not None:
+            values = [_mean(metric.name, metric.unit, group) for metric in metrics]
+            rows.append([_marked_name(group), *values, group.beaten_by or ""])
+    return header, rows
 
 
 def directions(comparison: Comparison) -> list[str]:
@@ -125,11 +143,20 @@ def heading(comparison: Comparison) -> str:
 def markdown(comparison: Comparison, steps: Collection[int]) -> str:
     """All groups as a Markdown table with its notes; `steps` as in `columns`."""
     shown = columns(comparison, steps)
-    lines = [_markdown_row([column.title for column in shown]), _markdown_row(["---", *["---:"] * (len(shown) - 1)])]
-    for group in comparison.groups:
-        lines.append(_markdown_row([escaped(column.cell(group)) for column in shown]))
+    groups = [[column.cell(group) for column in shown] for group in comparison.groups]
     bullets = [f"- {note}" for note in [*notes(comparison), *directions(comparison)]]
-    return "\n\n".join([f"{heading(comparison)}.", "\n".join(lines), "\n".join(bullets)]) + "\n"
+    parts = [f"{heading(comparison)}.", _markdown_table([column.title for column in shown], groups), "\n".join(bullets)]
+    header, rows = front(comparison)
+    if len(rows) > 1:
+        parts += [FRONT, _markdown_table(header, rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [_markdown_row(header), _markdown_row(["---", *["---:"] * (len(header) - 1)])]
+    for row in rows:
+        lines.append(_markdown_row([escaped(cell) for cell in row]))
+    return "\n".join(lines)
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
@@ -190,10 +217,11 @@ def _mean(measure: str, unit: Unit, group: Group) -> str:
 def _plus_minus(found: Estimate, unit: Unit) -> str:
     mean = found.mean * unit.scale
     decimals = _decimals(mean, unit)
+    text = f"{unit.answer(found.mean)}{mean:.{decimals}f}"
     half_width = found.half_width
     if half_width is None:
-        return f"{mean:.{decimals}f}"
-    return f"{mean:.{decimals}f} ± {half_width * unit.scale:.{decimals}f}"
+        return text
+    return f"{text} ± {half_width * unit.scale:.{decimals}f}"
 
 
 def _decimals(mean: float, unit: Unit) -> int:

@@ -39,7 +39,7 @@ def compare_runs(job: Job[CompareConfig]) -> None:
     client = connect(uri)
     records = select(_find(client, config, uri), dict(flat(config.where)))
     steps = sorted(set(config.steps))
-    result = report(records, steps, search.curves(client), config.heat_map)
+    result = report(records, steps, search.curves(client), config.heat_map, config.device)
     folder = job.root / config.folder
     try:
         _write(result, folder)
@@ -51,10 +51,13 @@ def compare_runs(job: Job[CompareConfig]) -> None:
 
 def _check(config: CompareConfig) -> None:
     """Raise `ParameterError` for what is wrong whatever runs there are."""
+    from ratespike.analysis.pareto import costs
+
     if any(step < 1 for step in config.steps):
         raise ParameterError(f"steps={config.steps}: must be whole numbers at least 1")
     if config.paired is not None and len(_names(config.paired)) not in (1, 2):
         raise ParameterError(f"paired={config.paired}: must be one or two runs, by id or name")
+    costs(config.device)
     if config.heat_map is not None and not len(config.heat_map) == len(set(config.heat_map)) == 2:
         raise ParameterError(f"heat_map={config.heat_map}: must be the names of two parameters, or null")
 

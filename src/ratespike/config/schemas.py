@@ -159,6 +159,7 @@ class CompareConfig:
     steps: list[int] = field(default_factory=list)
     heat_map: list[str] | None = None
     paired: Any = None
+    device: str = parameter("loihi")
     rows: int = parameter(40, at_least=1)
     folder: str = parameter("outputs/comparison")
     tracking: StoreConfig = field(default_factory=StoreConfig)

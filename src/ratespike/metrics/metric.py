@@ -27,20 +27,30 @@ class Unit:
         scale: what is shown for a kept value of 1.
         decimals: of the value of one run.
         mean_digits: significant digits of a mean over runs; None for `decimals` decimals.
+        yes_below: of a quantity that answers a question, the value below which the answer is yes; None for no question.
 
     Example:
         >>> PERCENT.show(0.9875), MILLION.show(3_840_000), Unit("", decimals=1).show(12.34)
         ('98.75 %', '3.84 million', '12.3')
+        >>> Unit("of the budget", yes_below=1).show(0.062)
+        'yes, 0.06 of the budget'
     """
 
     symbol: str
     scale: float = 1.0
     decimals: int = 2
     mean_digits: int | None = None
+    yes_below: float | None = None
 
     def show(self, value: float) -> str:
         """A kept value as people read it."""
-        return f"{value * self.scale:.{self.decimals}f} {self.symbol}".rstrip()
+        return f"{self.answer(value)}{value * self.scale:.{self.decimals}f} {self.symbol}".rstrip()
+
+    def answer(self, value: float) -> str:
+        """What stands before a kept value that answers a question; nothing before others."""
+        if self.yes_below is None:
+            return ""
+        return "yes, " if value < self.yes_below else "no, "
 
 
 PERCENT = Unit("%", scale=100)
@@ -48,6 +58,7 @@ POINTS = Unit("points", scale=100)
 HERTZ = Unit("Hz", decimals=1)
 MILLION = Unit("million", scale=1e-6, mean_digits=3)
 STEPS = Unit("", decimals=1, mean_digits=3)
+TIMES = Unit("\N{MULTIPLICATION SIGN}", decimals=3, mean_digits=3, yes_below=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +80,7 @@ class Metric:
         row_if: given the results of a run, whether its table has a row of it; None for always.
         least_classes: of data with fewer classes it says nothing, and is neither logged nor shown.
         of_each_image: for what `Results` do not hold otherwise. Given the outputs on rates (batch, classes), the simulation
-            and the labels (batch,), the quantity of each image after each step (time, batch). Its mean over the images
+            and the labels (batch,), the quantity of each image in or after each step (time, batch). Its mean over the images
             is `Results.image_means[name]`.
 
     Example:

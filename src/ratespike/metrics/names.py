@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ratespike.metrics import added
-from ratespike.metrics.metric import HERTZ, MILLION, PERCENT, POINTS, STEPS, Metric, Unit
+from ratespike.metrics.metric import HERTZ, MILLION, PERCENT, POINTS, STEPS, TIMES, Metric, Unit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,7 +109,23 @@ SYNAPTIC_OPERATIONS = Metric(
     compute=lambda results: float(results.synaptic_operations.sum()),
     in_groups="always",
 )
+OPERATIONS_OVER_PLAIN = Metric(
+    name="operations_over_plain",
+    label="fewer operations than the plain network",
+    column="fewer than plain",
+    unit=TIMES,
+    more_is_better=False,
+    compute=lambda results: _over_plain(results),  # defined below
+    in_groups="always",
+)
 LOSS = Metric(name="loss", label="loss", unit=Unit("", decimals=4), more_is_better=False, compute=None)
+
+
+def _over_plain(results: "Results") -> float | None:
+    """Synaptic operations over those of the same network with ordinary activations, run once; None where these are unknown."""
+    if results.cost is None or not results.cost.plain_operations:
+        return None
+    return float(results.synaptic_operations.sum()) / results.cost.plain_operations
 
 
 def _mean_over_classes(accuracies: "Tensor") -> float | None:
@@ -141,14 +157,14 @@ def metrics() -> tuple[Metric, ...]:
 
 
 def _defined() -> Iterator[Metric]:
-    """The metrics that stand at the top level of this module and of each module in `metrics/added/`."""
+    """The metrics, and tuples of them, at the top level of this module and of each module in `metrics/added/`."""
     modules = [sys.modules[__name__]]
     for file in pkgutil.iter_modules(added.__path__):
         modules.append(importlib.import_module(f"{added.__name__}.{file.name}"))
     for module in modules:
         for value in vars(module).values():
-            if isinstance(value, Metric):
-                yield value
+            several = value if isinstance(value, tuple) else (value,)
+            yield from (metric for metric in several if isinstance(metric, Metric))
 
 
 def find(name: str) -> Metric | None:

@@ -16,6 +16,7 @@ from ratespike.metrics.over_time import (
 )
 from ratespike.metrics.results import Results
 from ratespike.simulation import Simulation
+from ratespike.simulation.cost import NetworkCost
 from ratespike.simulation.early_exit import CRITERIA, ExitScores
 
 
@@ -62,6 +63,7 @@ class RateVsSpike(nn.Module):
         self.labels = PredictionsAtEveryStep()
         self.exits = ValuesOfImages()
         self.classes = classes
+        self.cost: NetworkCost | None = None
         self.image_means = nn.ModuleList(MeanAtEveryStep(n_steps) for _ in self._metrics_of_each_image())
 
     def update(
@@ -89,6 +91,7 @@ class RateVsSpike(nn.Module):
             self.first_rate_accuracy.update(rate_predictions[:, is_first], labels[is_first])
             self.first_spiking_accuracy.update(predictions[:, is_first], labels[is_first])
         self.operations.update(spikes.synaptic_operations)
+        self.cost = spikes.cost
         self.running.update(torch.arange(spikes.n_steps, device=labels.device).unsqueeze(1) < spikes.steps)
         self.confusion.update(predictions, labels)
         self.rate_confusion.update(rate_predictions, labels)
@@ -141,6 +144,7 @@ class RateVsSpike(nn.Module):
             labels=_predictions(self.labels, 1)[0],
             rate_predictions=_predictions(self.rate_predictions, 1)[0],
             predictions=_predictions(self.predictions, self.n_steps),
+            cost=self.cost,
         )
 
     def _exit_curves(self) -> dict[str, ExitCurve]:

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ratespike.metrics.exits import ExitCurve
+from ratespike.simulation.cost import NetworkCost
 
 _WITHOUT_STEPS = ("rate_confusion", "labels", "rate_predictions")
 
@@ -34,12 +35,13 @@ class Results:
         first: of how many first images the accuracies are reported too; 0 for none.
         first_rate_accuracy: of the first images alone.
         first_spiking_accuracy: of the first images alone, after each step.
-        image_means: by metric that defines `of_each_image`, the mean over images after each step.
+        image_means: by metric that defines `of_each_image`, the mean over images in or after each step.
         exits: by criterion, what an early exit would give; nothing of simulations with one, and in results of earlier versions.
         exit_threshold: of the early exit that was simulated, if it was fitted on the validation images.
         labels: of each image; like the next two, of no image in results of earlier versions.
         rate_predictions: of each image from rates.
         predictions: of each image from spikes, after each step.
+        cost: of the network whatever its spikes are; None in results of earlier versions.
 
     Example:
         >>> from ratespike import simulate
@@ -72,6 +74,7 @@ class Results:
     labels: Int[Tensor, " images"] = field(default_factory=lambda: torch.zeros(0, dtype=torch.int16))
     rate_predictions: Int[Tensor, " images"] = field(default_factory=lambda: torch.zeros(0, dtype=torch.int16))
     predictions: Int[Tensor, "time images"] = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int16))
+    cost: NetworkCost | None = None
 
     @property
     def n_steps(self) -> int:
@@ -132,6 +135,8 @@ class Results:
             if name == "exits":
                 for by, curve in value.items():
                     arrays.update({f"{name}/{by}/{key}": values.numpy() for key, values in vars(curve).items()})
+            elif isinstance(value, NetworkCost):
+                arrays.update(_cost_arrays(name, value))
             elif isinstance(value, dict):
                 for key, values in value.items():
                     arrays[f"{name}/{key}"] = values.numpy()
@@ -144,8 +149,12 @@ class Results:
         """The results of which `arrays` were made; other arrays among them are ignored."""
         known = {item.name for item in fields(cls)}
         values: dict[str, Any] = {"spikes_per_neuron": {}}  # a network may have no neuron layer
+        cost: dict[str, Any] = {}
         for name, array in arrays.items():
             attribute, _, key = name.partition("/")
+            if attribute == "cost":
+                cost[key] = tuple(array.tolist()) if array.ndim else array.item()
+                continue
             value = torch.from_numpy(array) if array.ndim else array.item()
             if attribute in known and key:
                 values.setdefault(attribute, {})[key] = value
@@ -153,9 +162,19 @@ class Results:
                 values[attribute] = value
         if "exits" in values:
             values["exits"] = _exit_curves(values["exits"])
+        if cost:
+            values["cost"] = NetworkCost(**cost)
         if "rate_confusion" not in values:  # kept by an earlier version
             values["rate_confusion"] = torch.zeros_like(values["confusion"][-1])
         return cls(**values)
+
+
+def _cost_arrays(name: str, cost: NetworkCost) -> dict[str, np.ndarray]:
+    """A network's cost as arrays: numbers, and the names of layers."""
+    arrays = {}
+    for key, value in vars(cost).items():
+        arrays[f"{name}/{key}"] = np.asarray(value, dtype=str if isinstance(value, tuple) else None)
+    return arrays
 
 
 def _exit_curves(values: Mapping[str, Tensor]) -> dict[str, ExitCurve]:

@@ -46,10 +46,13 @@ def summary(results: Results, run: Run, number: int | None, *, is_slice: bool) -
 
 def in_words(results: Results) -> str:
     """The results in one line."""
+    over_plain = ""
+    for value in names.OPERATIONS_OVER_PLAIN.values(results).values():
+        over_plain = f", {value:.3g} times those of the plain network"
     return (
         f"rates {PERCENT.show(results.rate_accuracy)}, "
         f"spikes {PERCENT.show(float(results.spiking_accuracy[-1]))} after {in_steps(results.n_steps)}, "
-        f"{float(results.synaptic_operations.sum()) / 1e6:.1f} million synaptic operations an image"
+        f"{float(results.synaptic_operations.sum()) / 1e6:.1f} million synaptic operations an image{over_plain}"
     )
 
 

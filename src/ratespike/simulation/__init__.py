@@ -31,7 +31,9 @@ from ratespike.simulation.checks import (
     check_word,
     warn_of_long_steps,
 )
+from ratespike.simulation.cost import network_cost
 from ratespike.simulation.early_exit import EarlyExit
+from ratespike.simulation.fan_out import FanOut
 from ratespike.simulation.max_pooling import check_max_poolings
 from ratespike.simulation.network_analysis import analyse
 from ratespike.simulation.readout import READOUTS, Answers
@@ -167,15 +169,31 @@ def simulate(
     stop_early = None if early_exit is None else EarlyExit(exit_by, early_exit, answers_of)
     settings = Settings(n_steps, dt, start, tuple(record), seed, stop_early)
     result = _run(engine, reference.PreparedNetwork(analysis, settings), shown, image_index)
-    if event_height is None:
-        result.synaptic_operations[: len(shown)] += analysis.fan_out.image_operations
-    else:
-        result.synaptic_operations.add_(analysis.fan_out.event_operations(shown, event_height))
     answers = answers_of().extend(result.outputs)
-    result = replace(result, outputs=answers)
+    result = replace(result, outputs=answers, cost=analysis.made(network_cost, dt))
+    result = _with_images(result, analysis.fan_out, shown, event_height)
     if stop_early is not None:
         result = result.stopped(stop_early.steps(answers))
     return result
+
+
+def _with_images(result: Simulation, fan_out: FanOut, shown: Tensor, event_height: float | None) -> Simulation:
+    """A simulation of spikes with what the images cost besides.
+
+    Args:
+        result: its synaptic operations are changed.
+        fan_out: of the network.
+        shown: the images in each step, or in one.
+        event_height: the value of an event in images of events.
+    """
+    operations = torch.zeros_like(result.synaptic_operations, dtype=torch.float64)  # (time, batch)
+    if event_height is None:
+        operations[: len(shown)] = fan_out.value_operations(shown)
+        result.synaptic_operations[: len(shown)] += fan_out.image_operations
+    else:
+        operations += fan_out.event_operations(shown, event_height)
+        result.synaptic_operations.add_(operations)
+    return replace(result, image_operations=operations, images_are_events=event_height is not None)
 
 
 @cache

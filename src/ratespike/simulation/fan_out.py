@@ -4,7 +4,8 @@ A spike goes along every connection of its neuron, and each connection with a we
 depends on the neuron's place: at an image's border a kernel has fewer neighbours, and a pooling may drop the last row.
 
 They are counted by one pass through the network's operations with all weights 1, whose result is the number of connections, as
-a sum over the places. Its derivative by one place is that place's number.
+a sum over the places. Its derivative by one place is that place's number. A weight of 0 is no connection and stays 0: in a
+pruned network a spike meets the weights that are left.
 """
 
 import math
@@ -45,6 +46,16 @@ class FanOut:
         """Multiply-adds that a whole image makes in a step in which it changes, the first for a constant one."""
         return round(float(self.image_weights_met.sum()))
 
+    def value_operations(self, images: Float[Tensor, "time batch *shape"]) -> Float[Tensor, "time batch"]:
+        """The same of those values of an image that are not 0, in float64.
+
+        Example:
+            >>> FanOut(torch.tensor([4.0, 3.0]).double(), {}, torch.Size()).value_operations(torch.tensor([[[0.0, 0.5]]]))
+            tensor([[3.]], dtype=torch.float64)
+        """
+        weights_met = self.image_weights_met.flatten().to(images.device)
+        return torch.stack([(values.flatten(1) != 0).double() @ weights_met for values in images])
+
     def event_operations(self, events: Float[Tensor, "time batch *shape"], event_height: float) -> Float[Tensor, "time batch"]:
         """Multiply-adds that images of events make in each step: for each event the weights that it meets.
 
@@ -75,9 +86,9 @@ class FanOut:
 def fan_out(found: Trace) -> FanOut:
     """Count the weights that an image and the spikes of each neuron layer meet.
 
-    A weight is met where a convolution or a matrix of constants multiplies the spike with it. With several in a row, each path
-    of the spike counts. An operation that is neither a sum nor a mean nor a choice of places is passed as if it were not there,
-    if it keeps the shape; if not, every place behind it is taken to hear every place in front of it.
+    A weight is met where a convolution or a matrix of constants multiplies the spike with it, unless it is 0. With several in
+    a row, each path of the spike counts. An operation that is neither a sum nor a mean nor a choice of places is passed as if
+    it were not there, if it keeps the shape; if not, every place behind it is taken to hear every place in front of it.
 
     Example:
         >>> from torch import nn
@@ -157,12 +168,16 @@ def _follow_convolution(paths: _Paths, operation: Operation) -> Any:
     if not isinstance(signal, Value) or not isinstance(weight, Tensor):
         return _follow_another(paths, operation)
     arriving = paths.of(signal)
-    one_channel = arriving.unflatten(1, (groups, -1)).sum(2)  # all channels of a group have the same connections
-    kernel = arriving.new_ones(groups, 1, *weight.shape[2:])
     arguments = (stride, padding, dilation, transposed, output_padding, groups)
-    behind: Tensor = _aten.convolution(one_channel, kernel, None, *arguments)  # (1, groups, ...)
-    outputs = operation.results[0].shape[1]  # type: ignore[union-attr]
-    behind = behind.repeat_interleave(outputs // groups, dim=1)
+    behind: Tensor
+    if _is_pruned(weight):
+        behind = _aten.convolution(arriving, _connections(weight), None, *arguments)
+    else:
+        one_channel = arriving.unflatten(1, (groups, -1)).sum(2)  # all channels of a group have the same connections
+        kernel = arriving.new_ones(groups, 1, *weight.shape[2:])
+        behind = _aten.convolution(one_channel, kernel, None, *arguments)  # (1, groups, ...)
+        outputs = operation.results[0].shape[1]  # type: ignore[union-attr]
+        behind = behind.repeat_interleave(outputs // groups, dim=1)
     paths.meet(behind)
     return behind
 
@@ -172,9 +187,21 @@ def _follow_matrix(paths: _Paths, operation: Operation) -> Any:
     if not isinstance(signal, Value) or not isinstance(weight, Tensor):
         return _follow_another(paths, operation)
     arriving = paths.of(signal)
-    behind = arriving.sum(-1, keepdim=True).expand(*arriving.shape[:-1], weight.shape[-1])
+    if _is_pruned(weight):
+        behind = arriving @ _connections(weight)
+    else:
+        behind = arriving.sum(-1, keepdim=True).expand(*arriving.shape[:-1], weight.shape[-1])
     paths.meet(behind)
     return behind
+
+
+def _is_pruned(weight: Tensor) -> bool:
+    return bool((weight == 0).any())
+
+
+def _connections(weight: Tensor) -> Tensor:
+    """1 where there is a weight, else 0."""
+    return (weight.detach() != 0).double().cpu()
 
 
 def _follow_average_pooling(paths: _Paths, operation: Operation) -> Tensor:

@@ -74,7 +74,7 @@ class RunningNeurons:
     Attributes:
         name: of the call.
         spike_counts: of the steps so far, in pieces of shape (time, batch).
-        operations: weights that the spikes met, in pieces of the same shape.
+        operations: weights that the spikes met, in pieces of the same shape, float64.
         recording: spikes, in pieces of shape (time, batch, ...), if the layer is recorded.
         voltages: after each step, shape (batch, ...), if the layer is recorded and its neurons have a membrane.
     """
@@ -94,6 +94,7 @@ class RunningNeurons:
         self._settings = prepared.settings
         self._recorded = call.name in prepared.settings.record
         self._weights_met = prepared.analysis.fan_out.weights_met[call.name].flatten()
+        self._sums_are_exact = float(self._weights_met.sum()) < 2**24  # in float32, of neurons that spike once in a step
         self._step = torch.compile(self._neuron.step, dynamic=True) if prepared.compiled else self._neuron.step
         self._state: State | None = None
         self._steps_done = 0
@@ -116,7 +117,8 @@ class RunningNeurons:
         spikes = torch.stack([self._advance(current.contiguous()) for current in currents])
         counts = (spikes.flatten(2) if spikes.dim() > 2 else spikes.unsqueeze(2)).abs()  # (time, batch, neurons)
         self.spike_counts.append(counts.sum(2))
-        self.operations.append(counts @ self._weights_met.to(counts))
+        exact = counts if self._sums_are_exact else counts.double()
+        self.operations.append((exact @ self._weights_met.to(exact)).double())
         if self._recorded:
             self.recording.append(spikes)
         return spikes
@@ -320,12 +322,15 @@ def _run_slice(prepared: PreparedNetwork, shown: Tensor, image_index: Tensor) ->
 
 def _result(prepared: PreparedNetwork, layers: list[RunningNeurons], outputs: Tensor) -> Simulation:
     """What the neuron layers have kept, as the simulation of one slice; without the operations of the images."""
+    spike_operations = {layer.name: torch.cat(layer.operations) for layer in layers}
+    dtype = layers[0].spike_counts[0].dtype
     return Simulation(
         outputs=outputs,
         spike_counts={layer.name: torch.cat(layer.spike_counts) for layer in layers},
-        synaptic_operations=torch.stack([torch.cat(layer.operations) for layer in layers]).sum(0),
+        synaptic_operations=torch.stack(list(spike_operations.values())).sum(0).to(dtype),
         neurons={name: places.numel() for name, places in prepared.analysis.fan_out.weights_met.items()},
         recordings={layer.name: torch.cat(layer.recording) for layer in layers if layer.recording},
         voltages={layer.name: torch.stack(layer.voltages) for layer in layers if layer.voltages},
         dt=prepared.settings.dt,
+        spike_operations=spike_operations,
     )

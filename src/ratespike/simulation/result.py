@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ratespike.simulation.cost import NetworkCost
+
 
 @dataclass(frozen=True)
 class Simulation:
@@ -25,6 +27,11 @@ class Simulation:
             neuron without a membrane has none.
         stopped_after: with `early_exit`, how many steps each image was simulated for, shape (batch,). From then on its answer
             stays as it is, and nothing is counted or recorded.
+        spike_operations: by neuron layer, the weights that its spikes meet in each step, shape (time, batch).
+        image_operations: the weights that those values of an image meet that are not 0, in the first step if it stands still;
+            of events those that the events meet, shape (time, batch). None: not counted.
+        images_are_events: whether the images over time are events.
+        cost: what the network costs whatever its spikes are; None: not measured.
 
     Example:
         >>> from torch import nn
@@ -43,6 +50,34 @@ class Simulation:
     dt: float
     voltages: dict[str, Float[Tensor, "time batch *shape"]] = field(default_factory=dict)
     stopped_after: Int[Tensor, " batch"] | None = None
+    spike_operations: dict[str, Float[Tensor, "time batch"]] = field(default_factory=dict)
+    image_operations: Float[Tensor, "time batch"] | None = None
+    images_are_events: bool = False
+    cost: NetworkCost | None = None
+
+    @property
+    def accumulates(self) -> Float[Tensor, "time batch"]:
+        """In each step, the weights that are added up because a spike or an event has met them: no weight is multiplied."""
+        total = self._added_up(self.spike_operations)
+        if self.images_are_events and self.image_operations is not None:
+            total = total + self.image_operations
+        return total
+
+    @property
+    def multiply_accumulates(self) -> Float[Tensor, "time batch"]:
+        """In each step, the weights that are multiplied with values of an image and added up."""
+        if self.images_are_events or self.image_operations is None:
+            return torch.zeros_like(self.synaptic_operations)
+        return self.image_operations
+
+    @property
+    def folded_accumulates(self) -> Float[Tensor, "time batch"]:
+        """Of the accumulates those of layers whose spikes are 0 or 1 at a weight only because all else is folded into it."""
+        folded = () if self.cost is None else self.cost.folded
+        return self._added_up({name: values for name, values in self.spike_operations.items() if name in folded})
+
+    def _added_up(self, by_layer: Mapping[str, Tensor]) -> Tensor:
+        return sum(by_layer.values(), start=torch.zeros_like(self.synaptic_operations))
 
     @property
     def n_steps(self) -> int:
@@ -109,11 +144,13 @@ class Simulation:
             synaptic_operations=change(self.synaptic_operations),
             recordings=changed(self.recordings),
             voltages=changed(self.voltages),
+            spike_operations=changed(self.spike_operations),
+            image_operations=None if self.image_operations is None else change(self.image_operations),
         )
 
 
 def concatenate(parts: Sequence[Simulation]) -> Simulation:
-    """One simulation of all the images of simulations without early exit.
+    """One simulation of all the images of simulations without early exit, as the engines return them.
 
     Args:
         parts: one at least, of the same network, with the same settings.
@@ -125,6 +162,7 @@ def concatenate(parts: Sequence[Simulation]) -> Simulation:
         synaptic_operations=torch.cat([part.synaptic_operations for part in parts], dim=1),
         recordings=_joined([part.recordings for part in parts]),
         voltages=_joined([part.voltages for part in parts]),
+        spike_operations=_joined([part.spike_operations for part in parts]),
     )
 
 

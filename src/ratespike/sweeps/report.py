@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from ratespike.analysis import Comparison, web_page
-from ratespike.analysis.tables import columns, heading, notes
+from ratespike.analysis.tables import FRONT, columns, front, heading, notes
 from ratespike.metrics import names
 from ratespike.tracking.runs import Entity, Run
 from ratespike.tracking.status import ERROR
 
 STEPS_COMPARED = (5, 10, 20, 30)
-_OF_A_JOB = (names.RATE_ACCURACY, names.SPIKING_ACCURACY, names.SYNAPTIC_OPERATIONS)
+_OF_A_JOB = (names.RATE_ACCURACY, names.SPIKING_ACCURACY, names.SYNAPTIC_OPERATIONS, names.OPERATIONS_OVER_PLAIN)
 
 
 def page_of_sweep(parent: Run, best: str, comparison: Comparison, figures: Mapping[str, bytes], jobs: Sequence[Entity]) -> str:
@@ -23,12 +23,14 @@ def page_of_sweep(parent: Run, best: str, comparison: Comparison, figures: Mappi
         jobs: all runs below the parent.
     """
     shown = columns(comparison, STEPS_COMPARED)
+    header, rows = front(comparison)
     groups = [[column.cell(group) for column in shown] for group in comparison.groups]
     parts = [
         web_page.paragraph(best),
         web_page.heading(heading(comparison)),
         web_page.table(groups, header=[column.title for column in shown]),
         *map(web_page.paragraph, notes(comparison)),
+        *([web_page.paragraph(FRONT), web_page.table(rows, header=header)] if len(rows) > 1 else []),
         web_page.heading("Figures"),
         *web_page.pictures(figures),
         web_page.heading("Jobs"),

@@ -33,6 +33,7 @@ OF_SWEEP = "ratespike-sweep-"  # before a sweep's hash: key of the view of its j
 SWEEPS_KEPT = 30  # of an experiment: the views of older sweeps are deleted
 GAP = f"test/{names.ACCURACY_GAP.name}"
 OPERATIONS = f"test/{names.SYNAPTIC_OPERATIONS.name}"
+OVER_PLAIN = f"test/{names.OPERATIONS_OVER_PLAIN.name}"
 STEPS = "n_steps"
 
 _MOST_SWEPT = 8  # columns of what differs between the runs
@@ -65,7 +66,7 @@ class View:
         """The state of the page; what it leaves out has MLflow's default."""
         parameters = [*(name for name in self.swept if name != STEPS), STEPS]
         columns = [f"params.`{name}`" for name in parameters]
-        columns += [f"metrics.`{name}`" for name in (RATE_ACCURACY, SPIKING_ACCURACY, GAP, OPERATIONS)]
+        columns += [f"metrics.`{name}`" for name in (RATE_ACCURACY, SPIKING_ACCURACY, GAP, OPERATIONS, OVER_PLAIN)]
         return {
             "searchFilter": self.runs,
             "orderByKey": f"metrics.`{SPIKING_ACCURACY}`",

@@ -95,6 +95,8 @@ class ResidualPotential(Conversion):
         second = simulate(network, images, n_steps - self.steps, dt, **settings | {"start": start})
         # the current of the first layer is known by now
         second.synaptic_operations[0] -= analyse(network, images).fan_out.image_operations
+        assert second.image_operations is not None
+        second.image_operations.zero_()
         return _one_after_the_other(first, second)
 
 
@@ -123,6 +125,7 @@ def _one_after_the_other(first: Simulation, second: Simulation) -> Simulation:
     def joined(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: torch.cat([before[name], values]) for name, values in after.items()}
 
+    assert first.image_operations is not None and second.image_operations is not None
     return replace(
         second,
         outputs=torch.cat([first.outputs, second.outputs]),
@@ -130,4 +133,6 @@ def _one_after_the_other(first: Simulation, second: Simulation) -> Simulation:
         synaptic_operations=torch.cat([first.synaptic_operations, second.synaptic_operations]),
         recordings=joined(first.recordings, second.recordings),
         voltages=joined(first.voltages, second.voltages),
+        spike_operations=joined(first.spike_operations, second.spike_operations),
+        image_operations=torch.cat([first.image_operations, second.image_operations]),
     )

@@ -171,20 +171,23 @@ def _images(network: CompiledNetwork, shown: Tensor, part: slice) -> Images:
 
 def _simulation(results: Results, network: CompiledNetwork, prepared: PreparedNetwork, shown: Tensor) -> Simulation:
     """The arrays that the threads have written, by the names of the neuron layers."""
-    operations = torch.from_numpy(results.operations).sum(0)
+    operations = torch.from_numpy(results.operations)
     spike_counts: dict[str, Tensor] = {}
+    spike_operations: dict[str, Tensor] = {}
     recordings: dict[str, Tensor] = {}
     for number, name in enumerate(prepared.analysis.fan_out.weights_met):
         spike_counts[name] = torch.from_numpy(results.spike_counts[number]).to(shown.dtype)
+        spike_operations[name] = operations[number].double()
         if number in results.recorded:
             recordings[name] = _as_called(results.recorded[number], network.layers[number].map).to(shown.dtype)
     return Simulation(
         outputs=network.output.map.as_called(torch.from_numpy(results.outputs).unflatten(2, network.output.map.shape)),
         spike_counts=spike_counts,
-        synaptic_operations=operations.to(shown.dtype),
+        synaptic_operations=operations.sum(0).to(shown.dtype),
         neurons={name: met.numel() for name, met in prepared.analysis.fan_out.weights_met.items()},
         recordings=recordings,
         dt=prepared.settings.dt,
+        spike_operations=spike_operations,
     )
 
 
