@@ -1,0 +1,20 @@
+"""The start at zero: every neuron begins as if it had just been reset, so that all first spikes come late."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ratespike.diagnosis.causes.base import Cause, Evidence, Remedy
+
+
+class StartAtZero(Cause):
+    """A start in a steady phase of the firing cycle mends it."""
+
+    name = "start at zero"
+    order = 5
+
+    def remedies(self, evidence: Evidence) -> Iterator[Remedy]:
+        case = evidence.case
+        if case.start != "zero":
+            return
+        finding = "all membranes start at 0, so that the first spikes come late"
+        yield Remedy(finding, "simulation.start=steady_phase", replace(case, start="steady_phase"))
