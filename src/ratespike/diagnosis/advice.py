@@ -67,7 +67,7 @@ def advised(tried: list[Tried]) -> Tried | None:
         return None
     enough = _AS_MUCH * max(remedy.gain.accuracy for remedy in real)
     near_best = [remedy for remedy in real if remedy.gain.accuracy >= enough]
-    return min(near_best, key=lambda remedy: (remedy.order, -remedy.gain.accuracy))
+    return min(near_best, key=lambda remedy: remedy.order)  # of one cause the first: it costs least
 
 
 def _tried(cause: Cause, remedy: Remedy, right: Tensor) -> Tried:

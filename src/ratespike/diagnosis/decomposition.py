@@ -20,7 +20,8 @@ A part is the mean square before the change minus that behind it, relative to th
 1. A part is below 0 where the change makes the error larger. Simulations without an end, and in steps of almost no length, are
 known in closed form (`Neuron.firing_rate_in_steps`), where a neuron has one; without it their difference is 0.
 
-Of the network's answer the chain is: as it was; the mean over all steps without a filter (read-out); on rates (inherited).
+Of the network's answer, relative to what the read-out makes of a constant 1, the chain is: as it was; the mean over all steps
+without a filter (read-out); on rates (inherited).
 """
 
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ratespike.diagnosis.case import Case
 from ratespike.diagnosis.layers import Layer, Slice
 from ratespike.neurons import IntegrateAndFire, Neuron, StaircaseIntegrateAndFire, WindowCountLIF
 from ratespike.simulation.readout import Answers
@@ -94,6 +96,12 @@ def _steady_start(neuron: Neuron) -> str:
     return "half" if _has_levels(neuron) else "steady_phase"
 
 
+def _answer(case: Case, outputs: Tensor) -> Tensor:
+    """What the read-out makes of outputs after the last step."""
+    answers = Answers(case.readout, synapse=case.synapse, dt=case.dt, burn_in=case.burn_in, scale=1.0)
+    return answers.extend(outputs)[-1]
+
+
 class Decomposition:
     """Sums of squared errors over images, of which the parts are made; images come some at a time."""
 
@@ -129,19 +137,9 @@ class Decomposition:
         }
         self._add(layer.call.name, rate, chain)
 
-    def add_outputs(self, part: Slice, outputs: Float[Tensor, "time batch classes"], scale: float = 1.0) -> None:
-        """Take in the network's unfiltered outputs for some images.
-
-        Args:
-            part: the images.
-            outputs: in each step.
-            scale: a spike's height times dt if the network ends in neurons, else 1.
-        """
-        case = part.case
-        answers = Answers(case.readout, synapse=case.synapse, dt=case.dt, burn_in=case.burn_in, scale=scale)
-        answer = answers.extend(outputs)[-1]
-        if case.readout == "spike_count":
-            answer = answer * (scale / case.seconds)
+    def add_outputs(self, part: Slice, outputs: Float[Tensor, "time batch classes"]) -> None:
+        """Take in the network's unfiltered outputs in each step for some images."""
+        answer = _answer(part.case, outputs) / _answer(part.case, torch.ones_like(outputs[:, :1, :1]))
         self._add(OUTPUT, part.rates.outputs, {"": answer, READOUT: outputs.mean(0), INHERITED: part.rates.outputs})
 
     def errors(self) -> list[LayerError]:

@@ -69,7 +69,7 @@ class Layer:
         settings = Settings(case.n_steps, case.dt, case.start if start is None else start, (), case.seed)
         state = initial_state(self.call, self.number, self.steady if steady is None else steady, self.index, settings)
         for step, current in enumerate(currents, start=1):
-            numbers = ()
+            numbers: tuple[Tensor, ...] = ()
             if self.neuron.random:
                 numbers = (uniform_like(current, case.seed, self.index, self.number, purpose=step),)
             spikes, state = self.neuron.step(current, state, case.dt, *numbers)
@@ -153,7 +153,8 @@ class Slice:
         shown = self.images.expand(n_steps, *self.images.shape).flatten(0, 1)
         with torch.no_grad(), replaced(call), poolings or nullcontext():
             rows: Tensor = self.analysis.network(shown)
-        return rows.unflatten(0, (n_steps, -1))
+        outputs: Tensor = rows.unflatten(0, (n_steps, -1))
+        return outputs
 
     def on_rates_with(self, chosen: Layer, activation: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch classes"]:
         """The outputs on rates, with an activation in place of that of one layer."""

@@ -21,7 +21,8 @@ class RateBeyondStep(Cause):
 
     def remedies(self, evidence: Evidence) -> Iterator[Remedy]:
         case = evidence.case
-        beyond = [neuron.max_rate for neuron in evidence.neurons if _is_beyond(neuron, case.dt)]
+        tuned = [neuron for neuron in evidence.neurons if isinstance(neuron, TunedNeuron)]
+        beyond = [neuron.max_rate for neuron in tuned if _is_beyond(neuron, case.dt)]
         if not beyond:
             return
         rate = max(beyond)
@@ -30,9 +31,7 @@ class RateBeyondStep(Cause):
         yield Remedy(finding, override, shorter)
 
 
-def _is_beyond(neuron: object, dt: float) -> bool:
-    if not isinstance(neuron, TunedNeuron):
-        return False
+def _is_beyond(neuron: TunedNeuron, dt: float) -> bool:
     highest = float(neuron.firing_rate_in_steps(torch.tensor([_HUGE], dtype=torch.float64), dt).detach())
     return neuron.max_rate > 1.001 * highest
 

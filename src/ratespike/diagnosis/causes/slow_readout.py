@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ratespike.diagnosis.causes.base import Cause, Evidence, Remedy
+from ratespike.synapses import Alpha, LowPass
 
 
 class SlowReadout(Cause):
@@ -14,10 +15,10 @@ class SlowReadout(Cause):
 
     def remedies(self, evidence: Evidence) -> Iterator[Remedy]:
         case = evidence.case
-        tau = getattr(case.synapse, "tau", 0.0)
-        if case.readout != "last" or tau <= case.seconds:
+        if case.readout != "last" or not isinstance(case.synapse, LowPass | Alpha) or case.synapse.tau <= case.seconds:
             return
-        finding = f"the read-out filter takes {1000 * tau:g} ms, and an image is shown for {1000 * case.seconds:g} ms"
+        tau, seconds = 1000 * case.synapse.tau, 1000 * case.seconds  # ms
+        finding = f"the read-out filter takes {tau:g} ms, and an image is shown for {seconds:g} ms"
         yield Remedy(finding, "simulation.readout=mean", replace(case, readout="mean"))
         faster = replace(case.synapse, tau=case.seconds / 4)
         yield Remedy(finding, f"synapse.tau={case.seconds / 4:g}", replace(case, synapse=faster))

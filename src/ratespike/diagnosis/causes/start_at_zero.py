@@ -7,7 +7,7 @@ from ratespike.diagnosis.causes.base import Cause, Evidence, Remedy
 
 
 class StartAtZero(Cause):
-    """A start in a steady phase of the firing cycle mends it."""
+    """A start somewhere in the firing cycle, or in the middle of it, mends it."""
 
     name = "start at zero"
     order = 5
@@ -17,4 +17,5 @@ class StartAtZero(Cause):
         if case.start != "zero":
             return
         finding = "all membranes start at 0, so that the first spikes come late"
-        yield Remedy(finding, "simulation.start=steady_phase", replace(case, start="steady_phase"))
+        for start in ("steady_phase", "half_phase"):
+            yield Remedy(finding, f"simulation.start={start}", replace(case, start=start))

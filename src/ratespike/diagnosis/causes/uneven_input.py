@@ -7,7 +7,7 @@ from ratespike.diagnosis.case import Case
 from ratespike.diagnosis.causes.base import Cause, Evidence, Remedy
 from ratespike.diagnosis.decomposition import UNEVEN
 from ratespike.simulation.network_analysis import analyse
-from ratespike.simulation.tracing import Trace, Value
+from ratespike.simulation.tracing import Operation, Trace, Value
 
 _LEAST = 0.2  # of the error of a layer
 
@@ -45,14 +45,15 @@ def _behind_pooling(case: Case) -> set[str]:
 
 def _pools_spikes(trace: Trace, signal: Value) -> bool:
     """Whether spikes are pooled between the last neurons and a signal."""
-    made_by = {}
+    made_by: dict[Value | None, Operation] = {}
     for operation in trace.operations:
         made_by.update(dict.fromkeys(operation.results, operation))
     waiting = [signal]
     while waiting:
-        operation = made_by.get(waiting.pop())
-        if operation is None:  # the images, or what leaves a neuron
+        value = waiting.pop()
+        if value not in made_by:  # the images, or what leaves a neuron
             continue
+        operation = made_by[value]
         if operation.has_spikes and ("pool" in operation.name or operation.name == "mean"):
             return True
         waiting += operation.inputs
