@@ -25,7 +25,9 @@ from ratespike.synapses import Alpha
 
 DOCS = Path(__file__).parent
 TRAINING = 1200  # of the 1797 digits of scikit-learn; the others are diagnosed
-EPOCHS = 8
+EPOCHS = 10
+
+Neurons = Callable[[], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,14 @@ class Trained:
 
     Attributes:
         network: with ReLUs.
+        leaky: the same layers, trained with LIF neurons of 150 Hz.
         training: the images that it has learned from.
         images: others.
         labels: of these.
     """
 
     network: nn.Sequential
+    leaky: nn.Sequential
     training: Tensor
     images: Tensor
     labels: Tensor
@@ -56,50 +60,62 @@ class Trained:
         assert isinstance(balanced, nn.Sequential)
         return _with_neurons(balanced, IntegrateAndFire(**{"max_rate": 1000.0, **parameters}))
 
-    def leaky(self, **parameters: float) -> nn.Sequential:
-        """The network with LIF neurons, its weights scaled so that rates are as near to the ReLUs as they come."""
+    def nearly_linear(self, **parameters: float) -> nn.Sequential:
+        """The network with LIF neurons whose rate is nearly linear, its weights scaled to them."""
         before = self.spiking()
         network = _with_neurons(before, LIF(**parameters))
         rescale(network, before, self.training)
         return network
 
 
-def dense() -> nn.Sequential:
+def dense(neuron: Neurons) -> nn.Sequential:
     """Two hidden layers."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 64), nn.ReLU(), nn.Linear(64, 10))
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), neuron(), nn.Linear(32, 24), neuron(), nn.Linear(24, 10))
 
 
-def convolutional() -> nn.Sequential:
+def convolutional(neuron: Neurons) -> nn.Sequential:
     """Two convolutions with pooling behind each."""
-    first = [nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2)]
-    second = [nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2)]
-    return nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(128, 10))
+    first = [nn.Conv2d(1, 8, 3, padding=1), neuron(), nn.AvgPool2d(2)]
+    second = [nn.Conv2d(8, 16, 3, padding=1), neuron(), nn.AvgPool2d(2)]
+    return nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(64, 10))
 
 
-def train(shape: Callable[[], nn.Sequential]) -> Trained:
-    """Train a network of a shape on digits; takes a second or two."""
+def train(shape: Callable[[Neurons], nn.Sequential]) -> Trained:
+    """Train two networks of a shape on digits; takes some seconds."""
     digits = load_digits()
     order = torch.randperm(len(digits.images), generator=torch.Generator().manual_seed(0))
     images = torch.tensor(digits.images, dtype=torch.float32)[order, None] / 16
     labels = torch.tensor(digits.target)[order]
-    torch.manual_seed(0)
-    network = shape()
+    networks = []
+    for neuron in (nn.ReLU, lambda: LIF(max_rate=150, sigma=0.02)):
+        torch.manual_seed(0)
+        network = shape(neuron)
+        _fit(network, images[:TRAINING], labels[:TRAINING])
+        networks.append(network.eval())
+    return Trained(*networks, images[:TRAINING], images[TRAINING:], labels[TRAINING:])
+
+
+def _fit(network: nn.Sequential, images: Tensor, labels: Tensor) -> None:
     optimizer = torch.optim.Adam(network.parameters())
-    steps = EPOCHS * TRAINING // 50
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
+    steps = EPOCHS * len(images) // 50
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.02, total_steps=steps)
     for _ in range(EPOCHS):
-        for batch in torch.randperm(TRAINING).split(50):
+        for batch in torch.randperm(len(images)).split(50):
             loss = F.cross_entropy(network(images[batch]), labels[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-    return Trained(network.eval(), images[:TRAINING], images[TRAINING:], labels[TRAINING:])
 
 
 def healthy(trained: Trained) -> Case:
     """Nothing is broken."""
     return trained.case(trained.spiking(), n_steps=32)
+
+
+def healthy_and_leaky(trained: Trained) -> Case:
+    """Nothing is broken, with leaky neurons and a filter behind the output."""
+    return trained.case(trained.leaky, n_steps=60, readout="last")
 
 
 def too_few_steps(trained: Trained) -> Case:
@@ -108,8 +124,8 @@ def too_few_steps(trained: Trained) -> Case:
 
 
 def start_at_zero(trained: Trained) -> Case:
-    """Leaky neurons that begin at rest, in a short simulation."""
-    return trained.case(trained.leaky(max_rate=150), n_steps=10, start="zero")
+    """Neurons that begin at rest, in a short simulation."""
+    return trained.case(trained.spiking(), n_steps=4, start="zero")
 
 
 def rate_beyond_step(trained: Trained) -> Case:
@@ -119,7 +135,7 @@ def rate_beyond_step(trained: Trained) -> Case:
 
 def refractory_below_step(trained: Trained) -> Case:
     """Neurons that rest for no time, in steps about as long as the interval between two spikes."""
-    return trained.case(trained.leaky(max_rate=900, tau_ref=0.0005), n_steps=40, start="steady_phase")
+    return trained.case(trained.nearly_linear(max_rate=900, tau_ref=0), n_steps=40, start="steady_phase")
 
 
 def silent_neurons(trained: Trained) -> Case:
@@ -139,13 +155,17 @@ def saturated_neurons(trained: Trained) -> Case:
 
 
 def slow_readout(trained: Trained) -> Case:
-    """An Alpha filter of a second behind a simulation of some steps: the last ones hardly arrive."""
-    return trained.case(trained.leaky(max_rate=150), n_steps=12, start="half", readout="last", synapse=Alpha(tau=1.0))
+    """A neuron that always fires, whose mean the biases take back: a slow filter sees its first spikes, and not the mean."""
+    network = _with_constant_neuron(trained.spiking(), -2, strength=200)
+    return trained.case(network, n_steps=16, readout="last", synapse=Alpha(tau=1.0))
 
 
 def uneven_input(trained: Trained) -> Case:
-    """Pooled spikes that excite a neuron and others that inhibit it as much: on rates they cancel out, in a step not."""
-    return trained.case(_with_opposed_inputs(trained.spiking()), n_steps=16)
+    """Neurons that always fire, pooled, whose mean the biases of the next layer take back: in a step they do not."""
+    network = _with_constant_neuron(trained.spiking(), 0, strength=12)
+    if isinstance(_weights(network)[0], nn.Linear):  # of dense layers pairs of equal neurons are pooled
+        network = _with_pooled_pairs(network)
+    return trained.case(network, n_steps=16, start="half")
 
 
 def unbalanced_layers(trained: Trained) -> Case:
@@ -215,27 +235,46 @@ def _with_batch_norms(trained: Trained) -> nn.Sequential:
     return nn.Sequential(*layers).eval()
 
 
-def _with_opposed_inputs(network: nn.Sequential, strength: float = 10.0) -> nn.Sequential:
-    """Twice the neurons of the first layer, pooled; the second layer adds to one half's weights what it takes of the other's."""
-    first, second = _weights(network)[:2]
-    noise = torch.randn(second.weight.shape, generator=torch.Generator().manual_seed(1)) * second.weight.std() * strength
-    opposed = torch.cat([second.weight + noise, -noise], 1)
-    if isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d):
-        twice = nn.Conv2d(1, 32, 3, padding=1)
-        behind: nn.Module = nn.Conv2d(32, 32, 3, padding=1)
-        rows = torch.cat([first.weight, first.weight]), torch.cat([first.bias, first.bias])
-        layers = [twice, *network[1:3], behind, *network[4:]]
-    else:  # of dense layers pairs of equal neurons are pooled
-        twice = nn.Linear(64, 4 * 96)
-        behind = nn.Linear(2 * 96, 64)
-        rows = first.weight.repeat_interleave(2, 0).repeat(2, 1), first.bias.repeat_interleave(2).repeat(2)
-        layers = [network[0], twice, network[2], nn.AvgPool1d(2), behind, *network[4:]]
+def _with_constant_neuron(network: nn.Sequential, number: int, strength: float) -> nn.Sequential:
+    """One neuron or channel more in a layer, which fires in every eighth step, and biases behind it that take its mean back.
+
+    On rates nothing changes.
+
+    Args:
+        network: of IntegrateAndFire neurons of 1000 Hz.
+        number: of the layer among those with weights, from 0; below 0 from the end.
+        strength: of its weights.
+    """
+    network = copy.deepcopy(network)
+    layers = _weights(network)
+    place = number % len(layers) if number >= 0 else len(layers) + number
+    before, behind = layers[place], layers[place + 1]
     with torch.no_grad():
-        twice.weight.copy_(rows[0])
-        twice.bias.copy_(rows[1])
-        behind.weight.copy_(opposed)
-        behind.bias.copy_(second.bias)
-    return nn.Sequential(*layers).eval()
+        before.weight = nn.Parameter(torch.cat([before.weight, torch.zeros_like(before.weight[:1])]))
+        before.bias = nn.Parameter(torch.cat([before.bias, torch.full((1,), 0.125)]))
+        outputs = len(behind.weight)
+        weights = torch.randn(outputs, generator=torch.Generator().manual_seed(0)) * strength
+        if isinstance(behind, nn.Conv2d):
+            added = torch.zeros(outputs, 1, *behind.weight.shape[2:])
+            added[:, :, 1, 1] = weights[:, None]
+        else:
+            channels = len(before.weight) - 1
+            places = behind.weight.shape[1] // channels
+            added = (weights[:, None] / places).expand(outputs, places)
+        behind.weight = nn.Parameter(torch.cat([behind.weight, added], 1))
+        behind.bias.sub_(weights * 0.125)
+    return network
+
+
+def _with_pooled_pairs(network: nn.Sequential) -> nn.Sequential:
+    """Each neuron of the first layer twice, and pairs pooled, which changes nothing."""
+    first = _weights(network)[0]
+    twice = nn.Linear(64, 2 * len(first.weight))
+    with torch.no_grad():
+        twice.weight.copy_(first.weight.repeat_interleave(2, 0))
+        twice.bias.copy_(first.bias.repeat_interleave(2))
+    flatten, _, neurons, *others = network
+    return nn.Sequential(flatten, twice, neurons, nn.AvgPool1d(2), *others).eval()
 
 
 def main(drawn: list[str]) -> None:

@@ -41,8 +41,9 @@ def _section(name: str) -> str:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_healthy_network_gets_no_advice(shape: str, broken: ModuleType, trained: dict[str, Any]) -> None:
-    found = diagnose_case(broken.healthy(trained[shape]))
+@pytest.mark.parametrize("name", ["healthy", "healthy_and_leaky"])
+def test_a_healthy_network_gets_no_advice(name: str, shape: str, broken: ModuleType, trained: dict[str, Any]) -> None:
+    found = diagnose_case(getattr(broken, name)(trained[shape]))
     assert found.rate_accuracy > 0.9, "the network has not learned"
     assert found.advised is None
     assert found.advice.startswith("Nothing to mend")

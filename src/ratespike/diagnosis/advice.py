@@ -24,6 +24,7 @@ class Tried:
         finding: what was found, half a sentence.
         override: as a command line takes it.
         program: that takes it, `evaluate` or `train`.
+        n_steps: that are simulated with the remedy: of one cause, the remedy with the fewest is named.
         accuracy: on spikes with the remedy, on the diagnosed images.
         gain: over the accuracy without.
     """
@@ -33,6 +34,7 @@ class Tried:
     finding: str
     override: str
     program: str
+    n_steps: int
     accuracy: float
     gain: Gain
 
@@ -67,11 +69,18 @@ def advised(tried: list[Tried]) -> Tried | None:
         return None
     enough = _AS_MUCH * max(remedy.gain.accuracy for remedy in real)
     near_best = [remedy for remedy in real if remedy.gain.accuracy >= enough]
-    return min(near_best, key=lambda remedy: remedy.order)  # of one cause the first: it costs least
+    return min(near_best, key=lambda remedy: (remedy.order, remedy.n_steps, -remedy.gain.accuracy))
 
 
 def _tried(cause: Cause, remedy: Remedy, right: Tensor) -> Tried:
     after = remedy.case.right()
-    accuracy = float(after.double().mean())
-    gained = gain(right, after)
-    return Tried(cause.name, cause.order, remedy.finding, remedy.override, remedy.program, accuracy, gained)
+    return Tried(
+        cause=cause.name,
+        order=cause.order,
+        finding=remedy.finding,
+        override=remedy.override,
+        program=remedy.program,
+        n_steps=remedy.case.n_steps,
+        accuracy=float(after.double().mean()),
+        gain=gain(right, after),
+    )

@@ -61,7 +61,7 @@ class Cause(ABC):
 
     @abstractmethod
     def remedies(self, evidence: Evidence) -> Iterator[Remedy]:
-        """What would mend it, the cheapest first, each of which is tried; nothing where the evidence is missing."""
+        """What would mend it, each of which is tried; nothing where the evidence is missing."""
 
 
 def shorter_steps(case: Case, dt: float) -> tuple[str, Case]:
