@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from pages import GUIDES, PAGES, Guide, contract
+from pages import GUIDES, PAGES, Guide, contract, python_blocks
 from program import ROOT, SMALL, query
 
 # What a page may name. A path with a placeholder (`conf/<group>/`) is no path; one with a star stands for any file.
@@ -129,6 +129,18 @@ def test_the_page_on_networks_of_ones_own_runs(capsys: pytest.CaptureFixture[str
     by_steps = {int(steps): float(value) for value, steps in re.findall(r"(\S+) after (\d+) steps", printed)}
     assert float(rate_accuracy) > 0.9, "the network has not learned"
     assert by_steps[32] > float(rate_accuracy) - 0.03 and by_steps[32] > by_steps[2]
+
+
+@pytest.mark.slow
+def test_the_page_on_lost_accuracy_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = "\n".join(python_blocks(ROOT / "docs/why_accuracy_falls.md"))
+    exec(code, {"__name__": "why_accuracy_falls"})
+    printed = capsys.readouterr().out
+    assert "| output |" in printed and "try " in printed
+    assert (tmp_path / "diagnosis.png").stat().st_size > 0
 
 
 # Following the guides to the letter, all in one copy of the repository: their files, their commands, then everything that

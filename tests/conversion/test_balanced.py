@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from ratespike.conversion.convert import convert
 from ratespike.conversion.methods import Balanced
 from ratespike.conversion.row import signals_of_neurons
 from ratespike.neurons import LIF, IntegrateAndFire, SpikingRectifiedLinear
@@ -90,3 +91,18 @@ def test_neurons_whose_rate_is_not_proportional_are_refused() -> None:
         network = nn.Sequential(nn.Linear(2, 2), neuron, nn.Linear(2, 2))
         with pytest.raises(ParameterError, match=f"1: the rate of this {type(neuron).__name__} is not proportional"):
             Balanced().check(network)
+
+
+def test_scales_of_a_converted_network_are_set_anew() -> None:
+    """Converted on images that are too bright, its neurons hardly fire; balanced, the largest activation is at `max_rate`."""
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    images = torch.rand(50, 6)
+    converted = convert(plain, neuron=IntegrateAndFire(max_rate=1000), images=images * 50)
+    balanced = Balanced(percentile=100).converted(converted, images)
+    assert torch.allclose(balanced(images), plain(images), atol=1e-5)
+    for neurons in balanced.neurons.values():
+        activations = plain[:2](images) if neurons is balanced.neurons["1"] else plain[:4](images)
+        assert float(neurons.out_scale) == pytest.approx(float(activations.max()))
+    with pytest.raises(ParameterError, match="not proportional"):
+        Balanced().converted(convert(plain, neuron=LIF(), images=images), images)

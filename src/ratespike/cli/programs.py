@@ -7,7 +7,15 @@ from pathlib import Path
 
 from ratespike.cli.main import Program, run_program
 from ratespike.config.job import Job
-from ratespike.config.schemas import CompareConfig, Config, EvaluateConfig, ExportConfig, PredictConfig, RunConfig
+from ratespike.config.schemas import (
+    CompareConfig,
+    Config,
+    DiagnoseConfig,
+    EvaluateConfig,
+    ExportConfig,
+    PredictConfig,
+    RunConfig,
+)
 from ratespike.pipeline.saved_settings import offer_settings
 
 
@@ -35,6 +43,13 @@ def export(job: Job[ExportConfig]) -> None:
     export_network(job)
 
 
+def diagnose(job: Job[DiagnoseConfig]) -> None:
+    """Find out why a trained network is right less often on spikes than on rates, and which override to try."""
+    from ratespike.pipeline.diagnose import diagnose_network
+
+    diagnose_network(job)
+
+
 def compare(job: Job[CompareConfig]) -> None:
     """Compare finished runs: what the step from rates to spikes costs, for each setting, over its seeds."""
     from ratespike.cli.compare import compare_runs
@@ -47,6 +62,7 @@ PROGRAMS = {
     "evaluate": Program("evaluate", evaluate, offer_settings),
     "predict": Program("predict", predict, offer_settings),
     "export": Program("export", export, offer_settings),
+    "diagnose": Program("diagnose", diagnose, offer_settings),
     "compare": Program("compare", compare),
 }
 

@@ -11,7 +11,7 @@ TRAINING_GROUPS = (
     *("seed", "trainer", "start_from", "stages"),
 )
 
-_BOOKKEEPING = ("tracking", "resume", "objective", "register")  # where a result is kept, and what for
+_BOOKKEEPING = ("tracking", "resume", "objective", "register", "diagnosis")  # where a result is kept, and what for
 _HARDWARE = ("trainer.devices", "trainer.accelerator", "trainer.strategy")
 FREE_IN_EVALUATION = ("data.batch_size", "data.dir", *_HARDWARE)  # may differ from the training that a network comes from
 _ADDED_BY_PROGRAMS = ("tracking.parent", "resume")
@@ -59,13 +59,13 @@ def is_asked_for(key: str) -> bool:
 
 
 def names_a_run(key: str) -> bool:
-    """Whether a run is named by its override of a key: the experiment is named already, `register` says what becomes of it.
+    """Whether a run is named by its override of a key: the experiment is named already, others say what becomes of it.
 
     Example:
         >>> names_a_run("n_steps"), names_a_run("register")
         (True, False)
     """
-    return is_asked_for(key) and key not in ("experiment", "register")
+    return is_asked_for(key) and key not in ("experiment", "register", "diagnosis")
 
 
 def names_an_evaluation(key: str) -> bool:
@@ -75,4 +75,4 @@ def names_an_evaluation(key: str) -> bool:
         >>> names_an_evaluation("n_steps"), names_an_evaluation("checkpoint")
         (True, False)
     """
-    return is_asked_for(key) and key not in _SOURCE_OF_EVALUATION
+    return is_asked_for(key) and key not in (*_SOURCE_OF_EVALUATION, "diagnosis")

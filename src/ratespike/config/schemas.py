@@ -69,7 +69,8 @@ class TrackingConfig:
 class RunConfig:
     """What every run is made of. Groups whose keys depend on their `type` are checked by the class of that name.
 
-    `model`, as `<file.py>:<name>`, is a plain network to convert, in place of the layers of `network`.
+    `model`, as `<file.py>:<name>`, is a plain network to convert, in place of the layers of `network`. With `diagnosis` the run
+    is diagnosed behind its test (see `ratespike.diagnosis`).
     """
 
     data: dict[str, Any] = field(default_factory=dict)
@@ -89,6 +90,7 @@ class RunConfig:
     n_steps: int = parameter(30, at_least=1)
     dt: float = parameter(0.001, above=0, unit="s")
     model: str | None = parameter(None)
+    diagnosis: bool = parameter(False)
 
 
 @dataclass
@@ -142,6 +144,14 @@ class ExportConfig(EvaluateConfig):
 
 
 @dataclass
+class DiagnoseConfig(EvaluateConfig):
+    """Why a trained network loses accuracy on spikes; `images` is how many of its validation images are looked at."""
+
+    images: int = parameter(1000, at_least=20)
+    folder: str = parameter("outputs/diagnosis")
+
+
+@dataclass
 class StoreConfig:
     """Where finished runs are looked for; without `uri` where a training keeps them."""
 
@@ -171,6 +181,7 @@ ConfigStore.instance().store(name="schema", node=_training)
 ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
 ConfigStore.instance().store(name="predict_schema", node=PredictConfig)
 ConfigStore.instance().store(name="export_schema", node=ExportConfig)
+ConfigStore.instance().store(name="diagnose_schema", node=DiagnoseConfig)
 _compare = OmegaConf.structured(CompareConfig)
 for _free in (_compare.where, _compare.tags):
     OmegaConf.set_struct(_free, False)

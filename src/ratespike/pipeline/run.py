@@ -6,6 +6,7 @@ A training goes through all of it. An evaluation has the weights of a trained ne
 """
 
 import torch
+from torch import nn
 
 from ratespike.config.job import Job
 from ratespike.config.schemas import Config, EvaluateConfig, RunConfig
@@ -15,6 +16,7 @@ from ratespike.pipeline.assembly import Components, build_classifier
 from ratespike.pipeline.checkpoint import load_weights
 from ratespike.pipeline.classifier import Classifier
 from ratespike.pipeline.datamodule import DataModule
+from ratespike.pipeline.diagnose import check_can_be_diagnosed, diagnose_run
 from ratespike.pipeline.fit_stage import fit
 from ratespike.pipeline.open_run import open_run
 from ratespike.pipeline.plots import run_figures
@@ -41,6 +43,8 @@ def run_experiment(job: Job[RunConfig], components: Components) -> None:
     Raises:
         ParameterError: a run or checkpoint that cannot be used, or a setting that would have changed the training.
     """
+    if job.config.diagnosis:
+        check_can_be_diagnosed(components)
     summary.quiet()
     client = store.connect(address.resolve(job.config.tracking.uri, job.root))
     untrained = {name: weights.clone() for name, weights in components.network.state_dict().items()}
@@ -63,6 +67,8 @@ def run_experiment(job: Job[RunConfig], components: Components) -> None:
             fit(job, run, components, classifier, datamodule)
         results = test(job, run, classifier, datamodule, untrained)
         _report(job, run, components, classifier, results)
+        if job.config.diagnosis:
+            diagnose_run(run, components, _spiking(components, classifier), job.config)
     summary.summary(results, run, job.number, is_slice=components.data.is_slice)
     if job.number is not None:  # a sweep shows all its jobs, and registers the best one, when it ends
         return
@@ -84,9 +90,7 @@ def _report(job: Job[RunConfig], run: Run, components: Components, classifier: C
 def _keep_figures(run: Run, components: Components, classifier: Classifier, results: Results) -> dict[str, bytes]:
     """The figures' PNG files by name, which are kept with the run."""
     shown = components.splits.test[:_IMAGES_SHOWN]
-    network = classifier.spiking_network
-    if network is None:  # the simulation of another run has served
-        network = components.simulator.converted(components.network.cpu(), components.splits)
+    network = _spiking(components, classifier)
     image_index = torch.arange(len(shown))
     over_time = shown.over_time()
     inputs = shown.as_inputs() if over_time is None else over_time
@@ -96,3 +100,10 @@ def _keep_figures(run: Run, components: Components, classifier: Classifier, resu
     outputs = simulator(network.cpu(), inputs, image_index, results.n_steps).outputs
     figures = run_figures(shown.as_pictures(), shown.labels, outputs, results, components.splits.class_names)
     return {name: run.figure(name, figure) for name, figure in figures.items()}
+
+
+def _spiking(components: Components, classifier: Classifier) -> nn.Module:
+    """The network that runs on spikes."""
+    if classifier.spiking_network is None:  # the simulation of another run has served
+        return components.simulator.converted(components.network.cpu(), components.splits)
+    return classifier.spiking_network
