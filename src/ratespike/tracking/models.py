@@ -4,10 +4,12 @@ Loading it with MLflow runs the code, as MLflow's models do. Whoever only wants 
 (`fetch_checkpoint`), and then nothing of the model is run.
 """
 
+import json
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
@@ -16,11 +18,14 @@ import numpy as np
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
+from ratespike.execution.room import room_in
 from ratespike.parameters import ParameterError
 from ratespike.tracking.runs import Client, Run
+from ratespike.tracking.waiting import Waiting
 
 CHECKPOINT_NAME = "network.ckpt"
 CHECKPOINT = f"artifacts/{CHECKPOINT_NAME}"  # within a model
+_DESCRIPTION = "model.json"  # of a model that waits
 _PACKAGES = ("ratespike", "torch", "numpy")  # what each model needs where it is loaded
 
 
@@ -49,8 +54,41 @@ class ServableModel:
 
 def keep_model(run: Run, model: ServableModel) -> None:
     """Keep a model with a run, which must be the one that `tracking.status.track` has made the active one of this process."""
-    if run.resumed and model_id(run) is not None:
+    if run.resumed and run.read_or(lambda: model_id(run), None) is not None:
         return
+    run.write_or_wait(lambda: _log(model), lambda waiting: _let_wait(model, waiting))
+
+
+def keep_waiting_model(run: Run, waiting: Waiting) -> None:
+    """Keep the model that waits with a run, if one does and the run has none."""
+    described = waiting.model / _DESCRIPTION
+    if not described.exists() or model_id(run) is not None:
+        return
+    values = json.loads(described.read_text(encoding="utf-8"))
+    paths = {name: waiting.model / values[name] for name in ("code", "checkpoint")}
+    lists = {name: tuple(values[name]) for name in ("image_shape", "plugins")}
+    mlflow.start_run(run.id)
+    try:
+        _log(ServableModel(**{**values, **paths, **lists}))
+    finally:
+        mlflow.end_run()
+
+
+def _let_wait(model: ServableModel, waiting: Waiting) -> None:
+    """Keep what the model is made of until it is brought in; the description comes last: it says that the files are whole."""
+    with room_in(waiting.folder):
+        waiting.model.mkdir(exist_ok=True)
+        files = {}
+        for name in ("code", "checkpoint"):
+            source = getattr(model, name)
+            shutil.copyfile(source, waiting.model / source.name)
+            files[name] = source.name
+        described = json.dumps({**asdict(model), **files})
+        (waiting.model / _DESCRIPTION).write_text(described, encoding="utf-8")
+
+
+def _log(model: ServableModel) -> None:
+    """Keep a model with MLflow's active run."""
     defaults = {"mode": model.mode, "n_steps": model.n_steps}
     example = np.zeros((1, *model.image_shape), np.float32)
     mlflow.pyfunc.log_model(
