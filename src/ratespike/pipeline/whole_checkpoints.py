@@ -25,5 +25,8 @@ class WholeCheckpoints(TorchCheckpointIO):
         torch.save(checkpoint, content)
         with room_in(target.parent):
             target.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.write_bytes(content.getbuffer())
-            unfinished.replace(target)
+            try:
+                unfinished.write_bytes(content.getbuffer())
+                unfinished.replace(target)
+            finally:
+                unfinished.unlink(missing_ok=True)

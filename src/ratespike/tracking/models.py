@@ -6,7 +6,6 @@ Loading it with MLflow runs the code, as MLflow's models do. Whoever only wants 
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ import numpy as np
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
-from ratespike.execution.room import room_in
+from ratespike.execution.room import room_in, temporary_files_in, temporary_folder
 from ratespike.parameters import ParameterError
 from ratespike.tracking.runs import Client, Run
 from ratespike.tracking.waiting import Waiting
@@ -91,14 +90,15 @@ def _log(model: ServableModel) -> None:
     """Keep a model with MLflow's active run."""
     defaults = {"mode": model.mode, "n_steps": model.n_steps}
     example = np.zeros((1, *model.image_shape), np.float32)
-    mlflow.pyfunc.log_model(
-        name="model",
-        python_model=str(model.code),
-        artifacts={"checkpoint": str(model.checkpoint)},
-        signature=_signature(model),
-        input_example=(example, defaults) if model.has_example else None,
-        pip_requirements=requirements(model.plugins),  # named, as MLflow takes 15 s to infer them
-    )
+    with temporary_folder() as folder, temporary_files_in(folder):
+        mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(model.code),
+            artifacts={"checkpoint": str(model.checkpoint)},
+            signature=_signature(model),
+            input_example=(example, defaults) if model.has_example else None,
+            pip_requirements=requirements(model.plugins),  # named, as MLflow takes 15 s to infer them
+        )
 
 
 def requirements(plugins: Sequence[str]) -> list[str]:
@@ -133,7 +133,7 @@ def fetch_checkpoint(client: Client, location: str) -> Iterator[Path | None]:
     Raises:
         ParameterError: that place cannot be read.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         try:
             path = _downloaded(client, location, folder)
         except Exception as error:  # the store says where the model is: whatever the reader of such places raises
@@ -142,13 +142,13 @@ def fetch_checkpoint(client: Client, location: str) -> Iterator[Path | None]:
         yield path
 
 
-def _downloaded(client: Client, location: str, folder: str) -> Path | None:
+def _downloaded(client: Client, location: str, folder: Path) -> Path | None:
     """A model's checkpoint, copied to a folder; None if the model has none."""
     files = mlflow.artifacts.list_artifacts(artifact_uri=f"{location}/artifacts", tracking_uri=client.tracking_uri)
     if not any(PurePosixPath(file.path).name == CHECKPOINT_NAME for file in files):
         return None
     path = mlflow.artifacts.download_artifacts(
-        artifact_uri=f"{location}/{CHECKPOINT}", dst_path=folder, tracking_uri=client.tracking_uri
+        artifact_uri=f"{location}/{CHECKPOINT}", dst_path=str(folder), tracking_uri=client.tracking_uri
     )
     return Path(path)
 

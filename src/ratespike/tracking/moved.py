@@ -28,7 +28,7 @@ def follow_artifacts(connection: sqlite3.Connection, folder: Path) -> str | None
         folder: in which it lies.
 
     Returns:
-        What was done, in a line; None if nothing was to be done.
+        What was done, in a line; None if that concerns no run.
     """
     moves = {}
     for (location,) in connection.execute("SELECT artifact_location FROM experiments").fetchall():
@@ -40,20 +40,25 @@ def follow_artifacts(connection: sqlite3.Connection, folder: Path) -> str | None
             moves[location] = now.as_uri() if location.startswith("file:") else str(now)
     if not moves:
         return None
+    n_runs = 0
     with connection:
         for old, new in moves.items():
-            _rewrite(connection, old, new)
-    return f"this database was moved or copied: the artifacts of {len(moves)} experiments are in {folder / ARTIFACTS} now"
+            n_runs += _rewrite(connection, old, new)
+    if n_runs == 0:
+        return None
+    return f"this database was moved or copied: the artifacts of {n_runs} runs are in {folder / ARTIFACTS} now"
 
 
-def _rewrite(connection: sqlite3.Connection, before: str, now: str) -> None:
-    """Replace the beginning of every path that is this one or lies below it."""
+def _rewrite(connection: sqlite3.Connection, before: str, now: str) -> int:
+    """Replace the beginning of every path that is this one or lies below it; returns of how many runs."""
+    rewritten = {}
     for table, column in PATHS.items():
         is_or_lies_below = f"{column} = :before OR substr({column}, 1, length(:before) + 1) = :before || '/'"
-        connection.execute(
+        rewritten[table] = connection.execute(
             f"UPDATE {table} SET {column} = :now || substr({column}, length(:before) + 1) WHERE {is_or_lies_below}",
             {"before": before, "now": now},
-        )
+        ).rowcount
+    return rewritten["runs"]
 
 
 def _local(location: str | None) -> Path | None:

@@ -53,8 +53,11 @@ class Waiting:
         unfinished = target.with_name(f".{target.name}.unfinished")
         with room_in(self.folder):
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, unfinished)
-            unfinished.replace(target)
+            try:
+                shutil.copyfile(source, unfinished)
+                unfinished.replace(target)
+            finally:
+                unfinished.unlink(missing_ok=True)
 
     def file(self, path: str) -> Path | None:
         """The file of an artifact that waits; None if this one does not."""
