@@ -1,4 +1,4 @@
-"""Room on disks: a full one is reported in one line that names the folder, and temporary folders do not outlive a kill for long."""
+"""Room on disks: a full one is reported in one line that names it; temporary folders of killed processes are removed."""
 
 import errno
 import functools

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from ratespike.exchange.whole_file import whole_file
 from ratespike.execution.room import room_in
 
 
@@ -20,13 +21,9 @@ class WholeCheckpoints(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a file; raises `NoRoomError` where the disk is full."""
         target = Path(path)
-        unfinished = target.with_name(f"{target.name}.unfinished")
         content = io.BytesIO()
         torch.save(checkpoint, content)
         with room_in(target.parent):
             target.parent.mkdir(parents=True, exist_ok=True)
-            try:
+            with whole_file(target) as unfinished:
                 unfinished.write_bytes(content.getbuffer())
-                unfinished.replace(target)
-            finally:
-                unfinished.unlink(missing_ok=True)

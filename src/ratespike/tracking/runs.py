@@ -28,6 +28,7 @@ from mlflow.tracking import MlflowClient
 from ratespike.execution.room import NoRoomError, temporary_folder
 from ratespike.parameters import ParameterError
 from ratespike.tracking import changes
+from ratespike.tracking.artifacts import remove_unfinished
 from ratespike.tracking.changes import Change, apply, not_logged_before
 from ratespike.tracking.waiting import Waiting
 
@@ -80,9 +81,10 @@ class Run:
         return self.waiting is not None and self.waiting.has_begun
 
     def begin_work(self, root: Path) -> None:
-        """From now on results wait below `root` while the store is away."""
+        """From now on results wait below `root` while the store is away; what an earlier process left half-written goes."""
         self.waiting = Waiting(root, self.id)
         self._last_seen = self.client.get_run(self.id)
+        remove_unfinished(self._last_seen.info.artifact_uri)
 
     @property
     def name(self) -> str:

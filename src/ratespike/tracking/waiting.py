@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ratespike.exchange.whole_file import whole_file
 from ratespike.execution.room import room_in
 from ratespike.tracking.changes import Change
 
@@ -50,14 +51,10 @@ class Waiting:
     def add_file(self, source: Path, folder: str) -> None:
         """Let an artifact wait, whole or not at all."""
         target = self.artifacts / folder / source.name
-        unfinished = target.with_name(f".{target.name}.unfinished")
         with room_in(self.folder):
             target.parent.mkdir(parents=True, exist_ok=True)
-            try:
+            with whole_file(target) as unfinished:
                 shutil.copyfile(source, unfinished)
-                unfinished.replace(target)
-            finally:
-                unfinished.unlink(missing_ok=True)
 
     def file(self, path: str) -> Path | None:
         """The file of an artifact that waits; None if this one does not."""
