@@ -1,7 +1,7 @@
 """A training that is killed, terminated or interrupted at any moment of its life, again and again, and goes on.
 
-SIGKILL, SIGTERM and SIGINT go to all processes of the program, as the kernel, a scheduler and Ctrl-C send them. A training goes on
-by `resume=`, a sweep by the same command. What they end with is compared with an undisturbed one bit for bit.
+SIGKILL, SIGTERM and SIGINT go to all processes of the program, as the kernel, a scheduler and Ctrl-C send them. A training
+goes on by `resume=`, a sweep by the same command. What they end with is compared with an undisturbed one bit for bit.
 """
 
 import os

@@ -4,6 +4,7 @@ import functools
 import sqlite3
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,19 @@ def opened(path: Path) -> MlflowClient:
 def _make(path: Path) -> None:
     """Make an empty database under another name first: a program that is killed here leaves none, and no half of one."""
     unfinished = path.with_name(f"{path.name}.unfinished")
-    for left in path.parent.glob(f"{path.name}.unfinished*"):  # with the journal of a process that was killed
-        left.unlink()
-    MlflowClient(f"sqlite:///{unfinished}").search_experiments(max_results=1)
-    with closing(sqlite3.connect(unfinished)) as connection:
-        follow_artifacts(connection, path.parent)  # MLflow takes the current folder for those of its own experiment
-    unfinished.rename(path)
+    _remove(path.parent.glob(f"{unfinished.name}*"))  # with the journal of a process that was killed
+    try:
+        MlflowClient(f"sqlite:///{unfinished}").search_experiments(max_results=1)
+        with closing(sqlite3.connect(unfinished)) as connection:
+            follow_artifacts(connection, path.parent)  # MLflow takes the current folder for those of its own experiment
+        unfinished.rename(path)
+    finally:
+        _remove(path.parent.glob(f"{unfinished.name}*"))
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for file in files:
+        file.unlink()
 
 
 def _wait_for_others(path: Path) -> None:
