@@ -15,6 +15,9 @@ from mlflow.tracking import MlflowClient
 from program import PATIENCE, SMALL, Held, metrics, query, run, run_ids, start, status, wait_until
 from test_killed_sweep import fresh
 
+from ratespike.tracking import store
+from ratespike.tracking.registry import register
+
 pytestmark = pytest.mark.system
 
 TRAINING = (*SMALL, "n_steps=3")
@@ -95,9 +98,10 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
 
 def test_a_moved_clone_goes_on_where_it_is(checkout: Path) -> None:
     before, after = fresh(checkout, "before"), checkout.parent / "after the move"
-    code, _, error = run(before, *TRAINING, "register=network")
+    code, _, error = run(before, *TRAINING)
     assert code == 0, error
     (run_id,) = run_ids(before)
+    register(store.find_run(store.connect(f"sqlite:///{before}/mlflow.db"), run_id), "network")
     before.rename(after)
     code, _, error = run(after, f"run={run_id}", "n_steps=2", program="evaluate.py")
     assert code == 0, error
