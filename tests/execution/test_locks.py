@@ -4,7 +4,10 @@ import signal
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from ratespike.execution.locks import Locks
+import pytest
+
+from ratespike.execution.locks import Locks, locks_below
+from ratespike.parameters import ParameterError
 
 
 def hold(path: Path, name: str, ready: Connection) -> None:
@@ -31,3 +34,9 @@ def test_a_lock_excludes_other_processes_until_its_holder_dies(tmp_path: Path) -
     assert not locks.held_elsewhere("a"), "a dead process has a lock"
     assert locks.take("a", wait=True)
     assert list(path.parent.iterdir()) == [path], "locks leave files behind"
+
+
+def test_outputs_that_cannot_be_written_to_are_reported_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "outputs").touch()
+    with pytest.raises(ParameterError, match=rf"{tmp_path}/outputs cannot be written to \(File exists\)"):
+        locks_below(tmp_path)

@@ -34,9 +34,11 @@ def compare_runs(job: Job[CompareConfig]) -> None:
         return
     from ratespike.analysis import report, select, terminal
     from ratespike.tracking import search
+    from ratespike.tracking.bring_in import bring_in_all
     from ratespike.tracking.store import connect
 
     client = connect(uri)
+    bring_in_all(client, job.root)
     records = select(_find(client, config, uri), dict(flat(config.where)))
     steps = sorted(set(config.steps))
     result = report(records, steps, search.curves(client), config.heat_map, config.device)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ratespike.parameters import ParameterError
+
 
 class Locks:
     """Locks in one file: the lock of a name is a lock on one byte of it, so no number of names leaves anything behind.
@@ -72,8 +74,18 @@ class Locks:
 
 @functools.cache
 def locks_below(root: Path) -> Locks:
-    """The locks of a repository, in `outputs/locks` below its root: one object for each process."""
-    return Locks(root / "outputs" / "locks")
+    """The locks of a repository, in `outputs/locks` below its root: one object for each process.
+
+    Raises:
+        ParameterError: nothing can be written there.
+    """
+    folder = root / "outputs"
+    try:
+        return Locks(folder / "locks")
+    except OSError as error:
+        raise ParameterError(
+            f"{folder} cannot be written to ({error.strerror}), where locks and trainings have to be"
+        ) from None
 
 
 def _byte(name: str) -> int:

@@ -5,7 +5,6 @@ A training in stages begins with its stage before, which is a training with a ru
 
 import logging
 import shutil
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from ratespike.config.job import Job
 from ratespike.config.schemas import RunConfig, training_config
 from ratespike.config.stages import stages_of
 from ratespike.execution.locks import locks_below
+from ratespike.execution.room import temporary_folder
 from ratespike.pipeline.assembly import Components, build_classifier, build_components
 from ratespike.pipeline.checkpoint import load_weights, read_checkpoint, write_checkpoint
 from ratespike.pipeline.classifier import Classifier
@@ -51,13 +51,23 @@ def fit(job: Job[RunConfig], run: Run, components: Components, classifier: Class
 
 
 def _find_or_make(job: Job[RunConfig], run: Run, network: nn.Module, make: Callable[[], None]) -> None:
-    """Have a finished training's best epoch in the run's artifacts, made if there is none, and its weights in the network."""
+    """Have a finished training's best epoch in the run's artifacts, made if there is none, and its weights in the network.
+
+    Args:
+        job: the training.
+        run: keeps it.
+        network: gets the weights.
+        make: makes the training, with both.
+    """
     with locks_below(job.root).hold(f"training {run.tag(shared.TRAINING_HASH)}"):
         if not run.tag(shared.TRAINED):
             is_of_multirun = job.number is not None
-            if not (is_of_multirun and shared.take_training(run, BEST)):
+            is_taken = is_of_multirun and shared.take_training(run, BEST)
+            if not is_taken:
                 make()
             run.tags({shared.TRAINED: "true"})
+            if not is_taken:
+                return
     with run.artifact(BEST) as path:
         if path is None:
             raise FileNotFoundError(f"run {run.id} has lost its artifact {BEST}")
@@ -65,11 +75,12 @@ def _find_or_make(job: Job[RunConfig], run: Run, network: nn.Module, make: Calla
 
 
 def _keep(converted: nn.Module, run: Run, classifier: Classifier) -> None:
-    """Make a checkpoint of a network that needs no training."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / Path(BEST).name
+    """Make a checkpoint of a network that needs no training, and give its weights to the classifier's."""
+    with temporary_folder() as folder:
+        path = folder / Path(BEST).name
         write_checkpoint(path, converted, classifier.description)
         run.file(path, str(Path(BEST).parent))
+        load_weights(classifier.network, read_checkpoint(path), f"run {run.id}")
 
 
 def _train_in_stages(
@@ -104,7 +115,7 @@ def _train_stage(stage: Job[RunConfig], run: Run, components: Components) -> flo
 
 
 def _train(job: Job[RunConfig], run: Run, classifier: Classifier, datamodule: DataModule, seconds_before: float = 0.0) -> None:
-    """Train from the first epoch, or from the one that follows the last that the run has kept.
+    """Train from the first epoch, or from the one that follows the last that the run has kept; the best one's weights stay.
 
     Args:
         job: the training.
@@ -128,6 +139,7 @@ def _train(job: Job[RunConfig], run: Run, classifier: Classifier, datamodule: Da
         job.config.trainer.precision,
     )
     run.metrics({"train/seconds": seconds_before + time.perf_counter() - began})
+    load_weights(classifier.network, read_checkpoint(folder / Path(BEST).name), f"run {run.id}")
     shutil.rmtree(folder)  # the run's artifacts hold it all
 
 

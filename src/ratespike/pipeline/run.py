@@ -25,10 +25,11 @@ from ratespike.pipeline.saved_settings import trained_network
 from ratespike.pipeline.servable import keep_servable
 from ratespike.pipeline.test_stage import test
 from ratespike.tracking import address, store
+from ratespike.tracking.bring_in import bring_in_all
 from ratespike.tracking.description import describe, note
 from ratespike.tracking.registry import register
-from ratespike.tracking.runs import REPORT, Run
-from ratespike.tracking.views import keep_view_of_experiment
+from ratespike.tracking.runs import REPORT, Client, Run
+from ratespike.tracking.views import where_it_is_shown
 
 _IMAGES_SHOWN = 5
 
@@ -47,6 +48,13 @@ def run_experiment(job: Job[RunConfig], components: Components) -> None:
         check_can_be_diagnosed(components)
     summary.quiet()
     client = store.connect(address.resolve(job.config.tracking.uri, job.root))
+    with store.refusals_in_one_line(client):
+        bring_in_all(client, job.root)
+        _do(job, components, client)
+
+
+def _do(job: Job[RunConfig], components: Components, client: Client) -> None:
+    """The run, from its beginning to its last line."""
     untrained = {name: weights.clone() for name, weights in components.network.state_dict().items()}
     trained = None  # this job trains, unless it is an evaluation
     if isinstance(job.config, EvaluateConfig):
@@ -74,7 +82,7 @@ def run_experiment(job: Job[RunConfig], components: Components) -> None:
         return
     if isinstance(job.config, Config) and job.config.register is not None:
         print(register(run, job.config.register))
-    print(keep_view_of_experiment(run))
+    print(where_it_is_shown(run))
 
 
 def _report(job: Job[RunConfig], run: Run, components: Components, classifier: Classifier, results: Results) -> None:

@@ -1,9 +1,9 @@
 """What a run keeps for MLflow's server: its network, with the simulation of its test."""
 
-import tempfile
 from pathlib import Path
 
 from ratespike import plugins
+from ratespike.execution.room import temporary_folder
 from ratespike.metrics import Results
 from ratespike.pipeline import service
 from ratespike.pipeline.assembly import Components
@@ -23,8 +23,8 @@ def keep_servable(run: Run, components: Components, classifier: Classifier, resu
     if results.exit_threshold is not None:
         simulation["early_exit"] = results.exit_threshold
     description = {**classifier.description, "config": {**settings, "simulation": simulation}}
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Path(folder) / CHECKPOINT_NAME
+    with temporary_folder() as folder:
+        checkpoint = folder / CHECKPOINT_NAME
         write_checkpoint(checkpoint, components.network, description)
         servable = ServableModel(
             code=Path(str(served_model.__file__)),

@@ -18,6 +18,8 @@ def quiet() -> None:
     """Silence what libraries print about themselves."""
     for name in ("pytorch_lightning", "lightning", "alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):  # a store that is away is reported in one line of ours
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     for name in ("pytorch_lightning", "lightning_fabric", "mlflow", "torch"):
         warnings.filterwarnings("ignore", module=name)
 

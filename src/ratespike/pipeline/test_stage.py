@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from ratespike.config.job import Job
 from ratespike.config.schemas import RunConfig
 from ratespike.execution.locks import locks_below
+from ratespike.execution.room import temporary_folder
 from ratespike.metrics import Results, names
 from ratespike.pipeline.classifier import Classifier
 from ratespike.pipeline.datamodule import Batches, DataModule
@@ -138,8 +138,8 @@ def _measure(job: Job[RunConfig], classifier: Classifier, datamodule: DataModule
 def _test_once(job: Job[RunConfig], classifier: Classifier, batches: Batches) -> Results:
     """The results of one pass over some images, whichever processes do it."""
     classifier.results = None
-    with tempfile.TemporaryDirectory() as folder:
-        hand_over = _HandOver(Path(folder) / "results.npz")
+    with temporary_folder() as folder:
+        hand_over = _HandOver(folder / "results.npz")
         use_trainer(job, [hand_over], lambda trainer: trainer.test(classifier, batches, verbose=False))
         if classifier.results is None:
             hand_over.receive(classifier)

@@ -22,6 +22,7 @@ from ratespike.execution.job_process import interrupt_on_termination
 from ratespike.execution.memory import keep_freed_memory
 from ratespike.pipeline import summary
 from ratespike.pipeline.progress_bar import ProgressBar
+from ratespike.pipeline.whole_checkpoints import WholeCheckpoints
 
 
 def use_trainer(
@@ -60,7 +61,7 @@ def _trainer(config: TrainerConfig, callbacks: list[Callback], precision: str, *
         num_nodes=n_nodes(),
         strategy=_strategy(config),
         precision=precision,  # type: ignore[arg-type]
-        plugins=[SLURMEnvironment(auto_requeue=False) if n_ranks() > 1 else LightningEnvironment()],
+        plugins=[SLURMEnvironment(auto_requeue=False) if n_ranks() > 1 else LightningEnvironment(), WholeCheckpoints()],
         # MLFlowLogger would end the run after `fit`, before the test, and as FAILED on Ctrl-C
         logger=False,
         callbacks=[*callbacks, *added],

@@ -168,6 +168,7 @@ def _open_sweep(config: DictConfig, root: Path) -> OpenSweep:
     from ratespike.pipeline import summary
     from ratespike.pipeline.fingerprint import config_hash, data_content
     from ratespike.tracking import store
+    from ratespike.tracking.bring_in import bring_in_all
     from ratespike.tracking.status import track
     from ratespike.tracking.sweeps import SweepContext, open_parent
 
@@ -180,9 +181,12 @@ def _open_sweep(config: DictConfig, root: Path) -> OpenSweep:
         longest=_longest_simulation(planned, configurations),
         experiment=config.tracking.experiment,
     )
-    parent = open_parent(store.connect(address.resolve(config.tracking.uri, root)), planned.name, context)
+    client = store.connect(address.resolve(config.tracking.uri, root))
     tracked = ExitStack()
-    tracked.enter_context(track(parent, root, system_metrics=False))
+    with store.refusals_in_one_line(client):
+        bring_in_all(client, root)
+        parent = open_parent(client, planned.name, context)
+        tracked.enter_context(track(parent, root, system_metrics=False))
     return OpenSweep(parent, root, hashes if planned.are_all else None, goals, config.register, tracked)
 
 
@@ -211,9 +215,13 @@ def _conclude(sweep: OpenSweep, reason: BaseException | None) -> None:
         ParameterError: all have, and the best run cannot be registered.
     """
     from ratespike.sweeps.finish import finish, register_best
+    from ratespike.tracking.store import refusals_in_one_line
 
     try:
-        with sweep.tracked:  # gives the run the status that what leaves it stands for
+        with (
+            refusals_in_one_line(sweep.parent.client),
+            sweep.tracked,
+        ):  # gives the run the status that what leaves it stands for
             n_finished, n_jobs = finish(sweep.parent, sweep.root, sweep.expected, sweep.goals, ended_early=reason is not None)
             if isinstance(reason, KeyboardInterrupt):
                 print(f"interrupted: {n_finished} of {n_jobs} jobs have finished; the same command goes on", file=sys.stderr)

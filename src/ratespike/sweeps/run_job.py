@@ -15,6 +15,7 @@ from ratespike.execution.devices import leased
 from ratespike.execution.job_process import INTERRUPTED, run_in_own_process
 from ratespike.sweeps.errors import JobFailedError
 from ratespike.sweeps.objective import is_done, reached
+from ratespike.tracking import address
 
 PRELOAD = ("ratespike.sweeps.imported_by_jobs",)  # by its name: this process does without it
 _SLURM_KILLS_AFTER = 600  # seconds, at most; KillWait says
@@ -32,6 +33,8 @@ def run_job(task: Callable[[Job[Any]], None], job: Job[Any]) -> list[float] | fl
     is_of_sweep = isinstance(job.config, Config)
     is_search = is_of_sweep and job.config.objective is not None
     exit_code = 0
+    if is_of_sweep:
+        address.wait_for_server(address.resolve(job.config.tracking.uri, job.root))
     if not (is_of_sweep and is_done(job)):
         exit_code = _in_own_process(task, job)
     failed = JobFailedError(f"job #{job.number} of this multirun has no result; the same command tries it again")

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Param
 from omegaconf import OmegaConf
 
 from ratespike.parameters import flat
@@ -26,7 +25,7 @@ def describe(run: Run, plain: Mapping[str, Any], root: Path, *, is_slice: bool) 
         root: the folder whose git commit is logged.
         is_slice: whether the run uses a part of the data, so that it does not count as a result.
     """
-    _log_parameters(run, plain)
+    run.parameters({name: str(value) for name, value in flat(plain)})
     run.text("config.yaml", OmegaConf.to_yaml(dict(plain)))
     tags = _hardware_and_packages()
     commit = _git_commit(root)
@@ -40,13 +39,6 @@ def describe(run: Run, plain: Mapping[str, Any], root: Path, *, is_slice: bool) 
 def note(run: Run, text: str) -> None:
     """Set the text, in Markdown, that the MLflow UI shows on top of the run."""
     run.tags({"mlflow.note.content": text})
-
-
-def _log_parameters(run: Run, plain: Mapping[str, Any]) -> None:
-    """Log each setting by its full name; MLflow refuses to log one twice."""
-    logged = run.client.get_run(run.id).data.params if run.resumed else {}
-    new = [Param(key, str(value)) for key, value in flat(plain) if key not in logged]
-    run.client.log_batch(run.id, params=new)
 
 
 def _hardware_and_packages() -> dict[str, str]:

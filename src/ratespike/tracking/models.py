@@ -4,10 +4,11 @@ Loading it with MLflow runs the code, as MLflow's models do. Whoever only wants 
 (`fetch_checkpoint`), and then nothing of the model is run.
 """
 
-import tempfile
+import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
@@ -16,11 +17,14 @@ import numpy as np
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
+from ratespike.execution.room import room_in, temporary_files_in, temporary_folder
 from ratespike.parameters import ParameterError
 from ratespike.tracking.runs import Client, Run
+from ratespike.tracking.waiting import Waiting
 
 CHECKPOINT_NAME = "network.ckpt"
 CHECKPOINT = f"artifacts/{CHECKPOINT_NAME}"  # within a model
+_DESCRIPTION = "model.json"  # of a model that waits
 _PACKAGES = ("ratespike", "torch", "numpy")  # what each model needs where it is loaded
 
 
@@ -49,18 +53,52 @@ class ServableModel:
 
 def keep_model(run: Run, model: ServableModel) -> None:
     """Keep a model with a run, which must be the one that `tracking.status.track` has made the active one of this process."""
-    if run.resumed and model_id(run) is not None:
+    if run.resumed and run.read_or(lambda: model_id(run), None) is not None:
         return
+    run.write_or_wait(lambda: _log(model), lambda waiting: _let_wait(model, waiting))
+
+
+def keep_waiting_model(run: Run, waiting: Waiting) -> None:
+    """Keep the model that waits with a run, if one does and the run has none."""
+    described = waiting.model / _DESCRIPTION
+    if not described.exists() or model_id(run) is not None:
+        return
+    values = json.loads(described.read_text(encoding="utf-8"))
+    paths = {name: waiting.model / values[name] for name in ("code", "checkpoint")}
+    lists = {name: tuple(values[name]) for name in ("image_shape", "plugins")}
+    mlflow.start_run(run.id)
+    try:
+        _log(ServableModel(**{**values, **paths, **lists}))
+    finally:
+        mlflow.end_run()
+
+
+def _let_wait(model: ServableModel, waiting: Waiting) -> None:
+    """Keep what the model is made of until it is brought in; the description comes last: it says that the files are whole."""
+    with room_in(waiting.folder):
+        waiting.model.mkdir(exist_ok=True)
+        files = {}
+        for name in ("code", "checkpoint"):
+            source = getattr(model, name)
+            shutil.copyfile(source, waiting.model / source.name)
+            files[name] = source.name
+        described = json.dumps({**asdict(model), **files})
+        (waiting.model / _DESCRIPTION).write_text(described, encoding="utf-8")
+
+
+def _log(model: ServableModel) -> None:
+    """Keep a model with MLflow's active run."""
     defaults = {"mode": model.mode, "n_steps": model.n_steps}
     example = np.zeros((1, *model.image_shape), np.float32)
-    mlflow.pyfunc.log_model(
-        name="model",
-        python_model=str(model.code),
-        artifacts={"checkpoint": str(model.checkpoint)},
-        signature=_signature(model),
-        input_example=(example, defaults) if model.has_example else None,
-        pip_requirements=requirements(model.plugins),  # named, as MLflow takes 15 s to infer them
-    )
+    with temporary_folder() as folder, temporary_files_in(folder):
+        mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(model.code),
+            artifacts={"checkpoint": str(model.checkpoint)},
+            signature=_signature(model),
+            input_example=(example, defaults) if model.has_example else None,
+            pip_requirements=requirements(model.plugins),  # named, as MLflow takes 15 s to infer them
+        )
 
 
 def requirements(plugins: Sequence[str]) -> list[str]:
@@ -95,7 +133,7 @@ def fetch_checkpoint(client: Client, location: str) -> Iterator[Path | None]:
     Raises:
         ParameterError: that place cannot be read.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         try:
             path = _downloaded(client, location, folder)
         except Exception as error:  # the store says where the model is: whatever the reader of such places raises
@@ -104,13 +142,13 @@ def fetch_checkpoint(client: Client, location: str) -> Iterator[Path | None]:
         yield path
 
 
-def _downloaded(client: Client, location: str, folder: str) -> Path | None:
+def _downloaded(client: Client, location: str, folder: Path) -> Path | None:
     """A model's checkpoint, copied to a folder; None if the model has none."""
     files = mlflow.artifacts.list_artifacts(artifact_uri=f"{location}/artifacts", tracking_uri=client.tracking_uri)
     if not any(PurePosixPath(file.path).name == CHECKPOINT_NAME for file in files):
         return None
     path = mlflow.artifacts.download_artifacts(
-        artifact_uri=f"{location}/{CHECKPOINT}", dst_path=folder, tracking_uri=client.tracking_uri
+        artifact_uri=f"{location}/{CHECKPOINT}", dst_path=str(folder), tracking_uri=client.tracking_uri
     )
     return Path(path)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ratespike.tracking.runs import Run
+from ratespike.tracking.runs import Entity, Run
 from ratespike.tracking.store import experiment_ids
 
 TRAINING_HASH = "ratespike.training_hash"
@@ -59,7 +59,7 @@ def find_simulation(run: Run, n_steps: int) -> dict[str, np.ndarray] | None:
     Returns:
         The arrays that were given to `keep_simulation`; the simulation may be longer.
     """
-    own_tags = run.client.get_run(run.id).data.tags
+    own_tags = run.seen().data.tags
     own = _kept_simulation(run, own_tags, n_steps)
     if own is not None:
         return own
@@ -99,8 +99,13 @@ def _copy_epochs(source: Run, target: Run) -> None:
 
 
 def _others(run: Run, same: str) -> Iterator[tuple[Run, dict[str, str]]]:
-    """Other runs that a filter finds, the oldest first, with their tags."""
-    everywhere = experiment_ids(run.client)
-    for found in run.client.search_runs(everywhere, same, max_results=100, order_by=["attributes.start_time"]):
+    """Other runs that a filter finds, the oldest first, with their tags; none while the store is away."""
+
+    def search() -> list[Entity]:
+        everywhere = experiment_ids(run.client)
+        return list(run.client.search_runs(everywhere, same, max_results=100, order_by=["attributes.start_time"]))
+
+    nobody: list[Entity] = []
+    for found in run.read_or(search, nobody):
         if found.info.run_id != run.id:
             yield Run(run.client, found.info.run_id, ""), found.data.tags

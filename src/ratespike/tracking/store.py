@@ -1,9 +1,7 @@
 """The place where MLflow keeps runs, an SQLite file, another database or a server: connecting to it, new runs, finding runs."""
 
-import functools
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,10 @@ import mlflow
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from ratespike.execution.locks import Locks
 from ratespike.parameters import ParameterError
+from ratespike.tracking import database
 from ratespike.tracking.address import database_file
-from ratespike.tracking.runs import Entity, Run
+from ratespike.tracking.runs import Entity, Run, first_line
 
 
 def connect(uri: str) -> MlflowClient:
@@ -25,19 +23,27 @@ def connect(uri: str) -> MlflowClient:
         ParameterError: it cannot be used.
     """
     mlflow.set_tracking_uri(uri)
-    database = database_file(uri)
-    # Two processes that create or migrate one SQLite file at the same time destroy it.
-    only_process = _locks_beside(database).hold("migration") if database else nullcontext()
+    path = database_file(uri)
     try:
-        with only_process:
+        if path is None:
             client = MlflowClient()
-            client.search_experiments(max_results=1)  # the first use creates or migrates it
-            if database:
-                _let_readers_and_a_writer_work_together(database)
+            client.search_experiments(max_results=1)  # the first use creates or migrates a database
+        else:
+            client = database.opened(path)
+    except ParameterError as error:
+        raise ParameterError(f"tracking.uri={uri}: {error}") from None
     except Exception as error:
-        first_line = str(error).splitlines()[0][:160]
-        raise ParameterError(f"tracking.uri={uri}: cannot be used ({first_line})") from None
+        raise ParameterError(f"tracking.uri={uri}: cannot be used ({first_line(error)})") from None
     return client
+
+
+@contextmanager
+def refusals_in_one_line(client: MlflowClient) -> Iterator[None]:
+    """Inside, what a store refuses or does not answer becomes a `ParameterError`: a person can do something about it."""
+    try:
+        yield
+    except MlflowException as error:
+        raise ParameterError(f"{client.tracking_uri}: {first_line(error)}") from None
 
 
 def import_databases() -> None:
@@ -131,8 +137,8 @@ def _artifact_folder(database: Path, experiment: str) -> Path:
 
 def _create_experiment(client: MlflowClient, name: str) -> str:
     """The id of a new experiment; of the one that another process has created in this moment, if one has."""
-    database = database_file(mlflow.get_tracking_uri())
-    location = _artifact_folder(database, name).as_uri() if database else None
+    path = database_file(mlflow.get_tracking_uri())
+    location = _artifact_folder(path, name).as_uri() if path else None
     # does not make MLflow 3.17's page open its training view; `workflowType=` in a run's link does
     tags = {"mlflow.experimentKind": "custom_model_development"}
     try:
@@ -142,16 +148,3 @@ def _create_experiment(client: MlflowClient, name: str) -> str:
         if found is None:
             raise ParameterError(f"tracking.experiment={name}: cannot be made") from None
         return found.experiment_id
-
-
-@functools.cache  # closing a lock file releases its locks: one object for each file and process
-def _locks_beside(database: Path) -> Locks:
-    return Locks(database.with_name(f"{database.name}.lock"))
-
-
-def _let_readers_and_a_writer_work_together(database: Path) -> None:
-    connection = sqlite3.connect(database)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")  # the file remembers it
-    finally:
-        connection.close()

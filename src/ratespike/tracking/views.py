@@ -23,7 +23,7 @@ from mlflow.tracking import MlflowClient
 from ratespike.analysis.runs import RATE_ACCURACY, SPIKING_ACCURACY, SPIKING_ACCURACY_AT
 from ratespike.analysis.varying import told_apart_by
 from ratespike.metrics import names
-from ratespike.tracking.runs import Run
+from ratespike.tracking.runs import Run, first_line
 from ratespike.tracking.search import COMPARABLE, latest_parameters
 from ratespike.tracking.sweeps import PARENT, SWEEP
 
@@ -132,6 +132,14 @@ def keep_view_of_experiment(run: Run) -> Pages:
     return _keep(run.client, experiment_id, view)
 
 
+def where_it_is_shown(run: Run) -> str:
+    """Save the view of a run's experiment, and say where it is; a store that is away by then costs nothing but the view."""
+    try:
+        return str(keep_view_of_experiment(run))
+    except MlflowException as error:
+        return f"MLflow's view of experiment {run.experiment} is not saved ({first_line(error)})"
+
+
 def keep_view_of_sweep(parent: Run, jobs: Sequence[Mapping[str, str]]) -> Pages:
     """Save the view of a sweep, whose columns say what was swept.
 
@@ -156,7 +164,7 @@ def keep_view_of_sweep(parent: Run, jobs: Sequence[Mapping[str, str]]) -> Pages:
 
 def artifact_page(run: Run, path: str) -> str:
     """The address of the page that shows an artifact, for a link on another page of the server."""
-    return f"#/experiments/{run.client.get_run(run.id).info.experiment_id}/runs/{run.id}/artifacts/{path}"
+    return f"#/experiments/{run.experiment_id}/runs/{run.id}/artifacts/{path}"
 
 
 def _charts(parameters: Sequence[str]) -> list[dict[str, Any]]:
