@@ -20,6 +20,9 @@ import numpy as np
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, RunTag
 from mlflow.tracking import MlflowClient
 
+from ratespike.analysis import csv_cells
+from ratespike.checked_files import sha256
+
 if TYPE_CHECKING:  # an unknown run is reported before torch is imported
     from matplotlib.figure import Figure
     from torch import Tensor
@@ -115,15 +118,16 @@ class Run:
         content = io.StringIO()
         writer = csv.writer(content, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+        writer.writerows(map(csv_cells.row, zip(*columns.values(), strict=True)))
         self.text(f"results/{name}.csv", content.getvalue())
 
-    def arrays(self, name: str, values: Mapping[str, np.ndarray]) -> None:
-        """Keep arrays as `results/<name>.npz`."""
+    def arrays(self, name: str, values: Mapping[str, np.ndarray]) -> str:
+        """Keep arrays as `results/<name>.npz`; returns the file's SHA-256."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{name}.npz"
             np.savez_compressed(path, **values)  # type: ignore[arg-type]
             self.file(path, "results")
+            return sha256(path)
 
     def has(self, path: str) -> bool:
         """Whether the run has an artifact `path`."""
