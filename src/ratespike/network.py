@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ratespike.available_memory import check_fits
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError, build, check_parameters, is_name, nearest, parameter, training_values
 from ratespike.synapses import Synapse
@@ -44,6 +45,9 @@ class Layer(ABC):
     @abstractmethod
     def module(self, shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
         """The PyTorch module.
+
+        It is called twice: first on PyTorch's meta device, where tensors have shapes and no values, to find how much memory the
+        module takes and the shape of its output.
 
         Args:
             shape: of its inputs, without batch.
@@ -328,7 +332,8 @@ def build_network(
         The network in training mode, its weights drawn from PyTorch's global generator.
 
     Raises:
-        ParameterError: an unknown layer type or parameter, a value out of range, layers that do not fit.
+        ParameterError: an unknown layer type or parameter, a value out of range, layers that do not fit each other, or that
+            need more memory than there is.
 
     Example:
         >>> build_network({"dense": {"type": "Dense", "units": 10}}, {"type": "LIF"}, (1, 28, 28), 10)
@@ -363,34 +368,50 @@ def _sequence(
     """The modules of some layers, whose specifications stand at `where`, and the shape of their output."""
     sequence = nn.Sequential()
     for name, specification in layers.items():
-        module = _module(f"{where}.{name}", name, specification, shape, neuron)
+        module, shape = _module(f"{where}.{name}", name, specification, shape, neuron)
         sequence.add_module(name, module)
-        shape = _output_shape(module, shape)
     return sequence, shape
 
 
-def _module(where: str, name: str, specification: Mapping[str, Any], shape: Shape, neuron: Mapping[str, Any]) -> nn.Module:
-    """The module of one line of the specification; an error names the key that the user wrote."""
+def _module(
+    where: str, name: str, specification: Mapping[str, Any], shape: Shape, neuron: Mapping[str, Any]
+) -> tuple[nn.Module, Shape]:
+    """The module of one line of the specification and its output's shape; an error names the key that the user wrote."""
     if not is_name(name) or hasattr(nn.Sequential, name) or name in vars(nn.Sequential()):
         what = "begins with a letter or a digit, has no dots, and is no attribute of PyTorch's nn.Sequential"
         raise ParameterError(f"{where}: a layer's name {what}; take another")
     layer = build(Layer, specification, where)  # type: ignore[type-abstract]
     try:
-        return layer.module(shape, neuron)
+        needed, output = _size(layer, shape, neuron)
+        if torch.get_default_device().type != "meta":  # there, the network is built for its sizes alone
+            check_fits(needed, f"type={type(layer).__name__}")
+        return layer.module(shape, neuron), output
+    except (RuntimeError, TypeError, OverflowError) as error:  # PyTorch's, of sizes that no tensor has
+        raise ParameterError(f"{where}: cannot be built ({' '.join(str(error).split())[:160]})") from None
     except ParameterError as error:
         if isinstance(layer, Neurons) and layer.neuron is None:  # the network's neuron is wrong, which has a key of its own
             raise
         raise ParameterError(f"{where}.{error}") from None
 
 
-def _output_shape(module: nn.Module, shape: Shape) -> Shape:
-    """The shape that leaves a module for inputs of `shape`, both without batch; found by trying."""
-    if isinstance(module, Neuron | Synapse):
-        return shape
-    with torch.no_grad():
+def _size(layer: Layer, shape: Shape, neuron: Mapping[str, Any]) -> tuple[int, Shape]:
+    """What a layer takes, found by trying it without values.
+
+    Args:
+        layer: its specification.
+        shape: of its inputs, without batch.
+        neuron: the specification of neuron layers that have none of their own.
+
+    Returns:
+        The bytes of its weights and of what it makes of one image, and the shape of its output, without batch.
+    """
+    with torch.device("meta"), torch.no_grad():
+        module = layer.module(shape, neuron)
+        if isinstance(module, Neuron | Synapse):
+            return 0, shape
         output = module.eval()(torch.zeros(1, *shape))
-    module.train()
-    return tuple(output.shape[1:])
+    tensors = [output, *module.parameters(), *module.buffers()]
+    return sum(tensor.nbytes for tensor in tensors), tuple(output.shape[1:])
 
 
 def _initialise_glorot_uniform(network: nn.Module) -> None:

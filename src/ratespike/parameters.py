@@ -16,6 +16,7 @@ from typing import Any
 from ratespike import plugins
 
 T = typing.TypeVar("T")
+_SMALLEST, _LARGEST = 1e-30, 1e30  # in size, of numbers that are not whole
 _NAME = re.compile(r"[A-Za-z0-9][\w .-]*")
 
 
@@ -25,7 +26,10 @@ class ParameterError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """What a parameter may be. Numbers are finite and inside the bounds; `choices` lists the allowed words.
+    """What a parameter may be. Numbers are inside the bounds; `choices` lists the allowed words.
+
+    Whatever the bounds, numbers are such as single precision and 64 bits hold, with room for a product of a few of them:
+    0, or from 1e-30 to 1e30 in size; whole ones below 2**63.
 
     Attributes:
         above: numbers are greater than this; None: no such bound, here and below.
@@ -37,8 +41,8 @@ class Range:
 
     Example:
         >>> positive = Range(above=0, unit="s")
-        >>> positive.allows(0.02), positive.allows(0), positive.allows(float("inf"))
-        (True, False, False)
+        >>> positive.allows(0.02), positive.allows(0), positive.allows(float("inf")), positive.allows(1e-300)
+        (True, False, False, False)
     """
 
     above: float | None = None
@@ -52,28 +56,53 @@ class Range:
         """Whether `value`, whose type is right already, lies in the range."""
         if self.choices and value not in self.choices:
             return False
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if not _is_number(value):
             return True
         return (
-            math.isfinite(value)
+            _has_usable_size(value)
             and (self.above is None or value > self.above)
             and (self.at_least is None or value >= self.at_least)
             and (self.below is None or value < self.below)
             and (self.at_most is None or value <= self.at_most)
         )
 
-    def describe(self, kind: str) -> str:
-        """The range in words, for example `a number above 0 (s)`."""
+    def describe(self, kind: str, instead_of: Any = None) -> str:
+        """The range in words, for example `a number above 0 (s)`.
+
+        Args:
+            kind: `a number`, `a whole number`, `a word`.
+            instead_of: the value that was given; where it is refused for its size alone, the sizes that are allowed.
+        """
+        if _is_number(instead_of) and not _has_usable_size(instead_of):
+            if isinstance(instead_of, int):
+                return f"{kind} below 2**63 in size"
+            if math.isfinite(instead_of):
+                return f"{kind} that is 0, or from {_SMALLEST:g} to {_LARGEST:g} in size"
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         bounds = {"above": self.above, "at least": self.at_least, "below": self.below, "at most": self.at_most}
-        limits = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
+        limits = [f"{word} {_in_digits(bound)}" for word, bound in bounds.items() if bound is not None]
         words = kind
         if limits:
             words += " " + " and ".join(limits)
         if self.unit:
             words += f" ({self.unit})"
         return words
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _has_usable_size(number: float) -> bool:
+    if isinstance(number, int):
+        return abs(number) < 2**63
+    return number == 0 or _SMALLEST <= abs(number) <= _LARGEST
+
+
+def _in_digits(bound: float) -> str:
+    """A bound as people write it: whole numbers with all their digits."""
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 def parameter(default: Any = dataclasses.MISSING, *, training: bool = True, **limits: Any) -> Any:
@@ -136,7 +165,7 @@ def check_parameters(instance: Any) -> None:
         if value is None and type(None) in allowed:
             continue
         if not any(_is_a(value, kind) for kind in allowed) or not limits.allows(value):
-            words = _in_words(allowed, limits)
+            words = _in_words(allowed, limits, value)
             raise ParameterError(f"{field.name}={value}: must be {words}{_default_hint(field)}")
 
 
@@ -156,11 +185,12 @@ def _is_a(value: Any, kind: type) -> bool:
     return isinstance(value, kind)
 
 
-def _in_words(allowed: tuple[type, ...], limits: Range) -> str:
-    """What a parameter of these types may be, such as `a whole number at least 1 or null`."""
+def _in_words(allowed: tuple[type, ...], limits: Range, given: object) -> str:
+    """What a parameter of these types may be instead, such as `a whole number at least 1 or null`."""
     alternatives = []
     for kind in allowed:
-        alternatives.append(limits.describe(_KINDS[kind]) if kind in _KINDS else "null")
+        is_of_kind = _is_a(given, kind)
+        alternatives.append(limits.describe(_KINDS[kind], given if is_of_kind else None) if kind in _KINDS else "null")
     return " or ".join(alternatives)
 
 

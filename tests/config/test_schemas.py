@@ -108,8 +108,8 @@ def test_the_seed_is_copied_to_the_letter() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("n_steps=0", "n_steps=0: must be a whole number at least 1; the default is 30"),
-        ("dt=-1", "dt=-1.0: must be a number above 0"),
+        ("n_steps=0", "n_steps=0: must be a whole number at least 1 and at most 2147483647; the default is 30"),
+        ("dt=-1", r"dt=-1.0: must be a number at least 1e-09 and at most 1000 \(s\)"),
         ("simulation.start=unifrm", "simulation.start=unifrm: must be one of"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0: must be"),
         ("+colour=red", "colour: no such key; known: "),

@@ -82,7 +82,15 @@ def test_gain_and_bias_are_read_back(loaded: tuple[nn.Sequential, Any], referenc
     [
         ({"conv2_kernel": None}, "no array conv2_kernel: did you mean conv"),
         ({"conv2_kernel": np.zeros((5, 5, 32, 64))}, r"conv2_kernel: has shape \(64, 32, 5, 5\)"),
-        ({"dense_kernel": np.zeros((12, 10))}, "dense_kernel: has 12 values, but the layer 3200"),
+        ({"dense_kernel": np.zeros((12, 10))}, "dense_kernel: has 12 rows, but the layer 3200 inputs"),
+        ({"tau_rC": 0.02}, "array tau_rC: is none of the network's; did you mean tau_rc?"),
+        ({"lif1_v": np.zeros(12)}, "array lif1_v: is none of the network's; did you mean lif1_v0?"),
+        ({"lif4_v0": np.zeros(12)}, "array lif4_v0: is none of the network's"),
+        ({"tau_rc": np.array([0.02, 0.03])}, r"array tau_rc: has the shape \(2,\); must be one number"),
+        ({"gain": np.nan}, "array gain: holds float64; must be finite numbers"),
+        ({"gain": np.zeros(3)}, "array gain: is 0"),
+        ({"conv2_kernel": np.zeros((3, 3, 32))}, r"conv2_kernel: has the shape \(3, 3, 32\); must have 2 or 4 axes"),
+        ({"dense_bias": np.array(["a"])}, "array dense_bias: holds <U1; must be finite numbers"),
         ({"lif1_v0": np.zeros(12)}, "lif1_v0: has 12 values, but the layer 21632"),
     ],
 )
@@ -93,8 +101,8 @@ def test_arrays_that_do_not_fit(reference: Mapping[str, Any], change: Mapping[st
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match=r"nowhere\.npz: not an \.npz file"):
+    with pytest.raises(ParameterError, match=r"nowhere\.npz: no such file"):
         load_nengodl(tmp_path / "nowhere.npz", LAYERS, (1, 28, 28))
     (tmp_path / "text.npz").write_text("text")
-    with pytest.raises(ParameterError, match=r"text\.npz: not an \.npz file"):
+    with pytest.raises(ParameterError, match=r"text\.npz: is damaged, or no \.npz file"):
         load_nengodl(tmp_path / "text.npz", LAYERS, (1, 28, 28))

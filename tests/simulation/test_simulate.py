@@ -124,7 +124,7 @@ def test_start_may_be_given() -> None:
         ({"early_exit": 2, "exit_by": "softmax"}, "early_exit=2: must be a number above 0 and at most 1"),
         ({"early_exit": 0.5, "exit_by": "stability"}, "early_exit=0.5: must be a number at least 1, or none, with"),
         ({"exit_by": "margins"}, "exit_by=margins: did you mean margin"),
-        ({"dt": 0}, "dt=0: must be a number above 0"),
+        ({"dt": 0}, "dt=0: must be a number at least 1e-09 and at most 1000"),
         ({"dt": float("nan")}, "dt=nan"),
         ({"engine": "trch"}, "engine=trch: did you mean torch?"),
         ({"start": "unifrm"}, "start=unifrm: did you mean uniform?"),

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ratespike.analysis import csv_cells
 from ratespike.analysis.groups import Comparison, Group, MeasuredRun
 from ratespike.analysis.markup import escaped
 from ratespike.analysis.pareto import in_words
@@ -175,13 +176,13 @@ def runs_csv(comparison: Comparison) -> str:
     measures = sorted(set().union(*(run.measures for run in runs)), key=_natural)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["run_id", "run_name", "group", *parameters, *seeds, *measures])
+    table.writerow(csv_cells.row(["run_id", "run_name", "group", *parameters, *seeds, *measures]))
     for group in comparison.groups:
         settings = _cells(group.parameters, parameters)
         for run in group.runs:
             own_seeds = {name: parse(run.record.parameters.get(name, "")) for name in seeds}
             values = [*settings, *_cells(own_seeds, seeds), *_cells(run.measures, measures)]
-            table.writerow([run.record.id, run.record.name, group.name, *values])
+            table.writerow(csv_cells.row([run.record.id, run.record.name, group.name, *values]))
     return text.getvalue()
 
 

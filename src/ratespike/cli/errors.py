@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import hydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -24,6 +24,8 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
         conf: the folder of the configuration.
         config_name: of the program's configuration.
     """
+    if isinstance(error, OverrideParseException):
+        return _unreadable(str(error.override))
     text = _in_one_line(error)
     option = re.search(r"Could not find '([\w/]+)/([^/']+)'", text)
     if option:
@@ -35,6 +37,15 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
     if is_group_of_training:
         return f"{key[1]}: is not among the defaults; give +{key[1]}= with a plus"
     return _unknown_key(text, key[1], conf, config_name)
+
+
+def _unreadable(override: str) -> str:
+    """What Hydra's grammar does not read: a word with letters or signs that mean something to it, or have no place in it."""
+    key, _, value = override.partition("=")
+    if not key or not value:
+        return f"{override}: must be <key>=<value>, or <group>=<option>"
+    quoted = value.replace("'", "\\'")
+    return f"{override}: Hydra wants quotes around such a word, and the shell around these; give \"{key}='{quoted}'\""
 
 
 def _in_one_line(error: Exception) -> str:
@@ -61,4 +72,6 @@ def _unknown_key(text: str, key: str, conf: Path, config_name: str) -> str:
     beside = OmegaConf.select(config, group) if group else config
     if not isinstance(beside, DictConfig):  # no such group either
         beside = config
+    elif name in beside:
+        return f"{key}: the option of {group} that was chosen has no {name}"
     return f"{text}: {nearest(name, [str(known) for known in beside])}"

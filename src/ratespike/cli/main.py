@@ -6,7 +6,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,13 @@ from ratespike.config.job import Job
 from ratespike.config.schemas import check
 from ratespike.execution import distributed
 from ratespike.execution.devices import max_concurrent_jobs
-from ratespike.execution.job_process import INTERRUPTED, interrupt_on_termination
+from ratespike.execution.job_process import INTERRUPTED, interrupt_on_termination, print_what_cannot_be_encoded
 from ratespike.parameters import ParameterError, nearest
 from ratespike.sweeps.callbacks import multirun
 from ratespike.sweeps.errors import JobFailedError, RefusedError, UnfinishedError
 from ratespike.sweeps.run_job import run_job
+
+_OF_HYDRA = tuple(f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides"))
 
 Task = Callable[[Job[Any]], None]
 SettingsOf = Callable[[Sequence[str], Path], Mapping[str, Any]]  # (arguments, root) -> settings
@@ -71,6 +73,7 @@ def run_program(program: Program, root: Path, conf: Path) -> None:
     # what lies in conf/hydra/launcher extends the plugins' own
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against")
     interrupt_on_termination()
+    print_what_cannot_be_encoded()
 
     def job_of_hydra(config: DictConfig) -> list[float] | float | None:
         if wants_traceback:
@@ -78,6 +81,7 @@ def run_program(program: Program, root: Path, conf: Path) -> None:
         try:
             return _do_job(program, config, root)
         except ParameterError as error:
+            _remove_output(Path(HydraConfig.get().runtime.output_dir))
             sys.exit(f"error: {error}")  # Hydra reports an exception with lines of its own, an exit it lets pass
 
     sys.argv[1:] = [_with_home(argument) for argument in sys.argv[1:]]
@@ -107,6 +111,16 @@ def _refuse_null_options(arguments: Sequence[str], folders: Sequence[Path]) -> N
         if option == "null" and group and places:
             options = [path.stem for place in places for path in place.glob("*.yaml")]
             raise ParameterError(f"{argument}: not an option of {group}; {nearest('none', options)}")
+
+
+def _remove_output(folder: Path) -> None:
+    """Remove what Hydra has written of a job that was refused, and the folders that are empty then."""
+    settings = HydraConfig.get()
+    for name in (*_OF_HYDRA, f"{settings.job.name}.log"):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):  # something else is in one of them
+        for empty in (folder / ".hydra", folder, folder.parent, folder.parent.parent):
+            empty.rmdir()
 
 
 def _do_job(program: Program, config: DictConfig, root: Path) -> list[float] | float | None:

@@ -15,8 +15,10 @@ from ratespike.parameters import ParameterError, Range, check_parameters, neares
 STRATEGIES = ("auto", "ddp_spawn")
 REGISTRY = "models:/"  # how the addresses of models in MLflow's registry begin
 _REGISTERED_NAME = re.compile(r"\w(?:[\w .-]*\w)?")
+_LONGEST_EXPERIMENT = 200  # bytes; a folder's name has 255
 EXPORT_FORMATS = ("nir", "onnx", "torch_export", "safetensors")
 _EXITS = constant("simulation/early_exit.py", "CRITERIA")
+_RANGES = constant("simulation/checks.py", "RANGES")
 
 
 @dataclass
@@ -33,12 +35,12 @@ class SimulationConfig:
 
     start: str = parameter("uniform", choices=constant("simulation/start.py", "STARTS"))
     readout: str = parameter("last", choices=constant("simulation/readout.py", "READOUTS"))
-    burn_in: float = parameter(0.01, at_least=0, unit="s")
+    burn_in: float = parameter(0.01, **_RANGES["burn_in"])
     early_exit: float | None = parameter(None, above=0)
     exit_by: str = parameter("margin", choices=tuple(_EXITS))
     exit_loss: float | None = parameter(None, at_least=0, below=1)
     engine: str = parameter("auto", choices=constant("simulation/__init__.py", "ENGINES"))
-    seed: int = parameter(0, at_least=0)
+    seed: int = parameter(0, **_RANGES["seed"])
 
 
 @dataclass
@@ -87,8 +89,8 @@ class RunConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     seed: int = parameter(0, at_least=0)
-    n_steps: int = parameter(30, at_least=1)
-    dt: float = parameter(0.001, above=0, unit="s")
+    n_steps: int = parameter(30, **_RANGES["n_steps"])
+    dt: float = parameter(0.001, **_RANGES["dt"])
     model: str | None = parameter(None)
     diagnosis: bool = parameter(False)
 
@@ -205,6 +207,7 @@ def check(config: DictConfig) -> Any:
     if isinstance(checked, RunConfig):
         _check_strategy(checked.trainer.strategy)
         _check_exit(checked.simulation)
+        _check_experiment(checked.tracking.experiment)
         check_declared(asdict(checked))
     if isinstance(checked, Config):
         _check_stages(config)
@@ -248,6 +251,14 @@ def _check_strategy(strategy: str) -> None:
         raise ParameterError(f"trainer.strategy={strategy}: must be one of {', '.join(STRATEGIES)}")
 
 
+def _check_experiment(name: str) -> None:
+    """Raise `ParameterError` for a name that a folder of artifacts cannot have, or that leads out of the others' folder."""
+    is_folder = name.isprintable() and not set(name) & set("/\\") and name.strip(". ")
+    if not is_folder or len(name.encode()) > _LONGEST_EXPERIMENT:
+        allowed = f"a word of at most {_LONGEST_EXPERIMENT} bytes without slashes and line ends, which names a folder"
+        raise ParameterError(f"tracking.experiment={name[:60]}: must be {allowed}")
+
+
 def _check_exit(simulation: SimulationConfig) -> None:
     """Raise `ParameterError` for a threshold that its criterion does not allow, or one that is given and to be fitted too."""
     given = simulation.early_exit
@@ -258,7 +269,7 @@ def _check_exit(simulation: SimulationConfig) -> None:
         raise ParameterError(f"{both}: the second one fits the first; give one of them, and null for the other")
     allowed = Range(**_EXITS[simulation.exit_by])
     if not allowed.allows(given):
-        words = allowed.describe("a number")
+        words = allowed.describe("a number", given)
         raise ParameterError(f"simulation.early_exit={given}: must be {words} with simulation.exit_by={simulation.exit_by}")
 
 

@@ -4,7 +4,8 @@ Two orders meet: Keras keeps images as (height, width, channels) and kernels as 
 first. All that is reordered is reordered here.
 """
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ratespike.checked_files import read_npz
 from ratespike.network import build_network
 from ratespike.neurons import Neuron, State, lif_rate
 from ratespike.parameters import ParameterError, nearest
 
 Arrays = Mapping[str, NDArray[Any]]
+_CONSTANTS = ("gain", "bias", "tau_rc", "tau_ref", "amplitude", "min_voltage")
+_ALIKE = 0.75  # of two names, as difflib measures it
+_LARGEST_NUMBER = 8  # bytes
 
 
 def load_nengodl(
@@ -38,6 +43,8 @@ def load_nengodl(
     - `lif1_v0`, `lif2_v0`, ...: voltages before the first step, by number of the neuron layer, of any shape with
       height, width, channel in this order.
 
+    Other arrays are not looked at, but one whose name is much like one of these is refused.
+
     NengoDL's filtered probes show our values one step later, because Nengo's synapses add a step of delay.
 
     Args:
@@ -49,7 +56,8 @@ def load_nengodl(
         The network, in eval mode, and the `start` for `ratespike.simulate`, empty if there are no voltages.
 
     Raises:
-        ParameterError: no such file, an array missing or of the wrong shape, layers that do not fit.
+        ParameterError: no such file or a damaged one, an array missing, misspelt, of the wrong shape or not of finite numbers,
+            layers that do not fit.
 
     Example:
         >>> from ratespike import simulate
@@ -60,22 +68,22 @@ def load_nengodl(
         >>> simulate(network, torch.ones(1, 1, 2, 2), start=start).firing_rates_hz()
         {'neuron': 100.0}
     """
-    arrays = _read(path_or_arrays) if isinstance(path_or_arrays, str | Path) else path_or_arrays
+    arrays = read_npz(Path(path_or_arrays)) if isinstance(path_or_arrays, str | Path) else path_or_arrays
     weighted = [name for name, layer in layers.items() if layer.get("type") in ("Conv", "Dense")]
     if not weighted:
         raise ParameterError("layers: no Conv and no Dense among them")
-    classes = len(_array(arrays, f"{weighted[-1]}_bias"))
+    neuron_layers = [name for name, layer in layers.items() if layer.get("type") == "Neurons"]
+    _check_names(arrays, weighted, len(neuron_layers))
+    classes = _array(arrays, f"{weighted[-1]}_bias").size
     network = build_network(layers, _neuron(arrays), image_shape, classes).eval()
     start: dict[str, State] = {}
     signal = torch.zeros(1, *image_shape)  # carries the shapes from layer to layer
-    neuron_layers = 0
     for name, module in network.named_children():
         if name in weighted:
             _copy_weights(module, name, arrays, signal.shape[1:])
         signal = module(signal)
         if isinstance(module, Neuron):
-            neuron_layers += 1
-            key = f"lif{neuron_layers}_v0"
+            key = _voltages(1 + neuron_layers.index(name))
             if key in arrays:
                 start[name] = {"voltage": _channels_first(_array(arrays, key), signal.shape[1:], key)}
     return network, start
@@ -86,10 +94,12 @@ def _neuron(arrays: Arrays) -> dict[str, Any]:
     neuron: dict[str, Any] = {"type": "LIF", "amplitude": 0.01, "tau_rc": 0.02, "tau_ref": 0.002}
     for name in ("tau_rc", "tau_ref", "amplitude", "min_voltage"):
         if name in arrays:
-            neuron[name] = float(arrays[name])
+            neuron[name] = _constant(arrays, name)
     if "gain" in arrays and "bias" in arrays:
-        gain = float(arrays["gain"])
-        bias = float(arrays["bias"])
+        gain = _constant(arrays, "gain")
+        bias = _constant(arrays, "bias")
+        if gain == 0:
+            raise ParameterError("array gain: is 0, with which no neuron has an input")
         current_at_one = torch.tensor(gain + bias, dtype=torch.float64)
         neuron["max_rate"] = float(lif_rate(current_at_one, neuron["tau_rc"], neuron["tau_ref"]))
         neuron["intercept"] = (1 - bias) / gain
@@ -101,11 +111,14 @@ def _copy_weights(module: nn.Module, name: str, arrays: Arrays, input_shape: tor
     """Copy kernel and bias of the layer `name` into its module, whose inputs have `input_shape` (without batch)."""
     layer = next(child for child in module.modules() if isinstance(child, nn.Conv2d | nn.Linear))
     kernel = torch.tensor(_array(arrays, f"{name}_kernel"))
+    if kernel.dim() not in (2, 4):
+        raise ParameterError(f"{name}_kernel: has the shape {tuple(kernel.shape)}; must have 2 or 4 axes, as Keras keeps it")
     if kernel.dim() == 4:
         kernel = kernel.permute(3, 2, 0, 1)  # (height, width, in, out) to (out, in, height, width)
     elif isinstance(layer, nn.Linear) and len(input_shape) == 3 and kernel.dim() == 2:
         channels, height, width = input_shape  # of the image that is flattened in front of the layer
-        _check_size(kernel[:, 0], height * width * channels, f"{name}_kernel")
+        if len(kernel) != height * width * channels:
+            raise ParameterError(f"{name}_kernel: has {len(kernel)} rows, but the layer {height * width * channels} inputs")
         kernel = kernel.reshape(height, width, channels, -1).permute(3, 2, 0, 1).flatten(1)
     else:
         kernel = kernel.T
@@ -136,17 +149,34 @@ def _check_size(values: Tensor, size: int, name: str) -> None:
         raise ParameterError(f"{name}: has {values.numel()} values, but the layer {size}")
 
 
-def _read(path: str | Path) -> Arrays:
-    """The arrays of an .npz file, by name."""
-    try:
-        with np.load(path) as file:
-            return dict(file)
-    except (OSError, ValueError) as error:
-        raise ParameterError(f"{path}: not an .npz file ({error})") from None
+def _check_names(arrays: Arrays, weighted: Sequence[str], neuron_layers: int) -> None:
+    """Raise `ParameterError` for an array that looks like one of ours by another name, which would silently not be used."""
+    known = [*_CONSTANTS, *(f"{name}_{what}" for name in weighted for what in ("kernel", "bias"))]
+    known += [_voltages(number) for number in range(1, neuron_layers + 1)]
+    for name in arrays:
+        alike = difflib.get_close_matches(name.lower(), known, n=1, cutoff=_ALIKE)
+        if name not in known and alike:
+            raise ParameterError(f"array {name}: is none of the network's; did you mean {alike[0]}? else leave it out")
+
+
+def _voltages(number: int) -> str:
+    """The array of the voltages of a neuron layer, by its number from 1."""
+    return f"lif{number}_v0"
 
 
 def _array(arrays: Arrays, name: str) -> NDArray[Any]:
-    """The array of this name; raises `ParameterError` if there is none."""
+    """The numbers in the array of this name; raises `ParameterError` if there is none, or they are not finite numbers."""
     if name not in arrays:
         raise ParameterError(f"no array {name}: {nearest(name, arrays)}")
-    return np.asarray(arrays[name])
+    array = np.asarray(arrays[name])
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize > _LARGEST_NUMBER or not np.isfinite(array).all():
+        raise ParameterError(f"array {name}: holds {array.dtype}; must be finite numbers of at most 64 bits")
+    return array.astype(np.float32 if array.dtype.itemsize < _LARGEST_NUMBER and array.dtype.kind == "f" else np.float64)
+
+
+def _constant(arrays: Arrays, name: str) -> float:
+    """The one number of an array, or of one whose numbers are all the same."""
+    array = _array(arrays, name)
+    if array.size == 0 or (array != array.flat[0]).any():
+        raise ParameterError(f"array {name}: has the shape {array.shape}; must be one number, the same for all neurons")
+    return float(array.flat[0])

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ratespike.checked_files import check_archive
 from ratespike.parameters import ParameterError, nearest
 
 _imported_beside: dict[Path, set[str]] = {}  # by the folder of a model's file, names of modules
@@ -99,7 +100,10 @@ def load_weights_of_plain_model(network: nn.Module, path: Path) -> None:
     if not path.is_file():
         raise ParameterError(f"checkpoint={path}: there is no such file")
     try:
+        check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except ParameterError as error:
+        raise ParameterError(f"checkpoint={error}") from None
     except Exception as error:
         raise ParameterError(
             f"checkpoint={path}: cannot be read without running code in it ({type(error).__name__}); "

@@ -33,7 +33,7 @@ def max_concurrent_jobs(launcher: Mapping[str, Any]) -> int | None:
     target = str(launcher["_target_"])
     if target.endswith(_SCHEDULERS):
         return None
-    cores = _n_cores()
+    cores = n_cores()
     if "submitit" in target:  # it starts all jobs; as many run as the cores allow
         return max(1, cores // int(launcher.get("cpus_per_task") or 1))
     workers = int(launcher.get("n_jobs", 1))  # as joblib counts: -1 is all cores, -2 all but one
@@ -130,7 +130,7 @@ def _limit_threads(n_processes: int, max_concurrent_jobs: int) -> None:
     """Give this job's share of the cores to PyTorch's threads, and an equal part of that to processes that it starts."""
     import torch
 
-    share = _n_cores() // max_concurrent_jobs
+    share = n_cores() // max_concurrent_jobs
     threads = max(1, min(share, torch.get_num_threads()))  # which is below the number of cores if OMP_NUM_THREADS says so
     torch.set_num_threads(threads)
     os.environ["OMP_NUM_THREADS"] = str(max(1, threads // n_processes))
@@ -149,7 +149,7 @@ def _gpus() -> list[str]:
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
-def _n_cores() -> int:
+def n_cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0))
 

@@ -5,6 +5,7 @@ part: the one that waits for the job, the fork server, and the job's own. All ma
 Ctrl-C or from a scheduler. The waiting process then interrupts the job, waits for its end, and raises the interruption again.
 """
 
+import io
 import multiprocessing
 import os
 import signal
@@ -61,6 +62,13 @@ def interrupt_on_termination() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+def print_what_cannot_be_encoded() -> None:
+    """Have this process print `?` for characters that its terminal does not have, where Python would end with an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def _start(process: BaseProcess) -> None:
     """Start the fork server, if this is its first job, and have it fork the process.
 
@@ -113,6 +121,7 @@ def _run_pickled(pickled: bytes) -> None:
     """What the job's process does: run the task, and end with the exit code that `run_in_own_process` promises."""
     try:
         interrupt_on_termination()
+        print_what_cannot_be_encoded()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
         threading.Thread(target=_end_with_parent, daemon=True).start()
         task, job, environment = cloudpickle.loads(pickled)

@@ -2,23 +2,29 @@
 
 import functools
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from ratespike.available_memory import check_fits
 from ratespike.config.job import Job
-from ratespike.config.schemas import Config, RunConfig, TrainerConfig, is_registered, training_config
+from ratespike.config.schemas import Config, RunConfig, TrackingConfig, TrainerConfig, is_registered, training_config
 from ratespike.config.stages import stages_of
 from ratespike.conversion.convert import convert
 from ratespike.conversion.methods import Conversion
 from ratespike.conversion.plain_model import load_weights_of_plain_model, plain_model
 from ratespike.data import Augmentation, DataSet, Splits
+from ratespike.execution import distributed
+from ratespike.execution.devices import n_cores
 from ratespike.network import build_network
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError, build
+from ratespike.pipeline import memory_needed
 from ratespike.pipeline.check_neurons import check_neurons, simulated_otherwise
 from ratespike.pipeline.forwards import Forward, Rates
 from ratespike.pipeline.losses import Loss
@@ -26,7 +32,6 @@ from ratespike.pipeline.optimizers import Optimizer
 from ratespike.pipeline.rate_control import RateControl
 from ratespike.pipeline.simulator import Simulator
 from ratespike.pipeline.start_from import check_can_start_with, first_images, start_from_kept
-from ratespike.simulation import simulate
 from ratespike.synapses import Synapse
 from ratespike.tracking import address
 
@@ -80,7 +85,8 @@ def check_and_build(job: Job[RunConfig]) -> Components:
         is_resumed = config.resume is not None
         if config.objective is not None and job.number is None:
             raise ParameterError(f"objective={config.objective}: only a search has one; add -m hydra/sweeper=optuna")
-    _check_devices(config.trainer)
+    _check_devices(config.trainer, config.simulation.engine)
+    _check_system_metrics(config.tracking)
     address.check(address.resolve(config.tracking.uri, job.root), exists=is_resumed)
     components = build_components(config, job.root)
     for difference in simulated_otherwise(components.network, config):
@@ -89,7 +95,7 @@ def check_and_build(job: Job[RunConfig]) -> Components:
 
 
 def build_components(config: RunConfig, root: Path) -> Components:
-    """Build and try everything that can be wrong, with one simulated step of an image of zeros; raises `ParameterError`."""
+    """Build and try everything that can be wrong, with one simulated step of an image; raises `ParameterError`."""
     data = build(DataSet, config.data, "data")  # type: ignore[type-abstract]
     augmentation = build(Augmentation, config.augmentation, "augmentation")
     forward = build(Forward, config.forward, "forward")  # type: ignore[type-abstract]
@@ -116,8 +122,8 @@ def build_components(config: RunConfig, root: Path) -> Components:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
     simulator = Simulator(config.simulation, config.dt, synapse, splits.test.event_height, conversion)
     simulator.check(network, config.n_steps)
-    image = torch.zeros(1, *splits.image_shape)
-    simulated = simulate(network, image, n_steps=1, dt=config.dt, engine="torch")
+    simulated = simulator.tried(network, splits)
+    _check_memory(config, network, splits, simulated.neurons)
     if simulated.outputs.shape[2:] != (splits.classes,):
         shape = tuple(simulated.outputs.shape[2:])
         raise ParameterError(
@@ -232,13 +238,42 @@ def build_classifier(components: Components, job: Job[RunConfig], n_steps: int) 
     )
 
 
-def _check_devices(trainer: TrainerConfig) -> None:
+def _check_memory(config: RunConfig, network: nn.Module, splits: Splits, neurons: Mapping[str, int]) -> None:
+    """Raise `ParameterError` if a run needs more memory than there is; what a GPU has is not counted."""
+    results = memory_needed.of_results(config.n_steps, splits.classes, len(splits.test))
+    check_fits(results, f"n_steps={config.n_steps}")
+    if not isinstance(config, Config):
+        return
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    batch = min(config.data.get("batch_size", 1), len(splits.train))
+    on_host = 0 if _n_gpus(config.trainer) else batch
+    check_fits(
+        memory_needed.of_training(weights, sum(neurons.values()), on_host), f"network, data.batch_size={batch}: a training"
+    )
+
+
+def _n_gpus(trainer: TrainerConfig) -> int:
+    """How many GPUs of this host a run may use."""
+    return 0 if trainer.accelerator == "cpu" else torch.cuda.device_count()
+
+
+def _check_system_metrics(tracking: TrackingConfig) -> None:
+    """Raise `ParameterError` if MLflow lacks what it measures the load of processors by."""
+    if tracking.system_metrics and util.find_spec("psutil") is None:
+        raise ParameterError("tracking.system_metrics=true: MLflow measures them by psutil; pip install psutil")
+
+
+def _check_devices(trainer: TrainerConfig, engine: str) -> None:
     """Of this host; where a sweep is started there may be others."""
     n_gpus = torch.cuda.device_count()
     if trainer.accelerator == "gpu" and not n_gpus and not torch.backends.mps.is_available():
         raise ParameterError("trainer.accelerator=gpu: there is none here; take auto or cpu")
     if trainer.accelerator != "cpu" and 0 < n_gpus < trainer.devices:
         raise ParameterError(f"trainer.devices={trainer.devices}: there are {n_gpus} GPUs here")
+    if not _n_gpus(trainer) and distributed.n_ranks() == 1 and trainer.devices > n_cores():
+        raise ParameterError(f"trainer.devices={trainer.devices}: there are {n_cores()} cores here")
+    if _n_gpus(trainer) and engine == "event_driven":
+        raise ParameterError("simulation.engine=event_driven: is for CPUs, and there is a GPU; add trainer.accelerator=cpu")
 
 
 def _build_network(config: RunConfig, splits: Splits) -> nn.Sequential:
@@ -246,12 +281,9 @@ def _build_network(config: RunConfig, splits: Splits) -> nn.Sequential:
         raise ParameterError(
             "network.layers: there are none; give some, or a trained network by model=<file.py>:<name> checkpoint="
         )
-    try:
-        return build_network(
-            config.network.layers, config.neuron, splits.image_shape, splits.classes, config.network.initialisation
-        )
-    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:  # PyTorch's, of sizes that no memory holds
-        raise ParameterError(f"network.layers: cannot be built ({' '.join(str(error).split())[:160]})") from None
+    return build_network(
+        config.network.layers, config.neuron, splits.image_shape, splits.classes, config.network.initialisation
+    )
 
 
 @functools.lru_cache(maxsize=1)  # the jobs of a sweep are checked one after the other

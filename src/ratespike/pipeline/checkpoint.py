@@ -8,12 +8,15 @@ beside them the classes' names, and between which values the training images wer
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ratespike.available_memory import check_fits
+from ratespike.checked_files import check_archive
 from ratespike.config.invocation import started_by
 from ratespike.config.plain_settings import plain_settings
 from ratespike.config.schemas import is_registered
@@ -155,6 +158,8 @@ def _numbers_kept(tensor: object) -> int:
 
 def _weights_and_description(path: Path) -> tuple[dict[str, Tensor], Any]:
     """The weights by name and the description in a file of PyTorch's."""
+    check_archive(path)
+    check_fits(path.stat().st_size, str(path))
     content = torch.load(path, map_location="cpu", weights_only=True)
     state = content["state_dict"]
     weights = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
@@ -172,12 +177,12 @@ def checkpoint_of_run(id_or_name: str, uri: str | None, root: Path) -> tuple[str
     Raises:
         ParameterError: no such run, or it ended before its first epoch did.
     """
-    from ratespike.tracking import runs, store  # imports MLflow, which a file does not need
+    from ratespike.tracking import kept_files, runs, store  # imports MLflow, which a file does not need
 
     resolved = address.resolve(uri, root)
     address.check(resolved, exists=True)
     run = store.find_run(store.connect(resolved), id_or_name)
-    with run.artifact(runs.BEST) as path:
+    with kept_files.signed(run, runs.BEST) as path:
         if path is None:
             raise ParameterError(f"run {run.id} has no checkpoint: it ended before its first epoch did")
         return run.id, read_checkpoint(path)
@@ -231,11 +236,21 @@ def build_trained(checkpoint: Checkpoint, where: str) -> nn.Sequential:
     if checkpoint.config["model"] is not None:
         raise ParameterError(f"{where}: is of a plain network that was converted; `{started_by('evaluate')}` simulates it")
     layers = checkpoint.config["network"]["layers"]
+    build = partial(build_network, layers, checkpoint.config["neuron"], checkpoint.image_shape, checkpoint.classes)
     try:
-        network = build_network(layers, checkpoint.config["neuron"], checkpoint.image_shape, checkpoint.classes)
+        with torch.device("meta"):  # without memory for what the settings claim
+            planned = build()
+        _check_holds(checkpoint, planned)
+        network = build()
     except ParameterError as error:
         raise ParameterError(f"{where}: {error}") from None
-    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:  # PyTorch's, of sizes that no memory holds
-        raise ParameterError(f"{where}: its network cannot be built ({' '.join(str(error).split())[:160]})") from None
     load_weights(network, checkpoint, where)
     return network.eval()
+
+
+def _check_holds(checkpoint: Checkpoint, planned: nn.Module) -> None:
+    """Raise `ParameterError` if the network of a checkpoint's settings has more numbers than the file."""
+    wanted = sum(tensor.numel() for tensor in planned.state_dict().values())
+    held = sum(_numbers_kept(tensor) for tensor in checkpoint.state.values())
+    if wanted > held:
+        raise ParameterError(f"its weights do not fit the network of its settings ({held} numbers, not {wanted})")

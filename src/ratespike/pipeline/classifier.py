@@ -19,8 +19,6 @@ from ratespike.pipeline.optimizers import Optimizer
 from ratespike.pipeline.rate_control import HeldRates
 from ratespike.pipeline.simulator import Simulator
 
-_SEEDS_OF_A_RANK = 1_000_000_007  # between the seeds of two processes of a job: more than any seed and epoch reach
-
 
 class Classifier(LightningModule):
     """A network that learns classes by its firing rates and is tested on rates and on spikes.
@@ -90,7 +88,7 @@ class Classifier(LightningModule):
         return self.network(images)  # type: ignore[no-any-return]
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(epoch_seed(self.seed, self.current_epoch) + self.global_rank * _SEEDS_OF_A_RANK)
+        torch.manual_seed(epoch_seed(self.seed, self.current_epoch, self.global_rank))
         self.epoch_began = time.perf_counter()
 
     def training_step(self, batch: Batch, number: int) -> Tensor:

@@ -14,14 +14,22 @@ Batch = tuple[Tensor, Tensor, Tensor]  # images in [0, 1], labels, which image o
 _AS_IT_IS = Augmentation()
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """The seed of what is random in an epoch: a resumed epoch draws what it would have drawn.
+_SEEDS_OF_A_RANK = 1_000_000_007  # between the seeds of two processes of a job: more than usual seeds and epochs reach
+
+
+def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
+    """The seed of what is random in an epoch, of 63 bits: a resumed epoch draws what it would have drawn.
+
+    Args:
+        seed: of the training.
+        epoch: its number.
+        rank: of a process among those that share the training, where each draws for itself.
 
     Example:
         >>> epoch_seed(2, 5)
         2000011
     """
-    return seed * 1_000_003 + epoch
+    return (seed * 1_000_003 + epoch + rank * _SEEDS_OF_A_RANK) % 2**63
 
 
 class Batches:

@@ -25,7 +25,19 @@ from ratespike.synapses import Synapse
 
 _PACKAGE = Path(__file__).parent.parent
 _TRAINING_SOURCES = (
-    *("compiled", "data", "neurons", "network.py", "parameters.py", "plugins.py", "random.py", "stateful.py", "synapses.py"),
+    *(
+        "available_memory.py",
+        "checked_files.py",
+        "compiled",
+        "data",
+        "neurons",
+        "network.py",
+        "parameters.py",
+        "plugins.py",
+        "random.py",
+        "stateful.py",
+        "synapses.py",
+    ),
     *("pipeline/assembly.py", "pipeline/classifier.py", "pipeline/datamodule.py", "pipeline/forwards.py"),
     *("pipeline/losses.py", "pipeline/optimizers.py", "pipeline/rate_control.py", "pipeline/start_from.py"),
     *("conversion/rescaling.py", "conversion/row.py"),

@@ -15,11 +15,13 @@ from pathlib import Path
 from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
 from torch import nn
 
+from ratespike.checked_files import check_archive, sha256
 from ratespike.config.job import Job
 from ratespike.config.schemas import RunConfig, training_config
 from ratespike.config.stages import stages_of
 from ratespike.execution.locks import locks_below
 from ratespike.execution.room import temporary_folder
+from ratespike.parameters import ParameterError
 from ratespike.pipeline.assembly import Components, build_classifier, build_components
 from ratespike.pipeline.checkpoint import load_weights, read_checkpoint, write_checkpoint
 from ratespike.pipeline.classifier import Classifier
@@ -30,6 +32,7 @@ from ratespike.pipeline.start_from import first_images, start_with
 from ratespike.pipeline.trainer import use_trainer
 from ratespike.tracking import shared
 from ratespike.tracking.description import describe
+from ratespike.tracking.kept_files import sign, signed
 from ratespike.tracking.runs import BEST, LAST, Run
 
 _logger = logging.getLogger(__name__)
@@ -68,7 +71,7 @@ def _find_or_make(job: Job[RunConfig], run: Run, network: nn.Module, make: Calla
             run.tags({shared.TRAINED: "true"})
             if not is_taken:
                 return
-    with run.artifact(BEST) as path:
+    with signed(run, BEST) as path:
         if path is None:
             raise FileNotFoundError(f"run {run.id} has lost its artifact {BEST}")
         load_weights(network, read_checkpoint(path), f"run {run.id}")
@@ -81,6 +84,7 @@ def _keep(converted: nn.Module, run: Run, classifier: Classifier) -> None:
         write_checkpoint(path, converted, classifier.description)
         run.file(path, str(Path(BEST).parent))
         load_weights(classifier.network, read_checkpoint(path), f"run {run.id}")
+        sign(run, BEST, sha256(path))
 
 
 def _train_in_stages(
@@ -138,6 +142,7 @@ def _train(job: Job[RunConfig], run: Run, classifier: Classifier, datamodule: Da
         lambda trainer: trainer.fit(classifier, datamodule, ckpt_path=last_epoch, weights_only=True),
         job.config.trainer.precision,
     )
+    sign(run, BEST, sha256(folder / Path(BEST).name))
     run.metrics({"train/seconds": seconds_before + time.perf_counter() - began})
     load_weights(classifier.network, read_checkpoint(folder / Path(BEST).name), f"run {run.id}")
     shutil.rmtree(folder)  # the run's artifacts hold it all
@@ -155,6 +160,15 @@ def _kept_epoch(run: Run, folder: Path) -> Path | None:
     """The checkpoint of the last epoch that an interrupted run has kept, copied to `folder`; None if there is no whole one."""
     run.fetch(BEST, folder)
     last_epoch = run.fetch(LAST, folder)
-    if last_epoch is None or not zipfile.is_zipfile(last_epoch):  # a kill may have cut the copy short
+    if last_epoch is None or not _is_whole(last_epoch):  # a kill may have cut the copy short
         return None
     return last_epoch
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        check_archive(checkpoint)
+    except ParameterError as error:
+        _logger.warning("%s: the training begins anew", error)
+        return False
+    return zipfile.is_zipfile(checkpoint)

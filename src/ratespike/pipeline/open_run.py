@@ -196,11 +196,23 @@ def _interrupted_run(job: Job[RunConfig], client: Client, run_id: str) -> Run:
 
 @contextmanager
 def _printing_how_to_resume(job: Job[RunConfig], run: Run) -> Iterator[None]:
-    """An interruption of a single training prints the command that goes on from its last finished epoch."""
+    """An interruption or a failure of a single training prints the command that goes on from its last finished epoch.
+
+    Not bad input: with the same options it would fail again, and with others it is another run.
+    """
     try:
         yield
     except (KeyboardInterrupt, SystemExit):  # Lightning ends an interrupted test by an exit
-        if job.number is None and not isinstance(job.config, EvaluateConfig):
-            command = command_line("train", [*asked_for(job.overrides), f"resume={run.id}"])
-            print(f"\ninterrupted; to go on from the last finished epoch:\n  {command}", file=sys.stderr)
+        _print_how_to_resume(job, run, "interrupted; to go on")
         sys.exit(INTERRUPTED)
+    except ParameterError:
+        raise
+    except Exception:
+        _print_how_to_resume(job, run, "failed; to go on once the cause is gone,")
+        raise
+
+
+def _print_how_to_resume(job: Job[RunConfig], run: Run, what: str) -> None:
+    if job.number is None and not isinstance(job.config, EvaluateConfig):
+        command = command_line("train", [*asked_for(job.overrides), f"resume={run.id}"])
+        print(f"\n{what} from the last finished epoch:\n  {command}", file=sys.stderr)

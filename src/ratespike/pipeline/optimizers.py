@@ -30,8 +30,8 @@ class Optimizer(ABC):
         0.01
     """
 
-    lr: float = parameter(1e-3, above=0)
-    weight_decay: float = parameter(0.0, at_least=0)
+    lr: float = parameter(1e-3, above=0, at_most=1e6)
+    weight_decay: float = parameter(0.0, at_least=0, at_most=1e6)
     weight_averaging: float = parameter(0.0, at_least=0, below=1)
     schedule: str = parameter("constant", choices=("constant", "one_cycle"))
 
@@ -64,7 +64,7 @@ class Adam(Optimizer):
 class AdamW(Optimizer):
     """`torch.optim.AdamW`."""
 
-    weight_decay: float = parameter(0.01, at_least=0)
+    weight_decay: float = parameter(0.01, at_least=0, at_most=1e6)
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
         return optim.AdamW(parameters, **self._common())

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor, nn
 
+from ratespike.analysis import csv_cells
 from ratespike.config.invocation import started_by
 from ratespike.config.job import Job
 from ratespike.config.schemas import PredictConfig
@@ -248,7 +249,7 @@ def _write_csv(path: Path, answers: Iterable[Prediction]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([field.name for field in fields(Prediction)])
-        writer.writerows(astuple(answer) for answer in answers)
+        writer.writerows(csv_cells.row(astuple(answer)) for answer in answers)
 
 
 def _draw(path: Path, answered: Answered, dt: float, class_names: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from ratespike.config.schemas import SimulationConfig
@@ -34,6 +35,30 @@ class Simulator:
         self.conversion.check(network)
         has_exit = self.settings.early_exit is not None or self.settings.exit_loss is not None
         self.conversion.check_simulation(n_steps, early_exit=has_exit, images_over_time=self.event_height is not None)
+
+    def tried(self, network: nn.Module, splits: Splits) -> Simulation:
+        """As few steps of one training image as can be, converted and simulated as the run will do it.
+
+        The engine `auto` is tried by the reference, which simulates whatever the other one cannot, and takes no time to start.
+
+        Args:
+            network: stays as it is.
+            splits: whose first image it is.
+
+        Raises:
+            ParameterError: a network that cannot be simulated with these settings.
+        """
+        settings = self.settings
+        if settings.engine == "auto":
+            settings = replace(settings, engine="torch")
+        if settings.exit_loss is not None:
+            settings = replace(settings, early_exit=1.0)  # any threshold, for one that will be fitted
+        shown = splits.some_training_images(1)
+        over_time = shown.over_time()
+        inputs = shown.as_inputs() if over_time is None else over_time
+        converted = self.conversion.converted(network, shown.as_inputs(), self.dt, start=settings.start, seed=settings.seed)
+        number = torch.zeros(1, dtype=torch.int64)
+        return replace(self, settings=settings)(converted, inputs, number, self.conversion.least_steps)
 
     def converted(self, network: nn.Module, splits: Splits) -> nn.Module:
         """The network that runs on spikes, of a trained one.

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ratespike.available_memory import check_fits
 from ratespike.neurons import Neuron
 from ratespike.parameters import ParameterError
 from ratespike.simulation import reference
@@ -165,6 +166,8 @@ def simulate(
     if early_exit is not None:
         check_has_classes(found.output.shape[1:], early_exit)
 
+    check_fits(_bytes_kept(found, record, n_steps, shown.shape[1]), f"n_steps={n_steps}")
+
     answers_of = partial(Answers, readout, synapse=synapse, dt=dt, burn_in=burn_in, scale=_output_scale(found))
     stop_early = None if early_exit is None else EarlyExit(exit_by, early_exit, answers_of)
     settings = Settings(n_steps, dt, start, tuple(record), seed, stop_early)
@@ -196,10 +199,21 @@ def _with_images(result: Simulation, fan_out: FanOut, shown: Tensor, event_heigh
     return replace(result, image_operations=operations, images_are_events=event_height is not None)
 
 
+def _bytes_kept(found: Trace, record: Sequence[str], n_steps: int, batch: int) -> int:
+    """What a simulation keeps of all steps: outputs and answers, two counts of each layer, and what is recorded."""
+    of_image = 2 * found.output.shape[1:].numel() * found.output.dtype.itemsize
+    for call in found.neurons:
+        of_image += 2 * 8
+        if call.name in record:
+            of_image += call.shape.numel()
+    return n_steps * batch * of_image
+
+
 @cache
 def _let_forked_processes_simulate() -> None:
     """From now on a forked process has PyTorch's thread pool without its threads; it would wait for them for ever."""
-    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+    if hasattr(os, "register_at_fork"):  # not on Windows, where no process is forked
+        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def _run(engine: str, prepared: reference.PreparedNetwork, shown: Tensor, image_index: Tensor) -> Simulation:

@@ -14,6 +14,14 @@ from ratespike.parameters import ParameterError, Range, nearest
 from ratespike.simulation.early_exit import CRITERIA
 from ratespike.synapses import Synapse
 
+RANGES = {
+    "n_steps": {"at_least": 1, "at_most": 2147483647},  # a step's number is one of 32 bits (see `ratespike.random`)
+    "dt": {"at_least": 1e-9, "at_most": 1000, "unit": "s"},
+    "burn_in": {"at_least": 0, "at_most": 1e6, "unit": "s"},
+    "seed": {"at_least": 0, "at_most": 9223372036854775807},  # 63 bits
+}
+"""By argument of `simulate`, where a number may lie (see `ratespike.parameters.Range`)."""
+
 
 def check_kinds(network: object, synapse: object, start: object, record: object) -> None:
     """Raise `ParameterError` for arguments of another kind."""
@@ -33,14 +41,16 @@ def _kind(value: object) -> str:
 
 def check_ranges(n_steps: int, dt: float, burn_in: float, seed: int) -> None:
     """Raise `ParameterError` for a number out of its range; a NaN is out of each."""
-    if not _is_whole(n_steps) or n_steps < 1:
-        raise ParameterError(f"n_steps={n_steps}: must be a whole number at least 1")
-    if not _is_number(dt) or not 0 < dt < math.inf:
-        raise ParameterError(f"dt={dt}: must be a number above 0 (s)")
-    if not _is_number(burn_in) or not 0 <= burn_in < math.inf:
-        raise ParameterError(f"burn_in={burn_in}: must be a number at least 0 (s)")
-    if not _is_whole(seed) or not 0 <= seed < 2**63:
-        raise ParameterError(f"seed={seed}: must be a whole number from 0 to 2**63 - 1")
+    for name, number in {"n_steps": n_steps, "seed": seed}.items():
+        if not _is_whole(number) or not _range(name).allows(int(number)):
+            raise ParameterError(f"{name}={number}: must be {_range(name).describe('a whole number')}")
+    for name, value in {"dt": dt, "burn_in": burn_in}.items():
+        if not _is_number(value) or not _range(name).allows(float(value)):
+            raise ParameterError(f"{name}={value}: must be {_range(name).describe('a number')}")
+
+
+def _range(name: str) -> Range:
+    return Range(**RANGES[name])  # type: ignore[arg-type]  # bounds and a unit
 
 
 def check_early_exit(early_exit: float | None, exit_by: str) -> None:
@@ -48,7 +58,7 @@ def check_early_exit(early_exit: float | None, exit_by: str) -> None:
     check_word("exit_by", exit_by, tuple(CRITERIA))
     allowed = Range(**CRITERIA[exit_by])  # type: ignore[arg-type]  # bounds alone
     if early_exit is not None and (not _is_number(early_exit) or not allowed.allows(float(early_exit))):
-        words = allowed.describe("a number")
+        words = allowed.describe("a number", early_exit)
         raise ParameterError(f"early_exit={early_exit}: must be {words}, or none, with exit_by={exit_by}")
 
 

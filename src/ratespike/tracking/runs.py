@@ -25,6 +25,8 @@ import numpy as np
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from ratespike.analysis import csv_cells
+from ratespike.checked_files import sha256
 from ratespike.execution.room import NoRoomError, temporary_folder
 from ratespike.parameters import ParameterError
 from ratespike.tracking import changes
@@ -173,15 +175,16 @@ class Run:
         content = io.StringIO()
         writer = csv.writer(content, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+        writer.writerows(map(csv_cells.row, zip(*columns.values(), strict=True)))
         self.text(f"results/{name}.csv", content.getvalue())
 
-    def arrays(self, name: str, values: Mapping[str, np.ndarray]) -> None:
-        """Keep arrays as `results/<name>.npz`."""
+    def arrays(self, name: str, values: Mapping[str, np.ndarray]) -> str:
+        """Keep arrays as `results/<name>.npz`; returns the file's SHA-256."""
         with temporary_folder() as folder:
             path = folder / f"{name}.npz"
             np.savez_compressed(path, **values)  # type: ignore[arg-type]
             self.file(path, "results")
+            return sha256(path)
 
     def has(self, path: str) -> bool:
         """Whether the run has an artifact `path`."""

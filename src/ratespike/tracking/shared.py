@@ -4,11 +4,15 @@ Two runs have the same training hash, a tag, if their trainings give the same ne
 their simulations differ at most in how long they are. A second tag says that the work has been done and kept.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from ratespike.checked_files import check_archive, read_npz, sha256
+from ratespike.parameters import ParameterError
+from ratespike.tracking.kept_files import DamagedError, damage, sign, signed
 from ratespike.tracking.runs import Entity, Run
 from ratespike.tracking.store import experiment_ids
 
@@ -21,6 +25,8 @@ SIMULATED = "ratespike.simulated_steps"
 SIMULATED_IN = "ratespike.simulated_in"  # the run whose simulation another run uses
 
 _SIMULATION = "simulation"
+_ARRAYS = f"results/{_SIMULATION}.npz"
+_logger = logging.getLogger(__name__)
 _EPOCH_METRICS = (
     *("train/loss", "train/rate_accuracy", "train/spike_operations", "train/channels_in_rate_band"),
     *("val/loss", "val/rate_accuracy", "val/spike_operations", "val/channels_in_rate_band"),
@@ -39,14 +45,30 @@ def take_training(run: Run, checkpoint: str) -> bool:
     """
     same = f"tags.`{TRAINING_HASH}` = '{run.tag(TRAINING_HASH)}' and tags.`{TRAINED}` = 'true'"
     for other, tags in _others(run, same):
-        with other.artifact(checkpoint) as path:
-            if path is None:
-                continue
-            run.file(path, str(Path(checkpoint).parent))
+        if not _copied(other, run, checkpoint):
+            continue
         _copy_epochs(other, run)
         run.tags({TRAINED_IN: tags.get(TRAINED_IN, other.id)})
         return True
     return False
+
+
+def _copied(source: Run, target: Run, checkpoint: str) -> bool:
+    """Whether a run had a whole checkpoint, which another one has now."""
+    try:
+        with signed(source, checkpoint) as path:
+            if path is None:
+                return False
+            check_archive(path)
+            target.file(path, str(Path(checkpoint).parent))
+            sign(target, checkpoint, sha256(path))
+    except DamagedError as error:
+        _logger.warning("%s; it is trained anew", error)
+        return False
+    except ParameterError as error:
+        _logger.warning("%s; it is trained anew", damage(source, checkpoint, str(error)))
+        return False
+    return True
 
 
 def find_simulation(run: Run, n_steps: int) -> dict[str, np.ndarray] | None:
@@ -73,19 +95,23 @@ def find_simulation(run: Run, n_steps: int) -> dict[str, np.ndarray] | None:
 
 def keep_simulation(run: Run, n_steps: int, arrays: dict[str, np.ndarray]) -> None:
     """Keep the results of a simulation of `n_steps` steps for other runs, and for this one if it is interrupted."""
-    run.arrays(_SIMULATION, arrays)
+    digest = run.arrays(_SIMULATION, arrays)
+    sign(run, _ARRAYS, digest)
     run.tags({SIMULATED: str(n_steps)})  # after the file, so that it says that the file is whole
 
 
 def _kept_simulation(run: Run, tags: Mapping[str, str], n_steps: int) -> dict[str, np.ndarray] | None:
-    """The results that a run has kept; None if it has none, or of a simulation that is shorter than `n_steps`."""
+    """The results that a run has kept; None if it has none, damaged ones, or of a simulation shorter than `n_steps`."""
     if int(tags.get(SIMULATED, 0)) < n_steps:
         return None
-    with run.artifact(f"results/{_SIMULATION}.npz") as path:
-        if path is None:
-            return None
-        with np.load(path) as arrays:
-            return dict(arrays)
+    try:
+        with signed(run, _ARRAYS) as path:
+            return None if path is None else read_npz(path)
+    except DamagedError as error:
+        _logger.warning("%s; it is simulated anew", error)
+    except ParameterError as error:
+        _logger.warning("%s; it is simulated anew", damage(run, _ARRAYS, str(error)))
+    return None
 
 
 def _copy_epochs(source: Run, target: Run) -> None:

@@ -98,8 +98,10 @@ def named(client: MlflowClient, experiment_ids: list[str], name: str, asked: str
         ParameterError: several have it; the message begins with `asked`.
     """
     quote = '"' if "'" in name else "'"
-    search = partial(client.search_runs, experiment_ids, f"attributes.run_name = {quote}{name}{quote}")
-    found = list(pages(search))
+    # MLflow's filters have no word with both quotes in it
+    with_name = "" if quote in name else f"attributes.run_name = {quote}{name}{quote}"
+    runs = pages(partial(client.search_runs, experiment_ids, with_name))
+    found = [run for run in runs if run.info.run_name == name]
     if len(found) > 1:
         ids = ", ".join(run.info.run_id for run in found)
         raise ParameterError(f"{asked}: {len(found)} runs have this name; give an id: {ids}")

@@ -29,6 +29,11 @@ class Conversion(ABC):
         """How many training images `converted` looks at."""
         return 0
 
+    @property
+    def least_steps(self) -> int:
+        """How many steps a simulation has at least."""
+        return 1
+
     def check(self, network: nn.Module) -> None:  # noqa: B027  # not every method asks something
         """Raise `ParameterError` for a network that the method cannot convert, trained or not."""
 

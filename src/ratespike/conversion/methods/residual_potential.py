@@ -45,6 +45,10 @@ class ResidualPotential(Conversion):
 
     steps: int = parameter(4, at_least=1)
 
+    @property
+    def least_steps(self) -> int:
+        return self.steps + 1
+
     def check(self, network: nn.Module) -> None:
         for name, module in network.named_modules():
             if not isinstance(module, Neuron):
@@ -63,7 +67,7 @@ class ResidualPotential(Conversion):
             )
         if images_over_time:
             raise ParameterError("data: ResidualPotential needs images that stand still, but these change; try conversion=none")
-        if n_steps <= self.steps:
+        if n_steps < self.least_steps:
             raise ParameterError(
                 f"n_steps={n_steps}: must be above conversion.steps={self.steps}, after which ResidualPotential mutes neurons"
             )
