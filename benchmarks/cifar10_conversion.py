@@ -1,6 +1,6 @@
 """A network that ratespike has trained on CIFAR-10, converted by SpikingJelly from its weights.
 
-python benchmarks/cifar10_conversion.py <run or checkpoint> [test images] [recipe ...]
+python benchmarks/cifar10_conversion.py <run or checkpoint> [test images, spread over all] [recipe ...]
 
 The neurons become ReLUs, everything else stays: such a network SpikingJelly's converter takes. It is installed into an
 environment of its own (see `simulation.py`) and takes 2 000 training images for the scales of the layers.
@@ -60,7 +60,8 @@ def main() -> None:
     row = plain(load(sys.argv[1]))
     words = sys.argv[2:]
     n_images = int(words.pop(0)) if words and words[0].isdigit() else len(splits.test)
-    test = splits.test[:n_images]
+    spread = torch.arange(n_images) * len(splits.test) // n_images  # the test images stand class by class
+    test = splits.test[spread]
     with tempfile.TemporaryDirectory() as folder:
         task, weights = Path(folder) / "task.npz", Path(folder) / "weights.pt"
         torch.save(row.state_dict(), weights)
