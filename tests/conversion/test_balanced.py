@@ -103,6 +103,6 @@ def test_scales_of_a_converted_network_are_set_anew() -> None:
     assert torch.allclose(balanced(images), plain(images), atol=1e-5)
     for neurons in balanced.neurons.values():
         activations = plain[:2](images) if neurons is balanced.neurons["1"] else plain[:4](images)
-        assert float(neurons.out_scale) == pytest.approx(float(activations.max()))
+        assert float(neurons.out_scale) == pytest.approx(activations.max().item())
     with pytest.raises(ParameterError, match="not proportional"):
         Balanced().converted(convert(plain, neuron=LIF(), images=images), images)

@@ -27,6 +27,7 @@ class Case:
         labels: their classes, shape (images,).
         numbers: of the images in their set, on which random starts depend, shape (images,); None: 0, 1, 2, …
         training: some training images as the network took them, for the scale of pixels and statistics; None: unknown.
+        name: of its run, for overrides that name it.
         pixels: the mean and the standard deviation that a configuration has scaled the pixels with.
         n_steps: how many steps.
         dt: length of a step, seconds.
@@ -44,6 +45,7 @@ class Case:
     labels: Int[Tensor, " images"]
     numbers: Int[Tensor, " images"] | None = None
     training: Float[Tensor, "training ..."] | None = None
+    name: str = "<run>"
     pixels: tuple[float, float] = (0.0, 1.0)
     n_steps: int = 30
     dt: float = 0.001

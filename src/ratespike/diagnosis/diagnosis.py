@@ -28,6 +28,8 @@ class Diagnosis:
         n_steps: how many steps were simulated.
         rate_accuracy: on rates, of all diagnosed images.
         spiking_accuracy: on spikes.
+        rate_accuracy_looked_at: on rates, of the images that were looked at.
+        spiking_accuracy_looked_at: on spikes, of these.
         errors: of each layer of neurons, in the order of their calls, and of the output.
         activity: of each layer of neurons.
         swapped: of each layer of neurons.
@@ -41,6 +43,8 @@ class Diagnosis:
     n_steps: int
     rate_accuracy: float
     spiking_accuracy: float
+    rate_accuracy_looked_at: float
+    spiking_accuracy_looked_at: float
     errors: list[LayerError]
     activity: list[LayerActivity]
     swapped: list[Swapped]
@@ -157,6 +161,7 @@ def diagnose_case(case: Case) -> Diagnosis:
     spikes = case.answers()
     rates = case.rates()
     right = spikes.argmax(1) == case.labels
+    right_on_rates = rates.argmax(1) == case.labels
     some = case.first(_LOOKED_AT)
     measured = measure(some)
     tried = try_remedies(Evidence(case, measured.errors, measured.activity), right)
@@ -164,8 +169,10 @@ def diagnose_case(case: Case) -> Diagnosis:
         images=len(case.images),
         looked_at=len(some.images),
         n_steps=case.n_steps,
-        rate_accuracy=_accuracy(rates.argmax(1) == case.labels),
+        rate_accuracy=_accuracy(right_on_rates),
         spiking_accuracy=_accuracy(right),
+        rate_accuracy_looked_at=_accuracy(right_on_rates[:_LOOKED_AT]),
+        spiking_accuracy_looked_at=_accuracy(right[:_LOOKED_AT]),
         errors=measured.errors,
         activity=measured.activity,
         swapped=swap(some),

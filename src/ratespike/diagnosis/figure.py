@@ -49,9 +49,9 @@ def _draw_swaps(axes: Axes, found: Diagnosis) -> None:
     names = [layer.name for layer in found.swapped]
     axes.plot(names, [100 * layer.only_on_spikes for layer in found.swapped], "o", label="spikes here alone")
     axes.plot(names, [100 * layer.only_on_rates for layer in found.swapped], "s", label="rates here alone")
-    axes.axhline(100 * found.rate_accuracy, color="black", linestyle="--", linewidth=1, label="rates")
-    axes.axhline(100 * found.spiking_accuracy, color="C3", linewidth=1, label="spikes")
-    axes.set(ylabel="images (%)", title="one layer swapped")
+    axes.axhline(100 * found.rate_accuracy_looked_at, color="black", linestyle="--", linewidth=1, label="rates")
+    axes.axhline(100 * found.spiking_accuracy_looked_at, color="C3", linewidth=1, label="spikes")
+    axes.set(ylabel=f"the first {found.looked_at} images (%)", title="one layer swapped")
     axes.tick_params(axis="x", rotation=45)
     axes.legend(fontsize=8)
 

@@ -8,8 +8,9 @@ the same functions behind its test (`diagnosis=true`).
 
 import csv
 import tempfile
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import torch
@@ -48,7 +49,8 @@ def diagnose_network(job: Job[DiagnoseConfig]) -> None:
     components = build_components(config, job.root)
     load_weights(components.network, trained, f"checkpoint of {config.source}")
     spiking = components.simulator.converted(components.network, components.splits)
-    found = diagnose_case(case_of(components, spiking, config, config.images))
+    source = str(config.run or config.checkpoint or "<run>")
+    found = diagnose_case(replace(case_of(components, spiking, config, config.images), name=source))
     _print(found)
     folder = Path(config.folder)
     try:
@@ -72,7 +74,9 @@ def diagnose_run(run: Run, components: Components, spiking: nn.Module, config: R
         spiking: that runs on spikes.
         config: of the run.
     """
-    found = diagnose_case(case_of(components, spiking, config, IMAGES))
+    began = time.perf_counter()
+    found = diagnose_case(replace(case_of(components, spiking, config, IMAGES), name=run.id))
+    run.metrics({f"{_FOLDER}/seconds": time.perf_counter() - began})
     with tempfile.TemporaryDirectory() as folder:
         _keep(found, _write(found, Path(folder)), run)
     say(found.advice)

@@ -94,7 +94,7 @@ def _statistics_anew(case: Case) -> Iterator[Remedy]:
     wrong = [name for name, norm in kept.items() if _statistics_differ(norm, estimated[name])]
     if wrong:
         finding = f"the statistics of {wrong[0]} are not those of what arrives there"
-        yield Remedy(finding, "start_from=<run> trainer.max_epochs=1", replace(case, network=network), "train")
+        yield Remedy(finding, f"start_from={case.name} trainer.max_epochs=1", replace(case, network=network), "train")
 
 
 def _batch_norms(network: nn.Module) -> dict[str, _BatchNorm]:
