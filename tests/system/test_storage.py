@@ -68,10 +68,9 @@ def disk(folder: Path, size: str = "64m", *, options: str = "") -> Iterator[None
 def filled(folder: Path) -> Iterator[None]:
     """The folder's disk is full inside."""
     filler = folder / "filler"
-    with filler.open("wb") as file, contextlib.suppress(OSError):
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(4096))
-            file.flush()
     yield
     filler.unlink()
 
