@@ -139,7 +139,7 @@ def database_of_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         client.set_terminated(run)
         return run
 
-    mnist, other = client.create_experiment("mnist"), client.create_experiment("other")
+    mnist, other = (client.create_experiment(name, str(path.parent / "mlruns" / name)) for name in ("mnist", "other"))
     night = client.create_run(mnist, run_name="night").info.run_id
     client.set_terminated(night)
     for tau_rc, accuracy in (("0.02", 0.98), ("0.020", 0.97), ("0.05", 0.90), ("0.050", 0.91)):

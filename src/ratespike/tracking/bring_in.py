@@ -26,8 +26,11 @@ def bring_in_all(client: MlflowClient, root: Path) -> None:
     Raises:
         ParameterError: the store does not take it.
     """
+    folders = sorted(folder_below(root).glob("*"))
+    if not folders:
+        return
     locks = locks_below(root)
-    for folder in sorted(folder_below(root).glob("*")):
+    for folder in folders:
         run_id = folder.name
         if not locks.take(run_lock(run_id), wait=False):
             continue
