@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 TWO_AT_ONCE := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: mnist test suite test-fast test-gpu test-system lint bench
+.PHONY: mnist test suite test-fast test-gpu test-system test-weekend lint bench
 mnist: .venv/.ok
 	$(RUN) train.py +experiment=mnist
 
@@ -29,7 +29,7 @@ suite: .venv/.ok
 
 # A minute, while you work: no whole programs, no lint.
 test-fast: .venv/.ok
-	$(RUN) -m pytest $(TWO_AT_ONCE) -m "not program and not slow and not system and not gpu"
+	$(RUN) -m pytest $(TWO_AT_ONCE) -m "not program and not slow and not system and not gpu and not weekend"
 
 # The reference engine and a training on a GPU, with the most memory that each took; skipped where there is no GPU.
 test-gpu: .venv/.ok
@@ -38,6 +38,10 @@ test-gpu: .venv/.ok
 # Half an hour: a sweep that is killed at any moment, leases, DDP, Ray, SLURM, PostgreSQL, Optuna; what a host lacks is skipped.
 test-system: .venv/.system
 	$(RUN) -m pytest -m system -s
+
+# Hours: the long forms of what `make test-system` does in minutes.
+test-weekend: .venv/.system
+	$(RUN) -m pytest -m weekend -s
 
 lint: .venv/.ok
 	$(RUN) -m ruff check .
