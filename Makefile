@@ -39,7 +39,7 @@ test-gpu: .venv/.ok
 test-system: .venv/.system
 	$(RUN) -m pytest -m system -s
 
-# Hours: the long forms of what `make test-system` does.
+# Hours: the long forms of what `make test-system` does in minutes.
 test-weekend: .venv/.system
 	$(RUN) -m pytest -m weekend -s
 

@@ -145,7 +145,7 @@ def test_a_strangers_run_runs_no_code(tmp_path: Path, checkout: Path) -> None:
         ({"ratespike": {"config": GOOD, "image_shape": [1, -28, 28], "classes": 10}}, "must be whole numbers above 0"),
         (
             {"ratespike": {"config": changed("network.layers.dense.units", 10**12), "image_shape": [1, 28, 28], "classes": 10}},
-            "its weights do not fit the network of its settings (",
+            "network.layers: the output has shape (1000000000000,), but the data have 10 classes",
         ),
         ({"ratespike": {"config": changed("neuron.type", [1]), "image_shape": [1, 28, 28], "classes": 10}}, "neuron.type=[1]"),
         (

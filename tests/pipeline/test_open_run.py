@@ -13,9 +13,10 @@ from torch import nn
 
 from ratespike.config.job import Job
 from ratespike.config.schemas import Config, check
+from ratespike.exchange.safetensors import sha256_of_tensors
 from ratespike.parameters import ParameterError
 from ratespike.pipeline import fingerprint
-from ratespike.pipeline.open_run import _interrupted_run, _run_of_sweep, digest
+from ratespike.pipeline.open_run import _interrupted_run, _run_of_sweep
 from ratespike.tracking.runs import Run
 from ratespike.tracking.store import connect
 from ratespike.tracking.sweeps import SweepContext, children, open_parent
@@ -90,8 +91,8 @@ def test_a_finished_job_is_not_done_again(
 def test_a_simulation_is_known_by_the_weights_that_it_was_of() -> None:
     """A checkpoint's file or a run's name may stand for another network later."""
     network = nn.Sequential(nn.Linear(3, 2), nn.Conv2d(1, 1, 3).to(memory_format=torch.channels_last))  # type: ignore[call-overload]
-    before = digest(network.state_dict())
-    assert digest({name: weights.clone() for name, weights in reversed(network.state_dict().items())}) == before
+    before = sha256_of_tensors(network.state_dict())
+    assert sha256_of_tensors({name: weights.clone() for name, weights in reversed(network.state_dict().items())}) == before
     with torch.no_grad():
         network[0].weight[0, 0] += 1e-6
-    assert digest(network.state_dict()) != before
+    assert sha256_of_tensors(network.state_dict()) != before

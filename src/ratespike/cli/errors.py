@@ -13,6 +13,7 @@ from ratespike.pipeline.saved_settings import OPTION
 from ratespike.plugins import PluginError
 
 BAD_INPUT = (HydraException, OmegaConfBaseException, ParameterError, PluginError)
+_KEY = re.compile(r"[+~]*[a-z_][\w./@:-]*", re.ASCII | re.IGNORECASE)
 _ABOUT_CLASSES = re.compile(r"full_key|object_type|reference_type|To append|See http")
 
 
@@ -42,7 +43,7 @@ def explain(error: Exception, conf: Path, config_name: str) -> str:
 def _unreadable(override: str) -> str:
     """What Hydra's grammar does not read: a word with letters or signs that mean something to it, or have no place in it."""
     key, _, value = override.partition("=")
-    if not key or not value:
+    if not _KEY.fullmatch(key) or not value:
         return f"{override}: must be <key>=<value>, or <group>=<option>"
     quoted = value.replace("'", "\\'")
     return f"{override}: Hydra wants quotes around such a word, and the shell around these; give \"{key}='{quoted}'\""

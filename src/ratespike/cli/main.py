@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from ratespike.cli.errors import BAD_INPUT, explain
 from ratespike.cli.search_path import search_in_plugins
@@ -30,6 +31,7 @@ from ratespike.sweeps.callbacks import multirun
 from ratespike.sweeps.errors import JobFailedError, RefusedError, UnfinishedError
 from ratespike.sweeps.run_job import run_job
 
+_LONGEST_GROUP = 100  # characters; a file system refuses to look for a name of 256
 _OF_HYDRA = tuple(f".hydra/{name}.yaml" for name in ("config", "hydra", "overrides"))
 
 Task = Callable[[Job[Any]], None]
@@ -80,14 +82,15 @@ def run_program(program: Program, root: Path, conf: Path) -> None:
             return _do_job(program, config, root)
         try:
             return _do_job(program, config, root)
-        except ParameterError as error:
+        except (ParameterError, OmegaConfBaseException) as error:
             _remove_output(Path(HydraConfig.get().runtime.output_dir))
-            sys.exit(f"error: {error}")  # Hydra reports an exception with lines of its own, an exit it lets pass
+            # Hydra reports an exception with lines of its own, an exit it lets pass
+            sys.exit(f"error: {explain(error, conf, program.config_name)}")
 
     sys.argv[1:] = [_with_home(argument) for argument in sys.argv[1:]]
     OmegaConf.register_new_resolver("started_by", started_by, replace=True)  # in the texts of --help
     with _errors_in_one_line(conf, program.config_name, wants_traceback):
-        _refuse_null_options(sys.argv[1:], search_in_plugins(conf))
+        _refuse_values_as_options(sys.argv[1:], search_in_plugins(conf))
         trained = program.settings_of(sys.argv[1:], root) if program.settings_of else {}
         with multirun(trained, root):
             hydra.main(version_base="1.3", config_path=str(conf), config_name=program.config_name)(job_of_hydra)()
@@ -98,19 +101,30 @@ def _with_home(argument: str) -> str:
     return re.sub(r"(?<=[=,[])~(?=/)", lambda _: os.path.expanduser("~"), argument)  # noqa: PTH111  # `Path.home` may raise
 
 
-def _refuse_null_options(arguments: Sequence[str], folders: Sequence[Path]) -> None:
-    """Raise `ParameterError` for an argument such as `stages=null`, of which Hydra reports its own code.
+def _refuse_values_as_options(arguments: Sequence[str], folders: Sequence[Path]) -> None:
+    """Raise `ParameterError` for an argument such as `stages=null` or `data=3`, of which Hydra reports its own code.
 
     Args:
         arguments: of the command.
         folders: where the options of each group are, in a folder with its name.
     """
     for argument in arguments:
-        group, _, option = argument.partition("=")
-        places = [folder / group for folder in folders if (folder / group).is_dir()]
-        if option == "null" and group and places:
+        group, _, chosen = argument.lstrip("+~").partition("=")
+        places = [folder / group for folder in folders if group and len(group) < _LONGEST_GROUP and (folder / group).is_dir()]
+        values = [option for option in chosen.strip("[]").split(",") if _is_value(option)]
+        if places and values:
             options = [path.stem for place in places for path in place.glob("*.yaml")]
-            raise ParameterError(f"{argument}: not an option of {group}; {nearest('none', options)}")
+            likely = "none" if values[0] == "null" else values[0]
+            raise ParameterError(f"{argument}: not an option of {group}; {nearest(likely, options)}")
+
+
+def _is_value(option: str) -> bool:
+    """Whether Hydra reads a number, true, false or null, and no word."""
+    try:
+        float(option)
+    except ValueError:
+        return option.strip().lower() in ("null", "true", "false")
+    return True
 
 
 def _remove_output(folder: Path) -> None:

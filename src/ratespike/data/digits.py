@@ -6,11 +6,13 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
+from ratespike.available_memory import check_fits
 from ratespike.data.base import Content, UnsplitDataSet
 from ratespike.data.cache import Cache
 from ratespike.data.images import Images, Scaling
 from ratespike.parameters import parameter
 
+_FLOAT = 4  # bytes
 _WHITE = 16  # a pixel counts the set bits of 4 x 4 ones
 
 
@@ -43,6 +45,8 @@ class Digits(UnsplitDataSet):
         pixels = torch.from_numpy(content.images).byte().unsqueeze(1)
         images = Images(pixels, torch.from_numpy(content.target).long(), Scaling(white=_WHITE))
         if self.size is not None:
+            n_bytes = 2 * _FLOAT * len(pixels) * self.size**2  # the images, and those that are interpolated
+            check_fits(n_bytes, f"size={self.size}")
             enlarged = F.interpolate(images.as_pictures(), size=(self.size, self.size), mode="bilinear", align_corners=False)
             images = Images(enlarged, images.labels)
         train, test = self.with_test_images(images)

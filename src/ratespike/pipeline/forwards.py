@@ -172,7 +172,7 @@ class ResidualNoise(NoisyRates):
 
     depends_on_dt: ClassVar[bool] = True
 
-    n_steps: int = parameter(10, at_least=1)
+    n_steps: int = parameter(10, at_least=1, at_most=10000)
 
     def drawn(self, rate: Float[Tensor, "..."], dt: float) -> Float[Tensor, "..."]:
         window = self.n_steps * dt
@@ -204,7 +204,7 @@ class Spikes(Forward):
     spikes: ClassVar[bool] = True
     depends_on_dt: ClassVar[bool] = True
 
-    n_steps: int = parameter(8, at_least=1)
+    n_steps: int = parameter(8, at_least=1, at_most=10000)
     least_steps: int | None = parameter(None, at_least=1)
     start: str = parameter("uniform", choices=STARTS)
 

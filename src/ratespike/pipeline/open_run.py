@@ -5,20 +5,17 @@ its own configuration: a finished one ends the job, another one is resumed, unle
 always a new run, below the run whose network it simulates.
 """
 
-import hashlib
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from ratespike.config.invocation import command_line
 from ratespike.config.job import Job
 from ratespike.config.naming import asked_for, evaluation_name, job_name, run_name
 from ratespike.config.schemas import Config, EvaluateConfig, RunConfig
+from ratespike.exchange.safetensors import sha256_of_tensors
 from ratespike.execution.job_process import INTERRUPTED
 from ratespike.execution.locks import locks_below
 from ratespike.parameters import ParameterError
@@ -104,17 +101,8 @@ def identity_tags(job: Job[RunConfig], trained: Checkpoint | None = None) -> dic
     if trained is not None and isinstance(job.config, EvaluateConfig):
         tags[shared.TRAINED_IN] = parent or str(job.config.checkpoint)
         # The network is found by a name, behind which another one may stand tomorrow.
-        tags[shared.SIMULATION_HASH] += f" of {digest(trained.state)}"
+        tags[shared.SIMULATION_HASH] += f" of {sha256_of_tensors(trained.state)[:16]}"
     return tags
-
-
-def digest(state: Mapping[str, Tensor]) -> str:
-    """A hash of a network's weights, whatever the order of their names and of their memory."""
-    found = hashlib.sha256()
-    for name, weights in sorted(state.items()):
-        found.update(name.encode())
-        found.update(weights.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()[:16]
 
 
 def _sweep_of(job: Job[RunConfig], client: Client) -> SweepContext | None:

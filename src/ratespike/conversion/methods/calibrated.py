@@ -47,7 +47,7 @@ class Calibrated(Conversion):
         (0.75, 0.125)
     """
 
-    n_steps: int = parameter(8, at_least=1)
+    n_steps: int = parameter(8, at_least=1, at_most=1000)
     images: int = parameter(500, at_least=1)
 
     @property

@@ -43,7 +43,7 @@ class ResidualPotential(Conversion):
         torch.Size([6, 3, 1])
     """
 
-    steps: int = parameter(4, at_least=1)
+    steps: int = parameter(4, at_least=1, at_most=1000)
 
     @property
     def least_steps(self) -> int:
