@@ -52,7 +52,11 @@ def currents_for(neuron: LIF | SpikingRectifiedLinear | IntegrateAndFire | Sigmo
 
 
 @pytest.mark.parametrize("start", all_but_one_slow(STARTS))
-@given(tau_rc=st.floats(0.005, 0.1), tau_ref=st.floats(0.001, 0.004), intercept=st.floats(-0.9, 0.9))
+@given(
+    tau_rc=st.floats(0.005, 0.1),
+    tau_ref=st.floats(0.001, 0.004),
+    intercept=st.integers(-90, 90).map(lambda percent: percent / 100),
+)
 @examples
 def test_lif(start: str, tau_rc: float, tau_ref: float, intercept: float) -> None:
     neuron = LIF(tau_rc=tau_rc, tau_ref=tau_ref, intercept=intercept)
@@ -66,7 +70,10 @@ def test_lif(start: str, tau_rc: float, tau_ref: float, intercept: float) -> Non
 @pytest.mark.parametrize("start", all_but_one_slow(STARTS))
 @pytest.mark.filterwarnings("ignore:.*spikes will be fewer")
 @given(
-    tau_rc=st.floats(0.005, 0.1), relative_tau_ref=st.floats(0, 0.999), dt=st.floats(0.0002, 0.003), data=st.floats(1.001, 30)
+    tau_rc=st.floats(0.005, 0.1),
+    relative_tau_ref=st.integers(0, 999).map(lambda part: part / 1000),
+    dt=st.floats(0.0002, 0.003),
+    data=st.floats(1.001, 30),
 )
 @examples
 def test_lif_whose_refractory_time_is_shorter_than_a_step(
