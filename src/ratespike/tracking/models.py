@@ -70,7 +70,7 @@ def keep_waiting_model(run: Run, waiting: Waiting) -> None:
     try:
         _log(ServableModel(**{**values, **paths, **lists}))
     finally:
-        mlflow.end_run()
+        mlflow.end_run("KILLED")  # its process is gone; a status that waits is the last change
 
 
 def _let_wait(model: ServableModel, waiting: Waiting) -> None:
