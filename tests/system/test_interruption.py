@@ -73,15 +73,19 @@ def check_whole_checkpoints(folder: Path) -> None:
             torch.load(path, weights_only=True)
 
 
-def check_nothing_is_left(folder: Path) -> None:
-    """No process, no temporary file but PyTorch's empty cache, and no lock but the empty files that locks are taken in."""
+def check_nothing_is_left(folder: Path, *, was_killed: bool = False) -> None:
+    """No process, no temporary file of ours, and no lock but the empty files that locks are taken in.
+
+    PyTorch leaves an empty cache, and Python, of a sweep that was killed, a folder with the socket of the server that forks jobs.
+    """
+    others = r"\.devices$|^torchinductor_|^pymp-" if was_killed else r"\.devices$|^torchinductor_"
     deadline = time.monotonic() + 60
     while processes_of(folder) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert processes_of(folder) == []
     assert list((folder / "outputs").rglob("*.ckpt")) == []
     left = [path for path in folder.rglob("*") if re.search(r"unfinished|uploading|^tmp.", path.name)]
-    left += [path for path in (folder / "tmp").iterdir() if not re.search(r"\.devices$|^torchinductor_", path.name)]
+    left += [path for path in (folder / "tmp").iterdir() if not re.search(others, path.name)]
     assert left == []
     locks = [*folder.glob("*.lock"), folder / "outputs/locks", *(folder / "tmp").glob("*.devices")]
     assert {path.stat().st_size for path in locks} == {0}
@@ -166,7 +170,7 @@ def disturbed_sweep(checkout: Path, name: str, undisturbed: Undisturbed, moments
     code, _, error = run(folder, *SWEEP)
     assert code == 0, error
     undisturbed.check_equal(folder)
-    check_nothing_is_left(folder)
+    check_nothing_is_left(folder, was_killed=number is signal.SIGKILL)
     return f"{number.name} after {seconds:.1f} s"
 
 

@@ -243,7 +243,9 @@ def test_an_experiment_that_is_deleted_in_the_middle_of_a_run_keeps_its_results(
     assert code == 1
     assert f"results of run {run_id} wait in" in said[-1]
     code, said = ended(start(folder, *TRAINING))
-    assert (code, len(said)) == (1, 1)
+    assert (code, len(said)) == (1, 2), "where results still wait, and that the experiment is deleted"
+    assert "still wait in" in said[0]
+    assert "tracking.experiment=mnist: is deleted; restore it in MLflow" in said[1]
     client.restore_experiment(experiment)
     code, _, error = run(folder, *TRAINING, "seed=1")
     assert code == 0, error

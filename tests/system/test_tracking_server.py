@@ -155,6 +155,7 @@ def test_a_training_outlives_its_server(checkout: Path, server: Server, number: 
     assert [item.path for item in server.client.list_artifacts(run_id)] == [
         item.path for item in server.client.list_artifacts(before.info.run_id)
     ]
+    assert len(server.client.get_run(run_id).outputs.model_outputs) == 1, "its model is brought in"
     code, _, error = run(folder, f"run={run_id}", "n_steps=2", uri, program="evaluate.py")
     assert code == 0, error
 

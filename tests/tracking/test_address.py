@@ -1,9 +1,8 @@
 import socket
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -30,10 +29,11 @@ def server(answer: bytes, *, then_wait: bool = False) -> Iterator[str]:
                 threading.Thread(target=talk, args=(connection,), daemon=True).start()
 
         def talk(connection: socket.socket) -> None:
-            if connection.recv(4096):  # nothing, if only somebody knocks
-                connection.sendall(answer)
-                if not then_wait:
-                    connection.close()
+            with suppress(OSError):  # who asked has gone
+                if connection.recv(4096):  # nothing, if only somebody knocks
+                    connection.sendall(answer)
+                    if not then_wait:
+                        connection.close()
 
         threading.Thread(target=serve, daemon=True).start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -56,12 +56,9 @@ def server(answer: bytes, *, then_wait: bool = False) -> Iterator[str]:
 def test_a_server_that_is_none_is_refused_at_once(
     monkeypatch: pytest.MonkeyPatch, answer: bytes, then_wait: bool, complaint: str
 ) -> None:
-    monkeypatch.setattr(address, "_ANSWER_WITHIN", 0.5)
-    with server(answer, then_wait=then_wait) as uri:
-        began = time.monotonic()
-        with pytest.raises(ParameterError, match=f"tracking.uri={uri}: {complaint}"):
-            address.check(uri, exists=False)
-        assert time.monotonic() - began < 5
+    monkeypatch.setattr(address, "_ANSWER_WITHIN", 0.5 if then_wait else 60)  # a busy machine is no silent server
+    with server(answer, then_wait=then_wait) as uri, pytest.raises(ParameterError, match=f"tracking.uri={uri}: {complaint}"):
+        address.check(uri, exists=False)
 
 
 @pytest.mark.parametrize(
@@ -124,3 +121,7 @@ def test_the_wait_for_a_server_ends_when_it_is_back(monkeypatch: pytest.MonkeyPa
     assert next(answers, "all taken") == "all taken"
     assert capfd.readouterr().err == "waiting: is away\n"
     address.wait_for_server("sqlite:///runs.db")  # no server: asks nobody
+    monkeypatch.setattr(address, "_COMES_BACK_WITHIN", 0)
+    answers = iter([ParameterError("is gone")])
+    with pytest.raises(ParameterError, match="is gone"):
+        address.wait_for_server("http://127.0.0.1:5000")

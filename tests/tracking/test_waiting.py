@@ -203,3 +203,19 @@ def test_a_change_means_the_same_twice(client: Client, tmp_path: Path) -> None:
         changes.apply(client, run.id, change)
     assert len(client.get_metric_history(run.id, "curve")) == 1500
     assert (run.parameter("seed"), run.tag("a")) == ("0", "b")
+
+
+def test_results_of_a_deleted_run_wait_until_it_is_restored(
+    client: Client, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = new_run(client, tmp_path)
+    with pytest.raises(ParameterError, match="wait in"), track(run, tmp_path, system_metrics=False):
+        client.delete_run(run.id)
+        use(run, tmp_path)
+        run.metrics({"train/loss": 0.5}, step=1)
+    bring_in_all(client, tmp_path)
+    assert f"results of run {run.id} still wait in" in capfd.readouterr().err
+    client.restore_run(run.id)
+    bring_in_all(client, tmp_path)
+    assert run.history("train/loss") == {1: 0.5, 2: 0.25}
+    assert client.get_run(run.id).info.status == "FINISHED"

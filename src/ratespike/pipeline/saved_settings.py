@@ -144,8 +144,11 @@ def _of_run(name: str, uri: str | None, root: Path) -> dict[str, Any]:
     uri = address.resolve(uri, root)
     address.check(uri, exists=True)
     from ratespike.tracking import runs, store
+    from ratespike.tracking.bring_in import bring_in_all
 
-    run = store.find_run(store.connect(uri), name)
+    client = store.connect(uri)
+    bring_in_all(client, root)  # of this run, perhaps
+    run = store.find_run(client, name)
     with run.artifact("config.yaml") as path:
         if path is None:
             raise ParameterError(f"run {run.id}: has no config.yaml; is it a run of ratespike, and no sweep's parent?")

@@ -88,16 +88,22 @@ def check(uri: str, *, exists: bool) -> None:
 
 
 def wait_for_server(uri: str) -> None:
-    """Wait for a server that is away, as one that is started again; a while, after which whoever needs it reports it."""
+    """Wait for a server that is away, as one that is started again, and say so.
+
+    Raises:
+        ParameterError: it does not come back.
+    """
     if urlsplit(uri).scheme.partition("+")[0] not in _PORTS:
         return
     deadline = time.monotonic() + _COMES_BACK_WITHIN
     has_said = False
-    while time.monotonic() < deadline:
+    while True:
         try:
             check(uri, exists=True)
             return
         except ParameterError as error:
+            if time.monotonic() > deadline:
+                raise
             if not has_said:
                 print(f"waiting: {error}", file=sys.stderr, flush=True)
                 has_said = True

@@ -10,7 +10,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from ratespike.execution.locks import locks_below
-from ratespike.parameters import ParameterError
 from ratespike.tracking import changes
 from ratespike.tracking.changes import apply, not_logged_before
 from ratespike.tracking.models import keep_waiting_model
@@ -21,10 +20,9 @@ _AT_ONCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT
 
 
 def bring_in_all(client: MlflowClient, root: Path) -> None:
-    """Bring in what waits below a root of runs of this store, on which no process is at work; prints a line for each.
+    """Bring in what waits below a root of runs of this store, on which no process is at work.
 
-    Raises:
-        ParameterError: the store does not take it.
+    Prints a line for each, also for one that the store does not take, as a run that was deleted there.
     """
     folders = sorted(folder_below(root).glob("*"))
     if not folders:
@@ -39,7 +37,7 @@ def bring_in_all(client: MlflowClient, root: Path) -> None:
                 bring_in(client, Waiting(root, run_id))
         except (MlflowException, OSError) as error:
             reason = f"{client.tracking_uri} does not take them ({first_line(error)})"
-            raise ParameterError(f"results of run {run_id} wait in {folder}: {reason}") from None
+            print(f"results of run {run_id} still wait in {folder}: {reason}", file=sys.stderr)
         finally:
             locks.release(run_lock(run_id))
 
@@ -53,7 +51,7 @@ def bring_in(client: MlflowClient, waiting: Waiting) -> None:
     if not waiting.has_begun:  # another process has brought it in just now
         return
     run_id = waiting.run_id
-    if any(waiting.artifacts.iterdir()):
+    if waiting.artifacts.is_dir() and any(waiting.artifacts.iterdir()):
         client.log_artifacts(run_id, str(waiting.artifacts))
     ends = []
     for change in waiting.changes():

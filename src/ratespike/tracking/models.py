@@ -17,6 +17,7 @@ import numpy as np
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
+from ratespike.exchange.whole_file import whole_file
 from ratespike.execution.room import room_in, temporary_files_in, temporary_folder
 from ratespike.parameters import ParameterError
 from ratespike.tracking.runs import Client, Run
@@ -70,7 +71,7 @@ def keep_waiting_model(run: Run, waiting: Waiting) -> None:
     try:
         _log(ServableModel(**{**values, **paths, **lists}))
     finally:
-        mlflow.end_run()
+        mlflow.end_run("KILLED")  # its process is gone; a status that waits is the last change
 
 
 def _let_wait(model: ServableModel, waiting: Waiting) -> None:
@@ -83,7 +84,8 @@ def _let_wait(model: ServableModel, waiting: Waiting) -> None:
             shutil.copyfile(source, waiting.model / source.name)
             files[name] = source.name
         described = json.dumps({**asdict(model), **files})
-        (waiting.model / _DESCRIPTION).write_text(described, encoding="utf-8")
+        with whole_file(waiting.model / _DESCRIPTION) as unfinished:
+            unfinished.write_text(described, encoding="utf-8")
 
 
 def _log(model: ServableModel) -> None:

@@ -63,8 +63,10 @@ def track(run: Run, root: Path, system_metrics: bool) -> Iterator[None]:
             run.tags({ERROR: f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]})
         raise
     finally:
-        _end(run, status)
-        locks.release(run_lock(run.id))
+        try:
+            _end(run, status)
+        finally:
+            locks.release(run_lock(run.id))
 
 
 def is_alive(run: Entity, root: Path) -> bool:

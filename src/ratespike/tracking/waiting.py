@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ratespike.exchange.whole_file import whole_file
 from ratespike.execution.room import room_in
 from ratespike.tracking.changes import Change
 
@@ -51,10 +50,14 @@ class Waiting:
     def add_file(self, source: Path, folder: str) -> None:
         """Let an artifact wait, whole or not at all."""
         target = self.artifacts / folder / source.name
+        unfinished = self.folder / "unfinished"  # not among the artifacts, all of which are brought in
         with room_in(self.folder):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(target) as unfinished:
+            try:
                 shutil.copyfile(source, unfinished)
+                unfinished.replace(target)
+            finally:
+                unfinished.unlink(missing_ok=True)
 
     def file(self, path: str) -> Path | None:
         """The file of an artifact that waits; None if this one does not."""
