@@ -33,7 +33,7 @@ from ratespike.tracking.runs import Run
 IMAGES = 1000  # of a run that diagnoses itself
 _TRAINING_IMAGES = 500  # for the scale of pixels and statistics, and for conversions that are tried
 _FOLDER = "diagnosis"  # of a run's artifacts
-_AS_TESTED = ("run", "images", "folder", "tracking.uri", "data.dir", "data.batch_size")  # may be given without another result
+_AS_TESTED = ("run", "folder", "tracking.uri", "data.dir", "data.batch_size")  # may be given without another result
 
 
 def diagnose_network(job: Job[DiagnoseConfig]) -> None:
@@ -132,13 +132,17 @@ def _mean(values: Sequence[float] | None, otherwise: float) -> float:
 
 
 def _run_as_tested(job: Job[DiagnoseConfig]) -> Run | None:
-    """The run that was diagnosed with its own settings; None if another source or other settings were given."""
+    """The run that was diagnosed with its own settings; None if another source or other settings were given.
+
+    What it has logged in an earlier diagnosis is the same, and not logged again.
+    """
     given = {override.partition("=")[0].lstrip("+~") for override in job.overrides}
     if job.config.run is None or not given <= set(_AS_TESTED):
         return None
     from ratespike.tracking import store
 
-    return store.find_run(store.connect(address.resolve(job.config.tracking.uri, job.root)), job.config.run)
+    run = store.find_run(store.connect(address.resolve(job.config.tracking.uri, job.root)), job.config.run)
+    return Run(run.client, run.id, run.experiment, resumed=True)
 
 
 def _print(found: Diagnosis) -> None:
