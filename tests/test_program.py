@@ -159,7 +159,7 @@ IN_A_PROCESS = ("n_step=3", "neuron.tau_rc=-1")  # the others in that of the tes
     [
         ("n_step=3", "did you mean n_steps"),
         ("+experiment=mnits", "did you mean mnist"),
-        ("neuron=typo", "known: adaptive_lif, binary, clip_floor_shift, integrate_and_fire"),
+        ("neuron=typo", "known: adaptive_lif, binary, clip_floor_shift, clip_floor_shift_of_8_steps, deep_lif"),
         ("stages=null", "error: stages=null: not an option of stages; did you mean none"),
         ("loss=distillation", "error: loss=Distillation: compares spikes with rates; add forward=spikes"),
         ("+stages.a.neuron.foo=3", "error: stages.a: neuron.foo: LIF has no such parameter"),
@@ -207,8 +207,8 @@ def test_help_tells_groups_and_options(checkout: Path) -> None:
     code, out, _ = run_here(checkout, "--help")
     assert code == 0
     for words in (
-        "experiment: convert, digits, images, mnist, mnist_few_steps",
-        "neuron: adaptive_lif, binary, clip_floor_shift, integrate_and_fire",
+        "experiment: cifar10, cifar10_few_steps, cifar10_gpu, convert, digits, images, mnist",
+        "neuron: adaptive_lif, binary, clip_floor_shift, clip_floor_shift_of_8_steps, deep_lif",
         "debug: fast",
         "n_steps: 30",
     ):
