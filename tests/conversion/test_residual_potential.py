@@ -46,9 +46,11 @@ def test_steps_and_operations_of_both_simulations_count() -> None:
     network, images = network_with_two_paths(), torch.rand(4, 1, generator=torch.Generator().manual_seed(0))
     gated = ResidualPotential(steps=3).simulate(network, images, 9, start="uniform", **MAIN)
     assert gated.n_steps == 9 and gated.outputs.shape == (9, 4, 2)
-    weights = {"1": 2, "3": 2}  # that a spike of a layer meets
+    weights = {"1": 1, "3": 1}  # that a spike of a layer meets, without zeros
     spikes = sum(gated.spike_counts[layer] * met for layer, met in weights.items())
     assert torch.equal(gated.synaptic_operations.sum(0), spikes.sum(0) + 3), "the image meets three weights, once"
+    assert torch.equal(gated.accumulates.sum(0), spikes.sum(0).double())
+    assert gated.multiply_accumulates.sum(0).tolist() == [3, 3, 3, 3]
     shorter = ResidualPotential(steps=3).simulate(network, images, 5, start="uniform", **MAIN)
     assert torch.equal(shorter.outputs, gated.outputs[:5])
 

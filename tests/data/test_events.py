@@ -155,7 +155,7 @@ def test_both_engines_make_the_same_spikes_and_operations(scattered_file: Path, 
 def test_operations_are_the_events_times_their_weights(regular_file: Path) -> None:
     """Several events of a pixel in a step count each; neurons that nothing drives add none."""
     network = nn.Sequential(nn.Flatten(), nn.Linear(24, 7), SpikingRectifiedLinear(), nn.Linear(7, 2))
-    nn.init.zeros_(network[1].weight)
+    nn.init.constant_(network[1].weight, -1)
     nn.init.zeros_(network[1].bias)
     for n_steps, dt in ((100, 0.001), (5, 0.02)):
         shown = all_recordings(regular_file, n_steps, dt)

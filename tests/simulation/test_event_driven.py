@@ -38,6 +38,10 @@ def assert_equal(event_driven: Simulation, torch_engine: Simulation) -> None:
         assert torch.equal(event_driven.recordings[layer], spikes), f"other spikes in {layer}"
         assert torch.equal(event_driven.spike_counts[layer], counts), f"equal spikes, but other counts in {layer}"
     assert torch.equal(event_driven.synaptic_operations, torch_engine.synaptic_operations), "other operations"
+    for layer, operations in torch_engine.spike_operations.items():
+        assert torch.equal(event_driven.spike_operations[layer], operations), f"other operations of {layer}"
+    assert torch.equal(event_driven.multiply_accumulates, torch_engine.multiply_accumulates)
+    assert event_driven.cost == torch_engine.cost
     assert torch.allclose(event_driven.outputs, torch_engine.outputs, rtol=0, atol=1e-9), "other outputs"
     assert event_driven.neurons == torch_engine.neurons
 
