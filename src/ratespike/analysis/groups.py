@@ -72,7 +72,8 @@ class Comparison:
         together: those that vary one to one with one of `names`, by that one.
         short: short names, by full name, of all parameters that vary.
         repeats: how many runs were left out because another one has the same parameters and seeds.
-        costs: by which groups are compared beside their accuracy: those that are known of each group whose operations are.
+        costs: by which groups are compared beside their accuracy: synaptic operations, and what else is known of each group
+            whose operations are known, unless it is the same for all.
         device: whose energy is one of them, if it is known.
     """
 
@@ -137,10 +138,10 @@ def compare(records: Sequence[Record], steps: Collection[int], read_curve: ReadC
         runs = tuple(MeasuredRun(record, measures(record, steps, read_curve)) for record in kept)
         name = describe(_chosen(settings, naming), short) or "all runs"
         groups.append(Group(name, _chosen(settings, names), runs, _estimates(runs)))
-    known = tuple(cost for cost in compared if _is_known(cost, groups))
-    ranked = sorted(_with_pareto_best(groups, known), key=lambda group: group.rank)
+    counting = tuple(cost for cost in compared if _counts(cost, groups))
+    ranked = sorted(_with_pareto_best(groups, counting), key=lambda group: group.rank)
     n_kept = sum(map(len, alike.values()))
-    return Comparison(tuple(ranked), tuple(naming), naming, short, len(records) - n_kept, known, device)
+    return Comparison(tuple(ranked), tuple(naming), naming, short, len(records) - n_kept, counting, device)
 
 
 def _by_settings(records: Sequence[Record]) -> dict[Key, list[Record]]:
@@ -180,9 +181,14 @@ def _estimates(runs: Sequence[MeasuredRun]) -> dict[str, Estimate]:
     return {name: estimate(own) for name, own in values.items()}
 
 
-def _is_known(cost: Cost, groups: Sequence[Group]) -> bool:
-    """Whether each group whose synaptic operations are known has it."""
-    return all(cost.measure in group.estimates for group in _counted(groups))
+def _counts(cost: Cost, groups: Sequence[Group]) -> bool:
+    """Whether groups are compared by a cost (see `Comparison.costs`)."""
+    counted = _counted(groups)
+    if cost.metric is SYNAPTIC_OPERATIONS:
+        return True
+    if not counted or any(cost.measure not in group.estimates for group in counted):
+        return False
+    return bool(np.ptp(means(counted, cost.measure)) > 0)
 
 
 def _counted(groups: Sequence[Group]) -> list[Group]:
@@ -190,11 +196,11 @@ def _counted(groups: Sequence[Group]) -> list[Group]:
     return [group for group in groups if SYNAPTIC_OPERATIONS.name in group.estimates]
 
 
-def _with_pareto_best(groups: Sequence[Group], known: Sequence[Cost]) -> Iterator[Group]:
+def _with_pareto_best(groups: Sequence[Group], counting: Sequence[Cost]) -> Iterator[Group]:
     """The groups, each with what beats it; those marked that nothing does."""
     counted = _counted(groups)
     accuracy = means(counted, SPIKING_ACCURACY.name)
-    columns = [accuracy, *(-means(counted, cost.measure) for cost in known)]  # the more the better
+    columns = [accuracy, *(-means(counted, cost.measure) for cost in counting)]  # the more the better
     beaten = iter(beaten_by(np.column_stack(columns)).tolist())
     for group in groups:
         if SYNAPTIC_OPERATIONS.name not in group.estimates:
