@@ -43,9 +43,15 @@ def check_archive(path: Path) -> None:
         return
     try:
         with zipfile.ZipFile(path) as archive:
-            claimed = sum(info.file_size for info in archive.infolist())
+            members = archive.infolist()
+            claimed = sum(info.file_size for info in members)
             if claimed > path.stat().st_size:  # PyTorch compresses nothing
-                raise ParameterError(f"{path}: is damaged: it claims to hold {claimed} bytes, more than its size")
+                raise ParameterError(_damaged(path, f"it claims to hold {claimed} bytes, more than its size"))
+            # PyTorch reads nothing of what looks like a folder, and takes what was in memory for the numbers
+            if any(
+                (info.compress_type, info.external_attr, info.internal_attr, info.volume) != (0, 0, 0, 0) for info in members
+            ):
+                raise ParameterError(_damaged(path, "it is no archive as PyTorch writes it"))
             wrong = archive.testzip()
     except _DAMAGED as error:
         if isinstance(error, ParameterError):

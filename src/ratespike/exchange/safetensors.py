@@ -67,7 +67,8 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], Any]:
         raise ParameterError(f"{path}: holds weights without the settings that ratespike keeps beside them") from None
     except (library.SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ParameterError(f"{path}: cannot be read ({' '.join(str(error).split())[:160]})") from None
-    if _SHA256 in metadata and metadata[_SHA256] != _sha256(metadata[METADATA], tensors):
+    is_signed = set(metadata) != {METADATA}  # those of earlier versions are not
+    if is_signed and metadata.get(_SHA256) != _sha256(metadata[METADATA], tensors):
         raise ParameterError(f"{path}: is damaged: its content is not that of its SHA-256; take another copy")
     return tensors, description
 
