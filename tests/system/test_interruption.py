@@ -76,8 +76,7 @@ def check_whole_checkpoints(folder: Path) -> None:
 def check_nothing_is_left(folder: Path, *, was_killed: bool = False) -> None:
     """No process, no temporary file of ours, and no lock but the empty files that locks are taken in.
 
-    PyTorch leaves an empty cache. Of a sweep that was killed Python leaves a folder with the socket of the server that forks
-    jobs.
+    PyTorch leaves an empty cache, and Python, of a sweep that was killed, a folder with the socket of the server of its jobs.
     """
     others = r"\.devices$|^torchinductor_|^pymp-" if was_killed else r"\.devices$|^torchinductor_"
     deadline = time.monotonic() + 60
