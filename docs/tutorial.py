@@ -1,11 +1,12 @@
 """Runs the Python of docs/tutorial.md and writes what it prints into the page, and its pictures beside it.
 
-python docs/tutorial.py        two minutes on two cores
+python docs/tutorial.py
 """
 
 import io
 import os
 import re
+import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -35,10 +36,11 @@ def run(page: str, settings: Mapping[str, int] | None = None) -> list[str]:
     matplotlib.use("Agg")
     names: dict[str, object] = {"__name__": "tutorial"}
     outputs = []
-    for cell in CELL.finditer(page):
+    for number, cell in enumerate(CELL.finditer(page), start=1):
         code = cell["code"]
         for name, value in (settings or {}).items():
             code = re.sub(rf"^{name} = [\d_]+", f"{name} = {value}", code, flags=re.MULTILINE)
+        print(f"block {number} of {len(CELL.findall(page))}", file=sys.stderr)
         with redirect_stdout(io.StringIO()) as output:
             exec(code, names)
         outputs.append(output.getvalue())

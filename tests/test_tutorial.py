@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from program import ROOT
 
-SHORT = {"TRAIN_IMAGES": 400, "TEST_IMAGES": 40, "EPOCHS": 1}
+SHORT = {"TRAIN_IMAGES": 100, "TEST_IMAGES": 10, "EPOCHS": 1}
 PAGE = (ROOT / "docs/tutorial.md").read_text()
 
 
