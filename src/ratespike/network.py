@@ -357,7 +357,7 @@ def build_network(
 
 def _with_units(specification: Mapping[str, Any], classes: int) -> Mapping[str, Any]:
     """The specification of a layer, a dense one with a unit for each class if it says nothing else."""
-    if specification.get("type") == "Dense" and specification.get("units") is None:
+    if isinstance(specification, Mapping) and specification.get("type") == "Dense" and specification.get("units") is None:
         return {**specification, "units": classes}
     return specification
 

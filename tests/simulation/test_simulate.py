@@ -1,7 +1,10 @@
 """`simulate` on the reference engine: what it depends on, what it counts, and what it refuses."""
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -156,3 +159,57 @@ def test_compiled_steps_make_the_spikes_of_the_reference() -> None:
         assert spikes.sum() > 100, f"{layer} hardly spikes: nothing would be compared"
         assert torch.equal(compiled.recordings[layer], spikes), layer
     assert torch.allclose(compiled.outputs, reference.outputs, rtol=0, atol=1e-12)
+
+
+NETWORKS = (None, 3, nn.Linear, nn.Sequential(), nn.Linear(4, 3), nn.LSTM(4, 3), nn.Sequential(nn.LazyLinear(3), LIF()))
+WRONG: Mapping[str, Sequence[object]] = {
+    "images": (
+        *(None, 3, [[1.0]], np.zeros((2, 4)), torch.zeros(2, 4, dtype=torch.int64), torch.zeros(2, 4, dtype=torch.complex64)),
+        *(torch.zeros(4), torch.zeros(2, 3), torch.zeros(2, 0), torch.zeros(()), torch.full((2, 4), math.nan)),
+        *(
+            torch.zeros(2, 4, device="meta"),
+            torch.zeros(2, 4).to_sparse(),
+            torch.zeros(2, 4).double(),
+            torch.zeros(2, 4).half(),
+        ),
+    ),
+    "n_steps": (0, -1, 1.5, "3", None, True, math.nan, 10**12, [3]),
+    "dt": (0, -1, math.nan, math.inf, 1e308, 1e-308, "a", None, True, [1]),
+    "synapse": (None, 3, LowPass, "low_pass", nn.Identity()),
+    "start": (
+        *("x", None, 3, {"1": None}, {"1": {"voltage": None}}, {"9": {}}, {"1": {"v": torch.zeros(8)}}, [("1", {})]),
+        *({"1": {"voltage": values}} for values in (torch.zeros(5), torch.full((8,), math.nan), torch.zeros(8, device="meta"))),
+    ),
+    "readout": ("x", None, 3, ["last"]),
+    "burn_in": (-1, math.nan, 1e308, "a", None),
+    "early_exit": (0, -1, math.nan, math.inf, 1e-300, "a", [1], True),
+    "exit_by": ("x", None, 3, ["margin"]),
+    "record": ("1", None, 3, ["9"], [None], [["1"]], {"1"}),
+    "engine": ("x", None, 3, ["auto"]),
+    "seed": (-1, 1.5, "a", None, 2**63, 2**64, True),
+    "image_index": (3, [0, 1], torch.tensor([0]), torch.zeros(2), torch.zeros(2, dtype=torch.int64, device="meta")),
+    "images_over_time": (3, "x", True),
+    "event_height": (0, -1, math.nan, "a", 1.0, True),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_every_wrong_argument_is_an_error_of_ours(name: str) -> None:
+    network = nn.Sequential(nn.Linear(4, 8), LIF(), nn.Linear(8, 3))
+    for value in WRONG[name]:
+        options: dict[str, Any] = {"images": torch.rand(2, 4), "n_steps": 3, name: value}
+        with pytest.raises(ParameterError) as error:
+            simulate(network, **options)
+        assert "\n" not in str(error.value), value
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_what_is_no_spiking_network_is_an_error_of_ours(network: Any) -> None:
+    with pytest.raises(ParameterError):
+        simulate(network, torch.rand(2, 4), 3)
+
+
+def test_a_simulation_that_memory_does_not_hold_is_refused() -> None:
+    network = nn.Sequential(nn.Linear(4, 8), LIF(), nn.Linear(8, 3))
+    with pytest.raises(ParameterError, match=r"n_steps=2000000000: needs [\d.e+]+ TiB of memory; there are"):
+        simulate(network, torch.rand(100, 4), 2_000_000_000)

@@ -134,13 +134,14 @@ def picture(kind: str) -> Format:
 
     def use(content: bytes) -> None:
         with tempfile.TemporaryDirectory() as name:
+            pictures = Path(name) / "pictures"
             for label in "ab":
-                (Path(name) / label).mkdir()
+                (pictures / label).mkdir(parents=True)
                 for number in range(5):
-                    good = Path(name) / label / f"{number}.{kind.lower()}"
+                    good = pictures / label / f"{number}.{kind.lower()}"
                     good.write_bytes(file.getvalue())
             good.write_bytes(content)
-            ImageFolder(dir=name, height=8, width=8).load(Path(name))
+            ImageFolder(dir="pictures", height=8, width=8).load(Path(name))
 
     return Format(file.getvalue(), use)
 

@@ -102,14 +102,16 @@ def _with_home(argument: str) -> str:
 
 
 def _refuse_values_as_options(arguments: Sequence[str], folders: Sequence[Path]) -> None:
-    """Raise `ParameterError` for an argument such as `stages=null` or `data=3`, of which Hydra reports its own code.
+    """Raise `ParameterError` for an argument such as `stages=null` or `data=3`, or `=3`, of which Hydra reports its own code.
 
     Args:
         arguments: of the command.
         folders: where the options of each group are, in a folder with its name.
     """
     for argument in arguments:
-        group, _, chosen = argument.lstrip("+~").partition("=")
+        group, equals, chosen = argument.lstrip("+~").partition("=")
+        if equals and not group:
+            raise ParameterError(f"{argument}: must be <key>=<value>, or <group>=<option>")
         places = [folder / group for folder in folders if group and len(group) < _LONGEST_GROUP and (folder / group).is_dir()]
         values = [option for option in chosen.strip("[]").split(",") if _is_value(option)]
         if places and values:

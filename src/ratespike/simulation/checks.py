@@ -101,6 +101,8 @@ def check_image_index(image_index: Tensor | None, images: Tensor) -> Tensor:
     if image_index is None:
         return torch.arange(len(images), device=images.device)
     whole = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+    if isinstance(image_index, Tensor) and image_index.is_meta:
+        raise ParameterError("image_index: is on the device meta, where tensors have no values")
     if not isinstance(image_index, Tensor) or image_index.shape != (len(images),) or image_index.dtype not in whole:
         given = tuple(image_index.shape) if isinstance(image_index, Tensor) else type(image_index).__name__
         raise ParameterError(f"image_index: must be a tensor of {len(images)} whole numbers, one for each image, not {given}")
@@ -115,6 +117,8 @@ def check_start(start: Mapping[str, State]) -> None:
         for name, values in state.items():
             if not isinstance(values, Tensor):
                 raise ParameterError(f"start[{layer}][{name}]: must be a torch.Tensor, not {type(values).__name__}")
+            if values.is_meta:
+                raise ParameterError(f"start[{layer}][{name}]: is on the device meta, where tensors have no values")
             if not values.is_floating_point():
                 raise ParameterError(f"start[{layer}][{name}]: has the dtype {values.dtype}; must be real numbers")
             if not _is_finite(values):
@@ -129,9 +133,10 @@ def check_word(name: str, word: str, known: Sequence[str]) -> None:
 
 def check_layer_names(names: Iterable[str], neurons: Iterable[str]) -> None:
     """Raise `ParameterError` for a name that is none of the network's neuron layers."""
+    known = list(neurons)
     for name in names:
-        if name not in neurons:
-            raise ParameterError(f"no neuron layer {name}: {nearest(name, list(neurons))}")
+        if name not in known:
+            raise ParameterError(f"no neuron layer {name}: {nearest(name, known)}")
 
 
 def check_tensors(network: nn.Module, images: Tensor) -> None:
