@@ -24,5 +24,5 @@ def test_the_keys_that_do_not_matter_exist() -> None:
 
 def test_what_tells_groups_apart_is_what_affects_results_but_seeds_and_hardware() -> None:
     left_out = {key for key in keys() if not relevance.distinguishes_groups(key)}
-    bookkeeping = {key for key in keys() if key.startswith("tracking.")} | {"resume", "objective", "register"}
+    bookkeeping = {key for key in keys() if key.startswith("tracking.")} | {"resume", "objective", "register", "diagnosis"}
     assert left_out == {*relevance.SEEDS, *relevance._HARDWARE, *bookkeeping}

@@ -146,6 +146,7 @@ def diagnose(
         ParameterError: what `ratespike.simulate` refuses, or images and labels that do not belong together.
 
     Example:
+        >>> import torch
         >>> from ratespike.neurons import IntegrateAndFire
         >>> network = nn.Sequential(nn.Linear(4, 8), IntegrateAndFire(max_rate=1000), nn.Linear(8, 3))
         >>> found = diagnose(network, torch.rand(20, 4), torch.zeros(20).long(), n_steps=8, start="half")
