@@ -24,7 +24,8 @@ SHAPES = {1: (26, 26, 32), 2: (24, 24, 64), 3: (10, 10, 128)}  # height, width, 
 
 @pytest.fixture(scope="module")
 def reference() -> Mapping[str, Any]:
-    return dict(np.load(REFERENCE))
+    with np.load(REFERENCE) as file:
+        return dict(file)
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ def currents_for(neuron: LIF | SpikingRectifiedLinear | IntegrateAndFire | Sigmo
 @given(
     tau_rc=st.floats(0.005, 0.1),
     tau_ref=st.floats(0.001, 0.004),
-    intercept=st.integers(-90, 90).map(lambda percent: percent / 100),
+    intercept=st.decimals("-0.9", "0.9", places=9).map(float),
 )
 @examples
 def test_lif(start: str, tau_rc: float, tau_ref: float, intercept: float) -> None:
@@ -71,7 +71,7 @@ def test_lif(start: str, tau_rc: float, tau_ref: float, intercept: float) -> Non
 @pytest.mark.filterwarnings("ignore:.*spikes will be fewer")
 @given(
     tau_rc=st.floats(0.005, 0.1),
-    relative_tau_ref=st.integers(0, 999).map(lambda part: part / 1000),
+    relative_tau_ref=st.decimals(0, "0.999", places=9).map(float),
     dt=st.floats(0.0002, 0.003),
     data=st.floats(1.001, 30),
 )

@@ -51,7 +51,7 @@ def test_soft_lif_becomes_the_hard_one() -> None:
 @given(
     st.floats(0.5, 180),
     st.floats(0.005, 0.1),
-    st.sampled_from([0, 0.0004, 0.001, 0.002, 0.005]),
+    st.decimals(0, "0.005", places=9).map(float),
     st.sampled_from([0.0, 0.02, 0.5]),
 )
 @settings(deadline=None)
@@ -62,7 +62,7 @@ def test_lif_current_is_the_inverse_of_the_rate(rate: float, tau_rc: float, tau_
 
 
 @pytest.mark.parametrize("cls", [LIF, AdaptiveLIF, SpikingRectifiedLinear, SpikingLeakyReLU, IntegrateAndFire, Sigmoid])
-@given(fraction=st.floats(0.55, 0.95), intercept=st.integers(-95, 90).map(lambda percent: percent / 100))
+@given(fraction=st.floats(0.55, 0.95), intercept=st.decimals("-0.95", "0.9", places=9).map(float))
 @settings(deadline=None, max_examples=30)
 def test_every_tuned_neuron_fires_at_max_rate_where_x_is_one(cls: type[TunedNeuron], fraction: float, intercept: float) -> None:
     neuron = cls(max_rate=400 * fraction, intercept=intercept)

@@ -48,7 +48,7 @@ def test_currents_are_those_of_the_layers(layers: list[nn.Module], shape: tuple[
         expected = network(spikes * source.scale / 0.001) * gain + bias
         at_rest = exact.at_rest(exact.target.map.laid_out(network(torch.zeros_like(spikes))))
     found = exact.target.map.as_called(exact.terms[0].applied(exact.terms[0].map.laid_out(spikes)) + at_rest)
+    assert torch.allclose(found, expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
     summed = int(spikes.flatten(1).sum(1).max()) + 1  # at most so many weights, and the current at rest
     # each of them is rounded to the next multiple of the unit
     assert float((found - expected).abs().max()) <= summed * float(exact.unit.max()) / 2
-    assert float(exact.unit.max()) < 1e-6 * float(expected.abs().max())

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm
+from scipy.stats import norm
 
 from ratespike.analysis.statistics import CONFIDENCE
+from ratespike.metrics import mcnemar
 from ratespike.parameters import ParameterError
 
 
@@ -42,13 +43,13 @@ def paired_difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Pa
     """Compare two answers to each of some images.
 
     The images on which both are right, or both wrong, say nothing about the difference; with b and c images that one of them
-    alone has right, of n, its variance is `(b + c - (b - c)^2 / n) / n^2`. The test is McNemar's, exact: b is binomial.
+    alone has right, of n, its variance is `(b + c - (b - c)^2 / n) / n^2`. The test is McNemar's (`ratespike.metrics.mcnemar`).
 
     Args:
         first: whether the first is right, shape (images,).
         second: whether the second is right on the same images.
 
-    Source: Q. McNemar, Psychometrika 12 (1947) 153-157; the interval: A. Agresti, Categorical Data Analysis, section 10.1.
+    Source: of the interval, A. Agresti, Categorical Data Analysis, section 10.1.
 
     Example:
         >>> found = paired_difference(np.array([True] * 90 + [False] * 10), np.array([True] * 80 + [False] * 20))
@@ -60,7 +61,7 @@ def paired_difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Pa
     only_second = int((second & ~first).sum())
     different = only_first + only_second
     variance = (different - (only_first - only_second) ** 2 / n) / n**2
-    p_value = float(binomtest(only_first, different).pvalue) if different else 1.0
+    p_value = mcnemar.p_value(only_first, only_second)
     half_width = float(norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt(variance)
     return PairedDifference(float(first.mean()), float(second.mean()), only_first, only_second, half_width, p_value)
 

@@ -137,6 +137,11 @@ class Images:
         """What a network sees in each step of a simulation, in float32; None for images that stand still."""
         return None
 
+    def as_simulated(self) -> Float[Tensor, "..."]:
+        """What a simulation is given: `over_time`, or of images that stand still `as_inputs`."""
+        over_time = self.over_time()
+        return self.as_inputs() if over_time is None else over_time
+
     def as_pictures(self) -> Float[Tensor, "images channels height width"]:
         """The pixels as a person sees them, in float32 from 0 to 1: without the normalisation."""
         return self.pixels.float() / self.scaling.white

@@ -41,7 +41,7 @@ class Activity:
         """Take in what left the neurons of a layer in each step, for some images."""
         rates = rate_in_short_steps(layer.neuron, layer.steady)  # Hz
         fired = (pulses != 0).any(0)  # (batch, ...)
-        self._layers.setdefault(layer.call.name, _Counted()).add(rates, fired, ceiling(layer))
+        self._layers.setdefault(layer.call.name, _Counted()).add(rates, fired, ceiling(layer.neuron, layer.case.dt))
 
     def layers(self) -> list[LayerActivity]:
         """Of each layer, all images so far."""

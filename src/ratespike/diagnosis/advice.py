@@ -9,7 +9,6 @@ from ratespike.diagnosis.case import Gain, gain
 from ratespike.diagnosis.causes import Cause, Evidence, Remedy
 from ratespike.parameters import kinds
 
-_CHANCE = 0.005  # a gain that chance makes more often is none: 0.05 for ten causes together
 _FEWEST_WRONG = 9  # images: with fewer, not even answers without a mistake would be a gain beyond chance
 _AS_MUCH = 0.75  # of the largest gain, that a remedy whose evidence says more has to reach
 
@@ -38,11 +37,6 @@ class Tried:
     accuracy: float
     gain: Gain
 
-    @property
-    def is_real(self) -> bool:
-        """Whether it has gained more than chance explains."""
-        return self.gain.accuracy > 0 and self.gain.p_value < _CHANCE
-
 
 def try_remedies(evidence: Evidence, right: Bool[Tensor, " images"]) -> list[Tried]:
     """Simulate the images with the remedy of each cause whose evidence is there; none if hardly any answer is wrong.
@@ -64,7 +58,7 @@ def advised(tried: list[Tried]) -> Tried | None:
 
     More steps mend nearly everything, so the largest gain alone would name nothing else.
     """
-    real = [remedy for remedy in tried if remedy.is_real]
+    real = [remedy for remedy in tried if remedy.gain.is_real]
     if not real:
         return None
     enough = _AS_MUCH * max(remedy.gain.accuracy for remedy in real)

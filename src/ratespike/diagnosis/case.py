@@ -6,15 +6,16 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from ratespike.conversion.methods import AsTrained, Conversion
+from ratespike.metrics import mcnemar
 from ratespike.parameters import ParameterError
 from ratespike.simulation import Simulation
 from ratespike.synapses import LowPass, Synapse
 
 _AT_ONCE = 500  # images in a simulation; the engines cut them further
+_CHANCE = 0.005  # a gain that chance makes more often is none: 0.05 for ten causes together
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -137,18 +138,20 @@ class Gain:
 
     Attributes:
         accuracy: that is gained, from -1 to 1.
-        p_value: how probable a difference as large is where both ways are equally good (McNemar's exact test, two-sided).
+        p_value: how probable a difference as large is where both ways are equally good (see `ratespike.metrics.mcnemar`).
     """
 
     accuracy: float
     p_value: float
 
+    @property
+    def is_real(self) -> bool:
+        """Whether more is gained than chance explains."""
+        return self.accuracy > 0 and self.p_value < _CHANCE
+
 
 def gain(before: Bool[Tensor, " images"], after: Bool[Tensor, " images"]) -> Gain:
     """What a change has gained on the same images.
-
-    Source: Q. McNemar 1947, "Note on the sampling error of the difference between correlated proportions or percentages",
-    doi:10.1007/BF02295996, with the exact binomial probabilities.
 
     Example:
         >>> before = torch.tensor([True, False, False, False, False, False, False])
@@ -157,5 +160,4 @@ def gain(before: Bool[Tensor, " images"], after: Bool[Tensor, " images"]) -> Gai
     """
     won = int((after & ~before).sum())
     lost = int((before & ~after).sum())
-    p_value = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
-    return Gain((won - lost) / len(before), p_value)
+    return Gain((won - lost) / len(before), mcnemar.p_value(won, lost))

@@ -68,10 +68,10 @@ class LayerError:
     rest: float
 
 
-def ceiling(layer: Layer) -> float:
-    """The highest rate that the layer's neurons have in steps of dt, Hz; a huge number of those that have no limit."""
+def ceiling(neuron: Neuron, dt: float) -> float:
+    """The highest rate of neurons in steps of dt, Hz; a huge number of those that have no limit."""
     huge = torch.tensor([_HUGE], dtype=torch.float64)
-    return float(layer.neuron.firing_rate_in_steps(huge, layer.case.dt).detach())
+    return float(neuron.firing_rate_in_steps(huge, dt).detach())
 
 
 def rate_without_end(neuron: Neuron, current: Tensor, dt: float) -> Tensor:
@@ -124,7 +124,7 @@ class Decomposition:
         in_steps = rate_without_end(layer.neuron, mean, layer.case.dt)
         endless = in_steps * scale
         exact = rate_in_short_steps(layer.neuron, mean) * scale
-        saturated = in_steps >= NEAR_CEILING * ceiling(layer)
+        saturated = in_steps >= NEAR_CEILING * ceiling(layer.neuron, layer.case.dt)
         chain = {
             "": pulses.mean(0),
             START: layer.mean_activation(layer.fired(currents, start, mean)),

@@ -7,7 +7,6 @@ the same functions behind its test (`diagnosis=true`).
 """
 
 import csv
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
@@ -23,6 +22,7 @@ from ratespike.config.job import Job
 from ratespike.config.schemas import DiagnoseConfig, RunConfig
 from ratespike.diagnosis import Case, Diagnosis, diagnose_case, draw
 from ratespike.diagnosis.lost import LostImage
+from ratespike.execution.room import temporary_folder
 from ratespike.parameters import ParameterError
 from ratespike.pipeline.assembly import Components, build_components
 from ratespike.pipeline.checkpoint import load_weights
@@ -77,8 +77,8 @@ def diagnose_run(run: Run, components: Components, spiking: nn.Module, config: R
     began = time.perf_counter()
     found = diagnose_case(replace(case_of(components, spiking, config, IMAGES), name=run.id))
     run.metrics({f"{_FOLDER}/seconds": time.perf_counter() - began})
-    with tempfile.TemporaryDirectory() as folder:
-        _keep(found, _write(found, Path(folder)), run)
+    with temporary_folder() as folder:
+        _keep(found, _write(found, folder), run)
     say(found.advice)
 
 

@@ -100,12 +100,10 @@ def _keep_figures(run: Run, components: Components, classifier: Classifier, resu
     shown = components.splits.test[:_IMAGES_SHOWN]
     network = _spiking(components, classifier)
     image_index = torch.arange(len(shown))
-    over_time = shown.over_time()
-    inputs = shown.as_inputs() if over_time is None else over_time
     simulator = components.simulator
     if results.exit_threshold is not None:
         simulator = simulator.with_exit(results.exit_threshold)
-    outputs = simulator(network.cpu(), inputs, image_index, results.n_steps).outputs
+    outputs = simulator(network.cpu(), shown.as_simulated(), image_index, results.n_steps).outputs
     figures = run_figures(shown.as_pictures(), shown.labels, outputs, results, components.splits.class_names)
     return {name: run.figure(name, figure) for name, figure in figures.items()}
 

@@ -54,11 +54,9 @@ class Simulator:
         if settings.exit_loss is not None:
             settings = replace(settings, early_exit=1.0)  # any threshold, for one that will be fitted
         shown = splits.some_training_images(1)
-        over_time = shown.over_time()
-        inputs = shown.as_inputs() if over_time is None else over_time
         converted = self.conversion.converted(network, shown.as_inputs(), self.dt, start=settings.start, seed=settings.seed)
         number = torch.zeros(1, dtype=torch.int64)
-        return replace(self, settings=settings)(converted, inputs, number, self.conversion.least_steps)
+        return replace(self, settings=settings)(converted, shown.as_simulated(), number, self.conversion.least_steps)
 
     def converted(self, network: nn.Module, splits: Splits) -> nn.Module:
         """The network that runs on spikes, of a trained one.

@@ -40,17 +40,15 @@ def signed(run: Run, artifact: str) -> Iterator[Path | None]:
     with run.artifact(artifact) as path:
         wanted = run.tag(SHA256 + artifact)
         if path is not None and wanted is not None and sha256(path) != wanted:
-            raise DamagedError(damage(run, artifact, "its SHA-256 is not the one of its tag"))
+            raise DamagedError(_damage(run, artifact, "its SHA-256 is not the one of its tag"))
         yield path
 
 
-def damage(run: Run, artifact: str, reason: str) -> str:
-    """The line about a damaged artifact.
+def in_a_line(run: Run, artifact: str, error: ParameterError) -> str:
+    """The line about an artifact that was refused, by its SHA-256 or by who reads it; it names the run in either case."""
+    return str(error) if isinstance(error, DamagedError) else _damage(run, artifact, str(error))
 
-    Args:
-        run: has it.
-        artifact: its path.
-        reason: why it is thought to be damaged.
-    """
-    place = run.client.get_run(run.id).info.artifact_uri
+
+def _damage(run: Run, artifact: str, reason: str) -> str:
+    place = run.seen().info.artifact_uri
     return f"run {run.id}: {place}/{artifact} is damaged: {reason}; restore it, or delete the run and repeat its command"

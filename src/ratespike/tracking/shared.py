@@ -12,7 +12,7 @@ import numpy as np
 
 from ratespike.checked_files import check_archive, read_npz, sha256
 from ratespike.parameters import ParameterError
-from ratespike.tracking.kept_files import DamagedError, damage, sign, signed
+from ratespike.tracking.kept_files import in_a_line, sign, signed
 from ratespike.tracking.runs import Entity, Run
 from ratespike.tracking.store import experiment_ids
 
@@ -62,11 +62,8 @@ def _copied(source: Run, target: Run, checkpoint: str) -> bool:
             check_archive(path)
             target.file(path, str(Path(checkpoint).parent))
             sign(target, checkpoint, sha256(path))
-    except DamagedError as error:
-        _logger.warning("%s; it is trained anew", error)
-        return False
     except ParameterError as error:
-        _logger.warning("%s; it is trained anew", damage(source, checkpoint, str(error)))
+        _logger.warning("%s; it is trained anew", in_a_line(source, checkpoint, error))
         return False
     return True
 
@@ -107,10 +104,8 @@ def _kept_simulation(run: Run, tags: Mapping[str, str], n_steps: int) -> dict[st
     try:
         with signed(run, _ARRAYS) as path:
             return None if path is None else read_npz(path)
-    except DamagedError as error:
-        _logger.warning("%s; it is simulated anew", error)
     except ParameterError as error:
-        _logger.warning("%s; it is simulated anew", damage(run, _ARRAYS, str(error)))
+        _logger.warning("%s; it is simulated anew", in_a_line(run, _ARRAYS, error))
     return None
 
 

@@ -5,12 +5,9 @@ A rate of `1 / tau_ref` or more cannot be set: the neuron refuses such a `max_ra
 
 from collections.abc import Iterator
 
-import torch
-
 from ratespike.diagnosis.causes.base import Cause, Evidence, Remedy, shorter_steps
+from ratespike.diagnosis.decomposition import ceiling
 from ratespike.neurons.base import TunedNeuron
-
-_HUGE = 1e9  # a current at which a neuron is at its highest rate
 
 
 class RateBeyondStep(Cause):
@@ -22,18 +19,13 @@ class RateBeyondStep(Cause):
     def remedies(self, evidence: Evidence) -> Iterator[Remedy]:
         case = evidence.case
         tuned = [neuron for neuron in evidence.neurons if isinstance(neuron, TunedNeuron)]
-        beyond = [neuron.max_rate for neuron in tuned if _is_beyond(neuron, case.dt)]
+        beyond = [neuron.max_rate for neuron in tuned if neuron.max_rate > 1.001 * ceiling(neuron, case.dt)]
         if not beyond:
             return
         rate = max(beyond)
         override, shorter = shorter_steps(case, case.dt / _power_of_two(rate * case.dt))
         finding = f"neurons with max_rate={rate:g} Hz fire at most once in a step of {1000 * case.dt:g} ms"
         yield Remedy(finding, override, shorter)
-
-
-def _is_beyond(neuron: TunedNeuron, dt: float) -> bool:
-    highest = float(neuron.firing_rate_in_steps(torch.tensor([_HUGE], dtype=torch.float64), dt).detach())
-    return neuron.max_rate > 1.001 * highest
 
 
 def _power_of_two(times: float) -> int:

@@ -15,7 +15,6 @@ from ratespike.diagnosis.causes.base import Cause, Evidence, Remedy
 _MEANS = 0.3  # standard deviations by which two means may differ
 _TIMES = 1.5  # by which two standard deviations may differ
 _TRIED_ON = 300  # images, on rates
-_CHANCE = 0.005
 _USUAL = ((0.0, 255.0), (0.0, 1 / 255), (0.5, 0.5))  # means and standard deviations that pixels are scaled with
 
 
@@ -59,7 +58,7 @@ def _as_is_usual(case: Case) -> Iterator[Remedy]:
             continue
         after = replace(some, images=(some.images - mean) / std).rates().argmax(1) == some.labels
         gained = gain(before, after)
-        if gained.accuracy > most and gained.p_value < _CHANCE:
+        if gained.is_real and gained.accuracy > most:
             best, most = (mean, std), gained.accuracy
     if best is not None:
         share = float(before.double().mean())
