@@ -206,6 +206,7 @@ def test_a_network_that_does_not_fit_the_images_is_refused(checkout: Path, squar
     assert run_ids(checkout) == before
 
 
+@pytest.mark.system
 def test_the_page_on_images_of_ones_own_is_true(checkout: Path, pictures: Path) -> None:
     """Its commands, each on fewer steps of training and simulation."""
     for name in ("left", "middle", "right"):

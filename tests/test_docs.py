@@ -149,10 +149,10 @@ def test_the_page_on_lost_accuracy_runs(
 NEURON_GUIDE = ROOT / "docs/adding_a_neuron.md"
 TINY = (*(argument for argument in SMALL if argument != "tracking.experiment=mnist"), "n_steps=3")
 LINT = (
-    ("-m", "ruff", "check", "."),
-    ("-m", "ruff", "format", "--check", "."),
-    ("-m", "mypy", "--cache-dir", str(ROOT / ".mypy_cache")),
-    ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),
+    pytest.param(("-m", "ruff", "check", "."), id="ruff"),
+    pytest.param(("-m", "ruff", "format", "--check", "."), id="format"),
+    pytest.param(("-m", "mypy", "--cache-dir", str(ROOT / ".mypy_cache")), id="mypy", marks=pytest.mark.system),
+    pytest.param(("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"), id="imports"),
 )
 
 
@@ -217,7 +217,7 @@ def trained(followed: Copy) -> Iterator[Future[str]]:
 
 
 @pytest.mark.program
-@pytest.mark.parametrize("arguments", LINT, ids=lambda arguments: arguments[1].rpartition(" ")[2])
+@pytest.mark.parametrize("arguments", LINT)
 def test_what_the_guides_add_passes_lint(arguments: tuple[str, ...], followed: Copy, trained: Future[str]) -> None:
     followed.python(*arguments)
 
@@ -226,7 +226,7 @@ def test_what_the_guides_add_passes_lint(arguments: tuple[str, ...], followed: C
 def test_what_the_guides_add_passes_the_checks_of_the_pages(followed: Copy, trained: Future[str]) -> None:
     """And its examples run."""
     with_examples = [name for page in GUIDES for name in Guide.read(page).files if name.endswith(".py")]
-    followed.python("-m", "pytest", "tests/test_docs.py", *with_examples, "-m", "not program and not slow")
+    followed.python("-m", "pytest", "tests/test_docs.py", *with_examples, "-m", "not program and not slow and not system")
 
 
 @pytest.mark.program
@@ -278,7 +278,7 @@ for start in ("zero", "uniform", "half", "steady_phase"):
     followed.python("-c", fires)
 
 
-@pytest.mark.program
+@pytest.mark.system
 def test_the_guides_neuron_trains_in_a_sweep(followed: Copy, trained: Future[str]) -> None:
     trained.result()  # one program at a time in its folder
     command = Guide.read(NEURON_GUIDE).training

@@ -17,6 +17,7 @@ pytestmark = [
 TWO_AT_ONCE = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 
 
+@pytest.mark.system
 def test_a_job_that_is_killed_leaves_the_others_whole_and_the_same_command_does_it_again(checkout: Path, held: Held) -> None:
     sweep = ("-m", *SMALL, "n_steps=3", "optimizer.lr=0.001,0.002")
     process = start(checkout, *sweep, program="train_held.py")

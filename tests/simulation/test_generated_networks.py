@@ -15,8 +15,11 @@ from ratespike.neurons import LIF, IntegrateAndFire, Neuron, SpikingRectifiedLin
 from ratespike.parameters import ParameterError
 from ratespike.synapses import LowPass, NoFilter
 
-NETWORKS = 420  # which ones depends on the modules that are loaded, from whose constants Hypothesis draws too
-MOST_REFUSED = 0.07  # by the event-driven engine: about 5 %, and the share in a draw of so many varies by 1 %
+NETWORKS = (
+    250,
+    pytest.param(1000, marks=pytest.mark.system),
+)  # which ones depends on the modules that are loaded, from whose constants Hypothesis draws too
+MOST_REFUSED = 0.09  # by the event-driven engine: about 5 %, and the share in a draw of 250 varies by 1.4 %
 STEPS = 14
 STARTS = ("zero", "half", "uniform", "steady_phase", "half_phase", "given")
 MAX_POOLS = (nn.MaxPool2d, nn.AdaptiveMaxPool2d)
@@ -210,11 +213,12 @@ def assert_equal(one: tuple[Tensor, dict[str, Tensor]], other: tuple[Tensor, dic
 
 
 @pytest.mark.slow
-def test_generated_networks() -> None:
+@pytest.mark.parametrize("networks", NETWORKS)
+def test_generated_networks(networks: int) -> None:
     refused: list[str] = []
     seen: list[int] = []
 
-    @settings(max_examples=NETWORKS, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=networks, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(cases())
     def compare(case: Case) -> None:
         reference = spike_counts(case, "torch")
@@ -233,5 +237,5 @@ def test_generated_networks() -> None:
 
     compare()
     print(f"\n{len(seen)} networks, {sum(seen)} spikes, refused by the event-driven engine: {len(refused)} {set(refused)}")
-    assert sum(spikes > 20 for spikes in seen) >= 300, "too few networks spike: little would be compared"
+    assert sum(spikes > 20 for spikes in seen) >= 0.7 * len(seen), "too few networks spike: little would be compared"
     assert len(refused) <= MOST_REFUSED * len(seen), refused
