@@ -1,6 +1,6 @@
 """Runs the Python of docs/tutorial.md and writes what it prints into the page, and its pictures beside it.
 
-python docs/tutorial.py        two minutes of a core
+python docs/tutorial.py        minutes of two cores
 """
 
 import io
