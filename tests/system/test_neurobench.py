@@ -7,10 +7,6 @@ each network is counted twice: as it is, where each difference is computed here,
 import copy
 import json
 import subprocess
-import sys
-import sysconfig
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peers import environment_with
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,7 +22,7 @@ from ratespike import simulate
 from ratespike.neurons import LIF, IntegrateAndFire, Neuron
 from ratespike.simulation import Simulation
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.filterwarnings("ignore:.*spikes will be fewer than its rate says")]
 
 STEPS = 12
 PACKAGES = ("neurobench==2.3.0", "snntorch==1.0.0")  # what they need besides is here
@@ -36,24 +33,10 @@ IMAGES = torch.rand(6, 1, 12, 12, generator=torch.Generator().manual_seed(1)) * 
 )
 
 
-@pytest.fixture(autouse=True)
-def _no_warning_of_short_refractory_times() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*spikes will be fewer than its rate says", UserWarning)
-        yield
-
-
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment with NeuroBench, which finds PyTorch in this one."""
-    folder = tmp_path_factory.mktemp("neurobench")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    found = folder / "bin/python"
-    (site,) = folder.glob("lib/python*/site-packages")
-    (site / "of_tests.pth").write_text(sysconfig.get_path("purelib"))
-    command = [found, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", *PACKAGES]
-    subprocess.run(command, check=True)
-    return found
+    return environment_with(PACKAGES, tmp_path_factory.mktemp("neurobench"))
 
 
 def conv_average(neuron: type[Neuron], **parameters: Any) -> nn.Sequential:

@@ -2,47 +2,30 @@
 
 import json
 import subprocess
-import sys
-import sysconfig
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from peers import environment_with
 from torch import Tensor, nn
 
 from ratespike import simulate
 from ratespike.exchange.nir import read_nir, write_nir
 from ratespike.neurons import LIF, IntegrateAndFire, Neuron
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.filterwarnings("ignore:.*spikes will be fewer than its rate says")]
 
 STEPS = 60
 PACKAGES = ("norse==1.1.0", "snntorch==1.0.0", "nirtorch==2.6")  # what they need besides is here
 HERE = Path(__file__).parent / "nir_programs"
 
 
-@pytest.fixture(autouse=True)
-def _no_warning_of_short_refractory_times() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*spikes will be fewer than its rate says", UserWarning)
-        yield
-
-
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment with other simulators, which finds PyTorch and NIR in this one."""
-    folder = tmp_path_factory.mktemp("simulators")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    found = folder / "bin/python"
-    (site,) = folder.glob("lib/python*/site-packages")
-    (site / "of_tests.pth").write_text(sysconfig.get_path("purelib"))
-    command = [found, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", *PACKAGES]
-    subprocess.run(command, check=True)
-    return found
+    return environment_with(PACKAGES, tmp_path_factory.mktemp("simulators"))
 
 
 def network_of(neuron: type[Neuron], **parameters: Any) -> nn.Sequential:
