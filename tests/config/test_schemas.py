@@ -80,6 +80,12 @@ def test_each_pair_of_options_composes(row: list[str]) -> None:
     assert config.data["test_images"] == 200
 
 
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
+def test_no_experiment_has_stages_on_a_slice(experiment: str) -> None:
+    given = ("model=model.py:net", "checkpoint=weights.pt") if experiment == "convert" else ()
+    assert not compose(f"+experiment={experiment}", *given, "+debug=fast").stages
+
+
 def test_an_experiment_leaves_its_neuron_to_the_command_line() -> None:
     relu = compose("+experiment=mnist_nengo", "neuron=relu", "optimizer=adam", "n_steps=60")
     assert relu.neuron["type"] == "SpikingRectifiedLinear" and "tau_rc" not in relu.neuron
