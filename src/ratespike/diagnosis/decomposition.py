@@ -45,6 +45,7 @@ READOUT = "read-out"
 INHERITED = "inherited"
 PARTS = (START, UNEVEN, SILENCE, COUNT, SATURATION, REFRACTORY, READOUT, INHERITED)  # in the order of the chain
 OUTPUT = "output"  # the name of the row of the network's answer
+ANSWER = "answer"  # the same where a layer of neurons has that name
 NEAR_CEILING = 0.95  # of the highest rate in steps: a neuron above it is saturated
 _SHORT = 1e-6  # seconds: a step of almost no length
 _NO_ERROR = 1e-6  # root mean square relative to the rates, below which there is nothing to split
@@ -140,7 +141,8 @@ class Decomposition:
     def add_outputs(self, part: Slice, outputs: Float[Tensor, "time batch classes"]) -> None:
         """Take in the network's unfiltered outputs in each step for some images."""
         answer = _answer(part.case, outputs) / _answer(part.case, torch.ones_like(outputs[:, :1, :1]))
-        self._add(OUTPUT, part.rates.outputs, {"": answer, READOUT: outputs.mean(0), INHERITED: part.rates.outputs})
+        name = ANSWER if OUTPUT in {layer.call.name for layer in part.layers} else OUTPUT
+        self._add(name, part.rates.outputs, {"": answer, READOUT: outputs.mean(0), INHERITED: part.rates.outputs})
 
     def errors(self) -> list[LayerError]:
         """The error of each layer and of the output, of all images so far."""
