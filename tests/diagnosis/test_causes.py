@@ -4,13 +4,15 @@ import re
 from types import ModuleType
 from typing import Any
 
+import hydra
 import pytest
 import torch
-from program import ROOT
+from program import CONF, ROOT
 from torch import nn
 
+from ratespike.config.schemas import Config, check
 from ratespike.conversion.convert import convert
-from ratespike.conversion.methods import ResidualPotential
+from ratespike.conversion.methods import Balanced, Calibrated, Conversion, ResidualPotential, SignedSpikes
 from ratespike.diagnosis import Case, diagnose_case
 from ratespike.diagnosis.causes import Cause, Evidence
 from ratespike.diagnosis.causes.refractory_below_step import RefractoryBelowStep
@@ -20,7 +22,7 @@ from ratespike.diagnosis.causes.uneven_input import UnevenInput
 from ratespike.diagnosis.decomposition import LayerError
 from ratespike.diagnosis.measured import measure
 from ratespike.neurons import LIF, IntegrateAndFire
-from ratespike.parameters import kinds
+from ratespike.parameters import build, kinds
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*spikes will be fewer than its rate says:UserWarning")]
 
@@ -59,6 +61,34 @@ def _section(name: str) -> str:
     page = (ROOT / "docs/why_accuracy_falls.md").read_text()
     (section,) = [part for part in re.split(r"^##+ ", page, flags=re.MULTILINE) if f"why_accuracy_falls/{name}.png" in part]
     return section
+
+
+def _compose(override: str) -> Config:
+    words = override.replace("<run>", "0123456789abcdef").split()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return check(hydra.compose("config", ["+experiment=mnist", "conversion=none", *words]))
+
+
+def test_the_page_names_overrides_that_a_configuration_takes() -> None:
+    words: dict[str, str] = {}
+    for name in NAMES:
+        mends = [found for found in re.findall(r"`([\w.]+=[^`]+)`", _section(name)) if not found.startswith("+")]
+        assert mends, name
+        words.update({word.partition("=")[0]: word for word in " ".join(mends).split() if not word.startswith("conversion")})
+    assert {"dt", "n_steps", "simulation.start", "simulation.readout", "neuron.min_voltage", "data.mean"} <= set(words)
+    _compose(" ".join(words.values()))
+
+
+@pytest.mark.parametrize(
+    ("override", "conversion"),
+    [
+        ("conversion=balanced conversion.percentile=99.9", Balanced(percentile=99.9)),
+        ("conversion=signed_spikes", SignedSpikes()),
+        ("conversion=calibrated conversion.n_steps=60", Calibrated(n_steps=60)),
+    ],
+)
+def test_a_conversion_that_is_tried_is_that_of_its_override(override: str, conversion: Conversion) -> None:
+    assert build(Conversion, _compose(override).conversion, "conversion") == conversion
 
 
 @pytest.mark.slow
