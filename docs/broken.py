@@ -36,7 +36,7 @@ class Trained:
 
     Attributes:
         network: with ReLUs.
-        leaky: the same layers, trained with LIF neurons of 150 Hz.
+        leaky: the same layers, trained with LIF neurons of 150 Hz whose membranes have no lower limit.
         training: the images that it has learned from.
         images: others.
         labels: of these.
@@ -87,7 +87,7 @@ def train(shape: Callable[[Neurons], nn.Sequential]) -> Trained:
     images = torch.tensor(digits.images, dtype=torch.float32)[order, None] / 16
     labels = torch.tensor(digits.target)[order]
     networks = []
-    for neuron in (nn.ReLU, lambda: LIF(max_rate=150, sigma=0.02)):
+    for neuron in (nn.ReLU, lambda: LIF(max_rate=150, sigma=0.02, min_voltage=None)):
         torch.manual_seed(0)
         network = shape(neuron)
         _fit(network, images[:TRAINING], labels[:TRAINING])
@@ -168,6 +168,12 @@ def uneven_input(trained: Trained) -> Case:
     return trained.case(network, n_steps=16, start="half")
 
 
+def limited_membrane(trained: Trained) -> Case:
+    """Neurons whose mean the biases of the next layer take back, and membranes there that cannot fall below 0."""
+    network = _with_constant_neuron(trained.spiking(), 0, strength=4)
+    return trained.case(_with_neurons(network, IntegrateAndFire(max_rate=1000, min_voltage=0)), n_steps=32)
+
+
 def unbalanced_layers(trained: Trained) -> Case:
     """Converted on images of which some are far too bright, so that all others make hardly a spike."""
     images = trained.training.clone()
@@ -198,7 +204,8 @@ BROKEN: dict[str, tuple[str, Callable[[Trained], Case]]] = {  # by the name of t
     "silent_neurons": ("silent neurons", silent_neurons),
     "saturated_neurons": ("saturated neurons", saturated_neurons),
     "slow_readout": ("read-out filter slower than T dt", slow_readout),
-    "uneven_input": ("uneven input behind pooling", uneven_input),
+    "uneven_input": ("uneven input", uneven_input),
+    "limited_membrane": ("uneven input", limited_membrane),
     "unbalanced_layers": ("unbalanced layers after convert", unbalanced_layers),
     "scale_of_inputs": ("pixels or batch-norm statistics of another scale", scale_of_inputs),
     "batch_norm_statistics": ("pixels or batch-norm statistics of another scale", batch_norm_statistics),

@@ -1,5 +1,6 @@
 """Swapped layers, neurons that say nothing, lost images, and the table of a diagnosis."""
 
+from collections import OrderedDict
 from typing import Any
 
 import pytest
@@ -7,12 +8,15 @@ import torch
 from torch import nn
 
 from ratespike import simulate
+from ratespike.conversion.methods import Calibrated
 from ratespike.diagnosis import Case, diagnose, draw
 from ratespike.diagnosis.case import gain
+from ratespike.diagnosis.layers import slices
 from ratespike.diagnosis.measured import measure
 from ratespike.diagnosis.swap import swap
-from ratespike.neurons import IntegrateAndFire
+from ratespike.neurons import LIF, IntegrateAndFire
 from ratespike.parameters import ParameterError
+from ratespike.synapses import LowPass
 
 SETTINGS: dict[str, Any] = {"n_steps": 6, "start": "half", "readout": "mean"}
 
@@ -79,6 +83,37 @@ def test_slices_of_images_change_nothing(network: nn.Sequential, images: torch.T
         assert other.parts == pytest.approx(error.parts, abs=1e-6)
 
 
+def test_accuracy_on_rates_is_that_of_the_network_before_its_conversion(network: nn.Sequential, images: torch.Tensor) -> None:
+    labels = network(images).argmax(1)
+    conversion = Calibrated(n_steps=2)
+    shifted = conversion.converted(network, images)
+    assert bool((shifted(images).argmax(1) != labels).any())
+    found = diagnose(shifted, images, labels, trained=network, conversion=conversion, **SETTINGS)
+    assert found.rate_accuracy == 1
+
+
+def test_layers_are_simulated_as_the_engines_do() -> None:
+    """Also where neurons are called twice, spikes are pooled by their maximum, and filters stand between layers."""
+    torch.manual_seed(0)
+    neuron = LIF(max_rate=300)
+    first = nn.Sequential(nn.Conv2d(1, 4, 3), neuron, nn.MaxPool2d(2), LowPass(tau=0.005), nn.Conv2d(4, 4, 2), neuron)
+    network = first.extend([nn.Flatten(), nn.Linear(16, 3)]).eval()
+    images = torch.rand(9, 1, 8, 8) * 3
+    for start in ("uniform", "steady_phase"):
+        case = Case(network=network, images=images, labels=torch.zeros(9).long(), n_steps=12, start=start)
+        (part,) = slices(case)
+        outputs = part.run(lambda layer, currents: layer.pulses(currents)).mean(0)
+        expected = simulate(network, images, 12, start=start, readout="mean").outputs[-1]
+        assert outputs == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_layer_may_have_the_name_of_the_answers_row(network: nn.Sequential, images: torch.Tensor) -> None:
+    named = nn.Sequential(OrderedDict(weights=network[0], output=network[1])).eval()
+    found = diagnose(named, images, torch.zeros(60).long(), **SETTINGS)
+    assert [error.name for error in found.errors] == ["output", "answer"]
+    assert [row[0] for row in found.rows()] == ["output", "answer"]
+
+
 def test_pooling_and_branches_are_diagnosed() -> None:
     torch.manual_seed(0)
     neuron = IntegrateAndFire(max_rate=1000)
@@ -103,5 +138,12 @@ def test_a_gain_by_chance_is_told_from_one_that_is_none() -> None:
 def test_bad_input_is_refused(network: nn.Sequential, images: torch.Tensor) -> None:
     with pytest.raises(ParameterError, match="labels: there are 3 for 60 images"):
         diagnose(network, images, torch.zeros(3).long())
+    with pytest.raises(
+        ParameterError, match=r"labels: must be a class's number for each image, not torch.float32 of the shape"
+    ):
+        diagnose(network, images, torch.zeros(60, 4))
+    for label in (-1, 4):
+        with pytest.raises(ParameterError, match=f"labels: one is {label}; the network has 4 outputs, from 0 to 3"):
+            diagnose(network, images, torch.full((60,), label), **SETTINGS)
     with pytest.raises(ParameterError, match="images: there are none"):
         diagnose(network, images[:0], torch.zeros(0).long())

@@ -47,10 +47,12 @@ def try_remedies(evidence: Evidence, right: Bool[Tensor, " images"]) -> list[Tri
     """
     if int((~right).sum()) < _FEWEST_WRONG:
         return []
-    tried = []
+    tried: dict[str, Tried] = {}  # by override: what two causes call for is tried once, for the first one
     for cause in sorted((kind() for kind in kinds(Cause).values()), key=lambda cause: cause.order):
-        tried += [_tried(cause, remedy, right) for remedy in cause.remedies(evidence)]
-    return tried
+        for remedy in cause.remedies(evidence):
+            if remedy.override not in tried:
+                tried[remedy.override] = _tried(cause, remedy, right)
+    return list(tried.values())
 
 
 def advised(tried: list[Tried]) -> Tried | None:

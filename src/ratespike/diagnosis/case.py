@@ -24,6 +24,7 @@ class Case:
 
     Attributes:
         network: that runs on spikes; of a conversion, what it has made.
+        trained: the network before its conversion, whose answers on rates count; None: `network`.
         images: what the network takes, shape (images, ...).
         labels: their classes, shape (images,).
         numbers: of the images in their set, on which random starts depend, shape (images,); None: 0, 1, 2, …
@@ -44,6 +45,7 @@ class Case:
     network: nn.Module
     images: Float[Tensor, "images ..."]
     labels: Int[Tensor, " images"]
+    trained: nn.Module | None = None
     numbers: Int[Tensor, " images"] | None = None
     training: Float[Tensor, "training ..."] | None = None
     name: str = "<run>"
@@ -92,12 +94,13 @@ class Case:
 
     def answers(self) -> Float[Tensor, "images classes"]:
         """What the network answers to all images after the last step."""
-        return self._of_all(lambda images, index: self.simulated(images, index).outputs[-1])
+        return self._of_all(self.network, lambda images, index: self.simulated(images, index).outputs[-1])
 
     @torch.no_grad()
     def rates(self) -> Float[Tensor, "images classes"]:
-        """What the network answers on rates."""
-        return self._of_all(lambda images, index: self.network(images))
+        """What the network answers on rates, as it was trained."""
+        network = self.network if self.trained is None else self.trained
+        return self._of_all(network, lambda images, index: network(images))
 
     def right(self) -> Bool[Tensor, " images"]:
         """Whether the answer to each image is right on spikes."""
@@ -114,14 +117,15 @@ class Case:
             return None
         return replace(self, network=network, conversion=conversion)
 
-    def _of_all(self, compute: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        was_training = self.network.training
-        self.network.eval()
+    def _of_all(self, network: nn.Module, compute: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """What is computed of all images and their numbers with a network in eval mode, some at a time."""
+        was_training = network.training
+        network.eval()
         try:
             batches = zip(self.images.split(_AT_ONCE), self.index.split(_AT_ONCE), strict=True)
             parts = [compute(images, index) for images, index in batches]
         finally:
-            self.network.train(was_training)
+            network.train(was_training)
         return torch.cat(parts)
 
     def check(self) -> None:
@@ -130,6 +134,18 @@ class Case:
             raise ParameterError("images: there are none; give some that the network was not trained on")
         if len(self.images) != len(self.labels):
             raise ParameterError(f"labels: there are {len(self.labels)} for {len(self.images)} images; give one for each")
+        if self.labels.dim() != 1 or self.labels.is_floating_point():
+            given = f"{self.labels.dtype} of the shape {tuple(self.labels.shape)}"
+            raise ParameterError(
+                f"labels: must be a class's number for each image, not {given}; try labels.argmax(1) or .long()"
+            )
+
+    def check_classes(self, classes: int) -> None:
+        """Raise `ParameterError` for a label that none of the network's outputs stands for."""
+        lowest, highest = int(self.labels.min()), int(self.labels.max())
+        if lowest < 0 or highest >= classes:
+            outside = lowest if lowest < 0 else highest
+            raise ParameterError(f"labels: one is {outside}; the network has {classes} outputs, from 0 to {classes - 1}")
 
 
 @dataclass(frozen=True)

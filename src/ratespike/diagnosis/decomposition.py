@@ -14,11 +14,12 @@ simulations leads from s to r, of which each differs from the one before in one 
 | saturation | in steps of almost no length, of neurons at their ceiling | their rate at that current |
 | refractory loss | in steps of almost no length, of all others | the same for these |
 | inherited | behind layers on rates | the current that arrives on rates |
-| rest | | the rate that was trained on in place of the one of spikes at that current |
+| smooth rate | on the rate that was trained on | that rate, which is smooth around threshold, in place of that of spikes |
 
-A part is the mean square before the change minus that behind it, relative to the first one. So all parts and the rest add up to
-1. A part is below 0 where the change makes the error larger. Simulations without an end, and in steps of almost no length, are
-known in closed form (`Neuron.firing_rate_in_steps`), where a neuron has one; without it their difference is 0.
+A part is the mean square before the change minus that behind it, relative to the first one. What is left is the rest, the
+rounding of two ways to compute one rate, so that all parts and the rest add up to 1. A part is below 0 where the change makes
+the error larger. Simulations without an end, and in steps of almost no length, are known in closed form
+(`Neuron.firing_rate_in_steps`), where a neuron has one; without it their difference is 0.
 
 Of the network's answer, relative to what the read-out makes of a constant 1, the chain is: as it was; the mean over all steps
 without a filter (read-out); on rates (inherited).
@@ -43,8 +44,10 @@ SATURATION = "saturation"
 REFRACTORY = "refractory loss"
 READOUT = "read-out"
 INHERITED = "inherited"
-PARTS = (START, UNEVEN, SILENCE, COUNT, SATURATION, REFRACTORY, READOUT, INHERITED)  # in the order of the chain
+SMOOTH = "smooth rate"
+PARTS = (START, UNEVEN, SILENCE, COUNT, SATURATION, REFRACTORY, READOUT, INHERITED, SMOOTH)  # in the order of the chain
 OUTPUT = "output"  # the name of the row of the network's answer
+ANSWER = "answer"  # the same where a layer of neurons has that name
 NEAR_CEILING = 0.95  # of the highest rate in steps: a neuron above it is saturated
 _SHORT = 1e-6  # seconds: a step of almost no length
 _NO_ERROR = 1e-6  # root mean square relative to the rates, below which there is nothing to split
@@ -134,13 +137,15 @@ class Decomposition:
             SATURATION: torch.where(saturated, exact, endless),
             REFRACTORY: exact,
             INHERITED: rate_in_short_steps(layer.neuron, layer.steady) * scale,
+            SMOOTH: layer.neuron.firing_rate(layer.steady) * scale,
         }
         self._add(layer.call.name, rate, chain)
 
     def add_outputs(self, part: Slice, outputs: Float[Tensor, "time batch classes"]) -> None:
         """Take in the network's unfiltered outputs in each step for some images."""
         answer = _answer(part.case, outputs) / _answer(part.case, torch.ones_like(outputs[:, :1, :1]))
-        self._add(OUTPUT, part.rates.outputs, {"": answer, READOUT: outputs.mean(0), INHERITED: part.rates.outputs})
+        name = ANSWER if OUTPUT in {layer.call.name for layer in part.layers} else OUTPUT
+        self._add(name, part.rates.outputs, {"": answer, READOUT: outputs.mean(0), INHERITED: part.rates.outputs})
 
     def errors(self) -> list[LayerError]:
         """The error of each layer and of the output, of all images so far."""

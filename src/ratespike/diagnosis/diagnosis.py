@@ -10,7 +10,7 @@ from ratespike.diagnosis.activity import LayerActivity
 from ratespike.diagnosis.advice import Tried, advised, try_remedies
 from ratespike.diagnosis.case import Case
 from ratespike.diagnosis.causes import Evidence
-from ratespike.diagnosis.decomposition import OUTPUT, PARTS, LayerError
+from ratespike.diagnosis.decomposition import PARTS, LayerError
 from ratespike.diagnosis.lost import LostImage, lost_images
 from ratespike.diagnosis.measured import measure
 from ratespike.diagnosis.swap import Swapped, swap
@@ -79,7 +79,7 @@ class Diagnosis:
             row = [error.name, _percent(error.size)]
             row += [_percent(error.parts[part]) if part in error.parts else "" for part in parts]
             row.append(_percent(error.rest))
-            if error.name != OUTPUT or error.name in activity:
+            if error.name in activity:
                 neurons, swaps = activity[error.name], swapped[error.name]
                 row += [_percent(value) for value in (neurons.dead, neurons.silent, neurons.saturated)]
                 row += [_percent(value) for value in (swaps.only_on_spikes, swaps.only_on_rates)]
@@ -160,6 +160,7 @@ def diagnose_case(case: Case) -> Diagnosis:
     """The same of a `Case`."""
     case.check()
     spikes = case.answers()
+    case.check_classes(spikes.shape[1])
     rates = case.rates()
     right = spikes.argmax(1) == case.labels
     right_on_rates = rates.argmax(1) == case.labels

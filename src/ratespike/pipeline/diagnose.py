@@ -103,6 +103,7 @@ def case_of(components: Components, spiking: nn.Module, config: RunConfig, image
     settings = simulator.settings
     return Case(
         network=spiking.cpu(),
+        trained=components.network.cpu(),
         images=chosen.as_inputs(),
         labels=chosen.labels.long(),
         numbers=drawn,

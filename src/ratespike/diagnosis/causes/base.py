@@ -9,6 +9,8 @@ from ratespike.diagnosis.activity import LayerActivity
 from ratespike.diagnosis.case import Case
 from ratespike.diagnosis.decomposition import LayerError
 from ratespike.neurons import Neuron
+from ratespike.simulation.network_analysis import analyse
+from ratespike.simulation.tracing import Trace
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,13 @@ class Evidence:
 
     @property
     def neurons(self) -> list[Neuron]:
-        """The neurons of the network, one of each layer."""
-        return [module for module in self.case.network.modules() if isinstance(module, Neuron)]
+        """The neurons that the network calls, one for each layer of `activity`."""
+        return [call.module for call in self.trace.neurons if isinstance(call.module, Neuron)]
+
+    @property
+    def trace(self) -> Trace:
+        """What the network does with an image."""
+        return analyse(self.case.network, self.case.images).trace
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def _as_in_training(case: Case) -> Iterator[Remedy]:
         return
     mean, std = _moments(case.images)
     wanted_mean, wanted_std = _moments(case.training)
-    if not _differ(mean - wanted_mean, std, wanted_std):
+    if not std or not wanted_std or not _differ(mean - wanted_mean, std, wanted_std):
         return
     finding = (
         f"the pixels have the mean {mean:.3g} and the standard deviation {std:.3g}, those of the training images "
@@ -80,7 +80,7 @@ def _statistics_anew(case: Case) -> Iterator[Remedy]:
     kept = _batch_norms(case.network)
     if not kept or not isinstance(case.conversion, AsTrained):
         return
-    network = copy.deepcopy(case.network)
+    network = copy.deepcopy(case.network).eval()
     estimated = _batch_norms(network)
     for norm in estimated.values():
         norm.reset_running_stats()
@@ -121,4 +121,4 @@ def _moments(images: Tensor) -> tuple[float, float]:
 
 def _differ(means: float, std: float, wanted: float) -> bool:
     """Whether two means or standard deviations differ by more than chance."""
-    return abs(means) > _MEANS * wanted or not 1 / _TIMES < std / max(wanted, 1e-12) < _TIMES
+    return abs(means) > _MEANS * wanted or not 1 / _TIMES < std / wanted < _TIMES
