@@ -5,6 +5,7 @@ A job has one process, or several that share each batch. Lightning starts these 
 first process ends the others too.
 """
 
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,12 +15,15 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from ratespike.config.job import Job
 from ratespike.config.schemas import RunConfig, TrainerConfig
 from ratespike.execution.distributed import in_all_ranks, leave_group, n_nodes, n_ranks
 from ratespike.execution.job_process import interrupt_on_termination
 from ratespike.execution.memory import keep_freed_memory
+from ratespike.execution.printing import print_whoever_reads
+from ratespike.parameters import ParameterError
 from ratespike.pipeline import summary
 from ratespike.pipeline.progress_bar import ProgressBar
 from ratespike.pipeline.whole_checkpoints import WholeCheckpoints
@@ -43,7 +47,7 @@ def use_trainer(
         summary.quiet()  # another process of SLURM has not called it yet
         keep_freed_memory()
         trainer = _trainer(trainer_config, callbacks, precision, shows_progress=not is_of_multirun)
-        with _killing_processes_on_error(trainer):
+        with _errors_as_in_one_process(), _killing_processes_on_error(trainer):
             stage(trainer)
 
     in_all_ranks(job, stage_in_this_process)
@@ -111,6 +115,7 @@ class _EndLikeOneProcess(Callback):
 def _unpickled() -> _EndLikeOneProcess:
     """The callback in a process that Lightning has started, of which this is the first function of ours."""
     summary.quiet()
+    print_whoever_reads()
     return _EndLikeOneProcess()
 
 
@@ -124,3 +129,15 @@ def _killing_processes_on_error(trainer: Trainer) -> Iterator[None]:
         if launcher is not None:
             launcher.kill(signal.SIGKILL)
         raise
+
+
+@contextmanager
+def _errors_as_in_one_process() -> Iterator[None]:
+    """A `ParameterError` in a process that Lightning has started, whose traceback is all that arrives, is one here too."""
+    try:
+        yield
+    except ProcessRaisedException as error:
+        ours = re.search(r"^ratespike\.[\w.]+Error: (.*)$", str(error), re.MULTILINE)
+        if ours is None:
+            raise
+        raise ParameterError(ours[1]) from None
