@@ -37,7 +37,7 @@ suite: .venv/.ok
 test-fast: .venv/.ok
 	$(RUN) -m pytest $(TWO_AT_ONCE) -m "not program and not slow and not system and not gpu and not weekend"
 
-# The reference engine and a training on a GPU, with the most memory that each took; skipped where there is no GPU.
+# Spikes, memory, trainings, leases and benchmarks/gpu.py on a GPU; skipped where there is none.
 test-gpu: .venv/.ok
 	$(RUN) -m pytest -m gpu -s -rs tests/gpu
 
