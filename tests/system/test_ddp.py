@@ -102,5 +102,6 @@ def test_two_processes_speak_over_loopback_alone(checkout: Path) -> None:
     while process.poll() is None:
         addresses |= addresses_listened_to(process.pid)
         time.sleep(0.02)
-    assert process.returncode == 0, process.communicate()
+    _, error = process.communicate()
+    assert process.returncode == 0, error
     assert addresses and addresses <= {"127.0.0.1", "::1"}
