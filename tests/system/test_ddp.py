@@ -11,7 +11,7 @@ from services import addresses_listened_to
 pytestmark = pytest.mark.system
 
 TRAINING = (
-    *("+experiment=mnist", "data.train_images=2950", "data.validation_images=201"),
+    *("+experiment=mnist", "stages=none", "data.train_images=2950", "data.validation_images=201"),
     *("trainer.max_epochs=2", "trainer.accelerator=cpu", "n_steps=5"),
 )
 SGD = ("optimizer=sgd", "data.test_images=20")  # whose steps, unlike AdamW's, are as long as the gradient
