@@ -3,7 +3,13 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 TWO_AT_ONCE := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: mnist test suite test-fast test-gpu test-system test-weekend lint bench
+PIP := -m pip install --quiet --disable-pip-version-check
+# In no lock: torch, of which each kind of machine has a build of its own, and what its builds for GPUs want.
+OF_GPUS := triton cuda-bindings cuda-toolkit nvidia-cudnn-cu13 nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvshmem-cu13
+LOCK := --universal --python-version 3.11 --constraint constraints.txt --generate-hashes --no-emit-package torch \
+	--excludes /dev/stdin --no-config --no-annotate --quiet --custom-compile-command 'make lock'
+
+.PHONY: mnist test suite test-fast test-gpu test-system test-weekend lint bench lock audit
 mnist: .venv/.ok
 	$(RUN) train.py +experiment=mnist
 
@@ -31,7 +37,7 @@ suite: .venv/.ok
 test-fast: .venv/.ok
 	$(RUN) -m pytest $(TWO_AT_ONCE) -m "not program and not slow and not system and not gpu and not weekend"
 
-# The reference engine and a training on a GPU, with the most memory that each took; skipped where there is no GPU.
+# Spikes, memory, trainings, leases and benchmarks/gpu.py on a GPU; skipped where there is none.
 test-gpu: .venv/.ok
 	$(RUN) -m pytest -m gpu -s -rs tests/gpu
 
@@ -49,12 +55,29 @@ lint: .venv/.ok
 	$(RUN) -m mypy
 	.venv/bin/lint-imports --no-logo
 
-.venv/.system: .venv/.ok
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,system]'
+# The versions of constraints.txt with the SHA-256 of their files, of which pip takes no others; by uv, which is not installed here.
+lock:
+	printf '%s\n' $(OF_GPUS) | uv pip compile pyproject.toml --extra dev $(LOCK) --output-file requirements.lock
+	printf '%s\n' $(OF_GPUS) | uv pip compile pyproject.toml --extra dev --extra system $(LOCK) \
+		--output-file requirements-system.lock $$(sed -n 's/^\([a-z][^=]*\)==.*/--no-emit-package \1/p' requirements.lock)
+
+# What is known against these versions; it ends with the first one of which the package index says nothing.
+audit: .venv/.audit
+	.venv/audit/bin/pip-audit --strict --require-hashes --disable-pip -r requirements.lock -r requirements-system.lock
+
+.venv/.audit: .venv/.ok
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python $(PIP) pip-audit
+	touch $@
+
+.venv/.system: .venv/.ok requirements-system.lock
+	$(RUN) $(PIP) --require-hashes --no-deps --requirement requirements-system.lock
+	$(RUN) $(PIP) --constraint constraints.txt --editable '.[dev,system]'
 	touch $@
 
 # A new environment: some packages of the system clash with Hydra's antlr.
-.venv/.ok: pyproject.toml constraints.txt
+.venv/.ok: pyproject.toml constraints.txt requirements.lock
 	$(PYTHON) -m venv .venv
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(RUN) $(PIP) --require-hashes --no-deps --requirement requirements.lock
+	$(RUN) $(PIP) --constraint constraints.txt --editable '.[dev]'
 	touch $@

@@ -23,6 +23,8 @@ from ratespike.metrics import RateVsSpike
 from ratespike.neurons import LIF
 from ratespike.pipeline.classifier import Classifier
 from ratespike.pipeline.datamodule import DataModule
+from ratespike.pipeline.forwards import Rates
+from ratespike.pipeline.losses import CrossEntropy
 from ratespike.pipeline.optimizers import Adam
 from ratespike.pipeline.simulator import Simulator
 from ratespike.synapses import NoFilter
@@ -57,9 +59,10 @@ def plain_loop(model: nn.Module, splits: Splits) -> None:
 def lightning(model: nn.Module, splits: Splits) -> None:
     """One epoch of the program's training."""
     comparison = RateVsSpike(1, 0.001, 10, {}, None)
-    simulator = Simulator(SimulationConfig(), 0.001, NoFilter())
+    simulator = Simulator(SimulationConfig(), 0.001, NoFilter(), None)
     description = {"classes": 10}
-    classifier = Classifier(model, Adam(lr=LEARNING_RATE), simulator, 1, comparison, 0, description)
+    optimizer = Adam(lr=LEARNING_RATE)
+    classifier = Classifier(model, Rates(), [], CrossEntropy(), optimizer, simulator, 1, comparison, 0, description)
     trainer = Trainer(
         max_epochs=1,
         accelerator="cpu",

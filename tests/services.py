@@ -6,12 +6,13 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 _END_WITHIN = 60  # seconds
+_LISTENS = "0A"  # as the kernel writes it
 
 
 def found(name: str, package: str, *folders: str) -> str:
@@ -50,3 +51,21 @@ def listens(port: int) -> bool:
     with socket.socket() as client:
         client.settimeout(1)
         return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def addresses_listened_to(group: int) -> set[str]:
+    """The addresses at which the processes of a group wait for connections."""
+    inodes = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            if os.getpgid(int(process.name)) == group:
+                inodes |= {file.readlink().name.removeprefix("socket:[").rstrip("]") for file in (process / "fd").iterdir()}
+    found = set()
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            _, local, _, state, *rest = line.split()
+            if state == _LISTENS and rest[5] in inodes:
+                words = bytes.fromhex(local.partition(":")[0])  # of 32 bits, each in the order of this host
+                in_order = b"".join(words[place : place + 4][::-1] for place in range(0, len(words), 4))
+                found.add(socket.inet_ntop(family, in_order))
+    return found

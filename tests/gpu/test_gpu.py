@@ -1,18 +1,24 @@
-"""On a GPU: the reference engine's spikes are the CPU's, and a training goes through the pipeline. `make test-gpu` runs it.
+"""On a GPU: spikes, memory, trainings, leases, and the benchmark. `make test-gpu` runs it.
 
-Each test prints the most GPU memory that it had allocated at a time, and records it for pytest's reports.
+Each test of this process prints the most GPU memory that it had allocated at a time, and records it for pytest's reports.
 """
 
+import itertools
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
-from program import metrics, run_here, run_ids, status
+from program import ROOT, metrics, query, run, run_here, run_ids, status
 from torch import nn
 
 from ratespike import simulate
+from ratespike.simulation import slices
 
 GPU = torch.device("cuda")
 LAYERS = ("neuron1", "neuron2", "neuron3")
@@ -23,7 +29,10 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(autouse=True)
+in_this_process = pytest.mark.usefixtures("peak_memory")
+
+
+@pytest.fixture
 def peak_memory(
     request: pytest.FixtureRequest, record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]
 ) -> Iterator[None]:
@@ -37,6 +46,7 @@ def peak_memory(
     assert peak > 0, "nothing was allocated on the GPU"
 
 
+@in_this_process
 @pytest.mark.parametrize("start", ["uniform", "steady_phase"])
 @pytest.mark.parametrize(("dtype", "allowed"), [(torch.float64, 0.0), (torch.float32, 1e-5)], ids=["float64", "float32"])
 def test_the_spikes_are_those_of_the_cpu(conv_network: nn.Sequential, dtype: torch.dtype, allowed: float, start: str) -> None:
@@ -61,15 +71,75 @@ def test_the_spikes_are_those_of_the_cpu(conv_network: nn.Sequential, dtype: tor
     assert sum(n_different.values()) <= allowed * sum(n_spikes.values())
 
 
+@in_this_process
+def test_a_simulation_keeps_to_its_budget_of_memory(conv_network: nn.Sequential) -> None:
+    """However many images there are, only their own and their outputs are added.
+
+    The budget is for currents and spikes of the largest layer; what a step makes on the way is several times as large.
+    """
+    network = conv_network.to(GPU)
+    most = 10 * slices._GPU.n_bytes
+
+    def taken(n_images: int) -> int:
+        images = torch.rand(n_images, 1, 13, 13, device=GPU)
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        result = simulate(network, images, 30, engine="torch")
+        kept = result.outputs.numel() * result.outputs.element_size()
+        return torch.cuda.max_memory_allocated() - before - 4 * kept
+
+    of_some, of_many = taken(2_000), taken(20_000)
+    shown = [f"{n_bytes / 2**20:.0f} MiB" for n_bytes in (of_some, of_many, slices._GPU.n_bytes)]
+    print("of 2 000 images {}, of 20 000 {}; the budget is {}".format(*shown))
+    assert of_some <= most
+    assert of_many <= max(1.2 * of_some, of_some + 64 * 2**20)
+
+
+@in_this_process
 @pytest.mark.filterwarnings("ignore")  # Lightning's advice
-def test_a_training_goes_through_the_pipeline(checkout: Path) -> None:
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_training_goes_through_the_pipeline(checkout: Path, precision: str) -> None:
     arguments = ("+experiment=mnist", "+debug=fast", "data.batch_size=50", "trainer.max_epochs=2", "n_steps=10")
-    code, _, error = run_here(checkout, *arguments, "trainer.accelerator=gpu")
+    code, _, error = run_here(checkout, *arguments, "trainer.accelerator=gpu", f"trainer.precision={precision}")
     assert code == 0, error
-    (run_id,) = run_ids(checkout)
+    run_id = run_ids(checkout)[-1]
     assert status(checkout, run_id) == "FINISHED"
     logged = {key: float(str(value)) for key, value in metrics(checkout, run_id).items()}
     assert logged["train/loss", 2] < logged["train/loss", 1], "it has learned nothing"
     assert logged["test/rate_accuracy", 0] > 0.2, "no better than a guess"
     assert logged["test/spiking_accuracy", 0] > 0.2, "no better than a guess"
     assert logged["test/synaptic_operations", 0] > 0
+
+
+def test_jobs_of_a_sweep_lease_the_gpus(checkout: Path) -> None:
+    """Three jobs at a time: each sees one GPU, and none sees it while another does."""
+    data = ("data.train_images=200", "data.test_images=20", "data.validation_images=20", "trainer.accelerator=gpu")
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=3")
+    code, _, error = run(checkout, "-m", "+experiment=mnist", "+debug=fast", *data, "n_steps=2", "seed=11,12,13", *launcher)
+    assert code == 0, error
+    rows = query(
+        checkout,
+        "select t.value, r.start_time, r.end_time from runs r join tags t on t.run_uuid = r.run_uuid "
+        "where t.key = 'ratespike.cuda_visible_devices' order by r.start_time",
+    )
+    assert len(rows) == 3
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    known = given.split(",") if given else [str(number) for number in range(torch.cuda.device_count())]
+    assert {gpu for gpu, _, _ in rows} <= set(known)
+    for gpu in known:
+        times = [(int(str(began)), int(str(ended))) for seen, began, ended in rows if seen == gpu]
+        for (_, ended), (began, _) in itertools.pairwise(times):
+            assert ended <= began, "two jobs saw one GPU at the same time"
+
+
+def test_the_benchmark_says_how_fast_and_how_much() -> None:
+    command = [sys.executable, "benchmarks/gpu.py", "--images", "400", "--rounds", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    print(done.stdout)
+    assert done.returncode == 0, done.stderr
+    _, *lines = done.stdout.splitlines()
+    assert len(lines) == 4
+    for line in lines:
+        speed, memory = re.fullmatch(r".* (\d+) images/s .* at most (\d+) MiB", line).groups()  # type: ignore[union-attr]
+        assert int(speed) > 0 and int(memory) > 0, line

@@ -1,13 +1,16 @@
 """What the parts of a run cannot do together is found before anything is trained."""
 
+import sys
+
 import hydra
 import pytest
 from program import ROOT
 from torch import nn
 
-from ratespike.config.schemas import SimulationConfig, check
+from ratespike.config.schemas import SimulationConfig, TrackingConfig, check
 from ratespike.conversion.methods import ResidualPotential
 from ratespike.parameters import ParameterError
+from ratespike.pipeline import assembly
 from ratespike.pipeline.assembly import build_components
 from ratespike.pipeline.simulator import Simulator
 from ratespike.synapses import NoFilter
@@ -34,3 +37,10 @@ def test_a_conversion_that_cannot_be_simulated_with_images_that_change() -> None
     simulator = Simulator(SimulationConfig(), 0.001, NoFilter(), event_height=1.0, conversion=ResidualPotential())
     with pytest.raises(ParameterError, match="data: ResidualPotential needs images that stand still"):
         simulator.check(nn.Sequential(nn.Linear(2, 2)), n_steps=30)
+
+
+def test_metrics_of_the_system_want_psutil(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psutil", None)  # as where it is not installed
+    with pytest.raises(ParameterError, match=r"tracking\.system_metrics=true: .*; pip install psutil"):
+        assembly._check_system_metrics(TrackingConfig(system_metrics=True))
+    assembly._check_system_metrics(TrackingConfig())

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ratespike.config.schemas import SimulationConfig
 from ratespike.data import Images, Splits
 from ratespike.metrics import RateVsSpike
+from ratespike.parameters import ParameterError
 from ratespike.pipeline.classifier import Classifier
 from ratespike.pipeline.datamodule import Batches
 from ratespike.pipeline.forwards import Rates
@@ -82,3 +83,11 @@ def test_validation_counts_each_image_once(monkeypatch: pytest.MonkeyPatch) -> N
 def test_weights_are_no_part_of_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     weighted = classifier(monkeypatch, SPLITS.balanced_weights, 1)
     assert weighted.state_dict().keys() == classifier(monkeypatch, None, 1).state_dict().keys()
+
+
+@pytest.mark.parametrize("step", ["training_step", "validation_step"])
+def test_weights_that_are_no_numbers_end_the_training(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    made = classifier(monkeypatch, None, 1)
+    made.network[1].weight.data[0, 0] = float("nan")  # type: ignore[index]
+    with pytest.raises(ParameterError, match="the loss is nan: layer 1: 1 of 16 values of its weight are NaN or infinite"):
+        getattr(made, step)((IMAGES.as_inputs(), LABELS, torch.arange(11)), 0)

@@ -1,5 +1,6 @@
 """From which epoch a training that was interrupted goes on, and with which best one."""
 
+import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -175,3 +176,9 @@ def test_an_interrupted_training_keeps_its_finished_stages(
 def stages_of(run: Run) -> dict[str, str]:
     """The status of each stage by the name of its run."""
     return {stage.info.run_name: stage.info.status for stage in children(run.client, run.id)}
+
+
+def test_the_moving_average_reaches_other_processes() -> None:
+    copied = pickle.loads(pickle.dumps(fit_stage._MovingAverage(0.75)))
+    average = copied._kwargs["avg_fn"](torch.tensor(2.0), torch.tensor(6.0), 1)
+    assert average == pytest.approx(0.75 * 2 + 0.25 * 6)

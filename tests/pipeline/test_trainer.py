@@ -20,7 +20,8 @@ TWO_PROCESSES = TrainerConfig(accelerator="cpu", devices=2)
 
 
 def make_trainer(config: TrainerConfig) -> Trainer:
-    return module._trainer(config, [], "32-true", shows_progress=False)
+    with module._strategy(config) as strategy:
+        return module._trainer(config, strategy, [], "32-true", shows_progress=False)
 
 
 def test_an_error_kills_the_processes_that_lightning_has_started(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,17 @@
 """Two processes that share a training and a test are one run, with the results of one process."""
 
+import time
 from pathlib import Path
 
 import pytest
-from program import metrics, query, run, run_ids, status
+from bad_configurations import BASE
+from program import metrics, query, run, run_ids, start, status
+from services import addresses_listened_to
 
 pytestmark = pytest.mark.system
 
 TRAINING = (
-    *("+experiment=mnist", "data.train_images=2950", "data.validation_images=201"),
+    *("+experiment=mnist", "stages=none", "data.train_images=2950", "data.validation_images=201"),
     *("trainer.max_epochs=2", "trainer.accelerator=cpu", "n_steps=5"),
 )
 SGD = ("optimizer=sgd", "data.test_images=20")  # whose steps, unlike AdamW's, are as long as the gradient
@@ -90,3 +93,15 @@ def test_a_training_of_two_is_that_of_one_but_for_rounding(trained: tuple[Path, 
         for name, tolerance in tolerances.items():
             expected = float(str(of_one[name, epoch]))
             assert float(str(of_two[name, epoch])) == pytest.approx(expected, rel=tolerance), (name, epoch)
+
+
+def test_two_processes_speak_over_loopback_alone(checkout: Path) -> None:
+    """PyTorch's first process would wait for the others at a port of every network that this host is in."""
+    process = start(checkout, *BASE, *TWO)
+    addresses: set[str] = set()
+    while process.poll() is None:
+        addresses |= addresses_listened_to(process.pid)
+        time.sleep(0.02)
+    _, error = process.communicate()
+    assert process.returncode == 0, error
+    assert addresses and addresses <= {"127.0.0.1", "::1"}

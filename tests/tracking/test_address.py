@@ -125,3 +125,16 @@ def test_the_wait_for_a_server_ends_when_it_is_back(monkeypatch: pytest.MonkeyPa
     answers = iter([ParameterError("is gone")])
     with pytest.raises(ParameterError, match="is gone"):
         address.wait_for_server("http://127.0.0.1:5000")
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a?b"])
+def test_a_path_that_mlflow_would_read_as_another_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(ParameterError, match=r"MLflow takes codes such as %20 and a \? for something else; rename the folder"):
+        address.check(f"sqlite:///{tmp_path}/{name}/mlflow.db", exists=False)
+
+
+@pytest.mark.parametrize("name", ["a b", "100%", "a#b", "Vögel"])
+def test_other_paths_are_taken_as_they_are(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    address.check(f"sqlite:///{tmp_path}/{name}/mlflow.db", exists=False)

@@ -25,7 +25,8 @@ from ratespike.config.job import Job
 from ratespike.config.schemas import check
 from ratespike.execution import distributed
 from ratespike.execution.devices import max_concurrent_jobs
-from ratespike.execution.job_process import INTERRUPTED, interrupt_on_termination, print_what_cannot_be_encoded
+from ratespike.execution.job_process import INTERRUPTED, interrupt_on_termination
+from ratespike.execution.printing import print_whoever_reads
 from ratespike.parameters import ParameterError, nearest
 from ratespike.sweeps.callbacks import multirun
 from ratespike.sweeps.errors import JobFailedError, RefusedError, UnfinishedError
@@ -75,7 +76,8 @@ def run_program(program: Program, root: Path, conf: Path) -> None:
     # what lies in conf/hydra/launcher extends the plugins' own
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against")
     interrupt_on_termination()
-    print_what_cannot_be_encoded()
+    print_whoever_reads()
+    _have_home()
 
     def job_of_hydra(config: DictConfig) -> list[float] | float | None:
         if wants_traceback:
@@ -94,6 +96,14 @@ def run_program(program: Program, root: Path, conf: Path) -> None:
         trained = program.settings_of(sys.argv[1:], root) if program.settings_of else {}
         with multirun(trained, root):
             hydra.main(version_base="1.3", config_path=str(conf), config_name=program.config_name)(job_of_hydra)()
+
+
+def _have_home() -> None:
+    """Give a user who has no home folder that of the file system, as Docker does: MLflow cannot be imported without one."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = "/"
 
 
 def _with_home(argument: str) -> str:

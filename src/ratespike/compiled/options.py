@@ -2,11 +2,28 @@
 
 from typing import Any
 
+from numba import njit
+
+
+def _has_place_for_cache() -> bool:
+    """Whether Numba can keep what it compiles: beside the sources, in the user's cache folder or in `NUMBA_CACHE_DIR`."""
+
+    def kernel() -> None:
+        """Stands for any of this package."""
+
+    try:
+        njit(cache=True)(kernel)
+    except RuntimeError:
+        return False
+    return True
+
+
 # Threads run kernels side by side (nogil); a*b + c may round once (contract), nothing else of IEEE arithmetic is given up.
 # Nobody calls a kernel from C: the wrapper for that would only take time to compile.
+# Where nothing can be written each process compiles anew.
 KERNEL: dict[str, Any] = {
     "nogil": True,
-    "cache": True,
+    "cache": _has_place_for_cache(),
     "error_model": "numpy",
     "fastmath": {"contract"},
     "no_cfunc_wrapper": True,

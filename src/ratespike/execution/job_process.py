@@ -5,7 +5,6 @@ part: the one that waits for the job, the fork server, and the job's own. All ma
 Ctrl-C or from a scheduler. The waiting process then interrupts the job, waits for its end, and raises the interruption again.
 """
 
-import io
 import multiprocessing
 import os
 import signal
@@ -21,6 +20,7 @@ from typing import Any
 
 import cloudpickle
 
+from ratespike.execution.printing import print_whoever_reads
 from ratespike.parameters import ParameterError
 
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
@@ -60,13 +60,6 @@ def run_in_own_process(task: Callable[[Any], None], job: Any, preload: Sequence[
 def interrupt_on_termination() -> None:
     """Treat SIGTERM, by which schedulers and `kill` end a process, as Ctrl-C: Python raises `KeyboardInterrupt`."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-def print_what_cannot_be_encoded() -> None:
-    """Have this process print `?` for characters that its terminal does not have, where Python would end with an error."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
 
 
 def _start(process: BaseProcess) -> None:
@@ -121,7 +114,7 @@ def _run_pickled(pickled: bytes) -> None:
     """What the job's process does: run the task, and end with the exit code that `run_in_own_process` promises."""
     try:
         interrupt_on_termination()
-        print_what_cannot_be_encoded()
+        print_whoever_reads()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
         threading.Thread(target=_end_with_parent, daemon=True).start()
         task, job, environment = cloudpickle.loads(pickled)

@@ -13,6 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from ratespike.metrics import RateVsSpike, Results
 from ratespike.pipeline.datamodule import Batch, Batches, epoch_seed
+from ratespike.pipeline.finite_loss import check_finite
 from ratespike.pipeline.forwards import Forward, Rates
 from ratespike.pipeline.losses import Loss
 from ratespike.pipeline.optimizers import Optimizer
@@ -103,6 +104,7 @@ class Classifier(LightningModule):
         n_images = whole / self.trainer.world_size
         summed = self.loss(outputs, labels, self.class_weights, self._on_rates(images))
         loss: Tensor = summed / n_images
+        check_finite(loss, self.network, images)
         self.trained_images += whole
         if len(images):  # of the last batch of an epoch a process may have none
             self.train_accuracy.update(outputs, labels)
@@ -127,7 +129,9 @@ class Classifier(LightningModule):
         watch = None if self.held_rates is None else self.held_rates.watch
         outputs = Rates()(self.network, images, self.layers, self.simulator.dt, watch)
         self.val_accuracy(outputs, labels)
-        self.val_loss.update(F.cross_entropy(outputs, labels, reduction="none"))
+        losses = F.cross_entropy(outputs, labels, reduction="none")
+        check_finite(losses, self.network, images)
+        self.val_loss.update(losses)
         self.log("val/loss", self.val_loss)
         self.log("val/rate_accuracy", self.val_accuracy, prog_bar=True)
         if self.held_rates is not None:

@@ -38,8 +38,14 @@ _TRAINING_SOURCES = (
         "stateful.py",
         "synapses.py",
     ),
-    *("pipeline/assembly.py", "pipeline/classifier.py", "pipeline/datamodule.py", "pipeline/forwards.py"),
-    *("pipeline/losses.py", "pipeline/optimizers.py", "pipeline/rate_control.py", "pipeline/start_from.py"),
+    *("pipeline/assembly.py", "pipeline/classifier.py", "pipeline/datamodule.py", "pipeline/finite_loss.py"),
+    *(
+        "pipeline/forwards.py",
+        "pipeline/losses.py",
+        "pipeline/optimizers.py",
+        "pipeline/rate_control.py",
+        "pipeline/start_from.py",
+    ),
     *("conversion/rescaling.py", "conversion/row.py"),
     *("pipeline/checkpoint.py", "pipeline/epoch_callbacks.py", "pipeline/fit_stage.py", "pipeline/trainer.py"),
 )

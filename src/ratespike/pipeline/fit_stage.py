@@ -134,7 +134,7 @@ def _train(job: Job[RunConfig], run: Run, classifier: Classifier, datamodule: Da
     # Lightning's `save_last` saves with a new best one alone: a training on a plateau would go back to it.
     latest = Checkpoints(folder, Path(LAST).stem)
     averaging = classifier.optimizer.weight_averaging
-    callbacks: list[Callback] = [EMAWeightAveraging(decay=averaging)] if averaging else []
+    callbacks: list[Callback] = [_MovingAverage(averaging)] if averaging else []
     began = time.perf_counter()
     use_trainer(
         job,
@@ -146,6 +146,21 @@ def _train(job: Job[RunConfig], run: Run, classifier: Classifier, datamodule: Da
     run.metrics({"train/seconds": seconds_before + time.perf_counter() - began})
     load_weights(classifier.network, read_checkpoint(folder / Path(BEST).name), f"run {run.id}")
     shutil.rmtree(folder)  # the run's artifacts hold it all
+
+
+class _MovingAverage(EMAWeightAveraging):
+    """Lightning's moving average of the weights, which can be pickled: each process of a training gets its own.
+
+    Args:
+        decay: of the average with each step.
+    """
+
+    def __init__(self, decay: float):
+        super().__init__(decay=decay)
+        self._decay = decay
+
+    def __reduce__(self) -> tuple[type["_MovingAverage"], tuple[float]]:
+        return _MovingAverage, (self._decay,)
 
 
 def _choice(classifier: Classifier) -> dict[str, str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 from urllib.request import Request, urlopen
 
 from ratespike.config.schemas import REGISTRY
@@ -65,8 +65,9 @@ def check(uri: str, *, exists: bool) -> None:
         exists: whether an SQLite file has to be there already.
 
     Raises:
-        ParameterError: no folder for the file, no file or one that is no database of MLflow; nobody at a server's address, or
-            one that does not answer as a tracking server does; a database in memory, or no URI at all.
+        ParameterError: no folder for the file, no file, one that is no database of MLflow, or a path that MLflow would read as
+            another; nobody at a server's address, or one that does not answer as a tracking server does; a database in memory,
+            or no URI at all.
     """
     if _IN_MEMORY.match(uri):
         raise ParameterError(f"tracking.uri={uri}: is in memory, where runs end with the program; give sqlite:///<file>")
@@ -74,6 +75,10 @@ def check(uri: str, *, exists: bool) -> None:
     parts = urlsplit(uri)
     scheme = parts.scheme.partition("+")[0]
     if path is not None:
+        if unquote(str(path)) != str(path) or "?" in str(path):
+            raise ParameterError(
+                f"tracking.uri={uri}: MLflow takes codes such as %20 and a ? for something else; rename the folder"
+            )
         needed = path if exists else path.parent
         if not needed.exists():
             raise ParameterError(f"tracking.uri={uri}: {needed} does not exist")
