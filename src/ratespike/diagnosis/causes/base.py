@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar
 
 from ratespike.diagnosis.activity import LayerActivity
@@ -32,7 +33,7 @@ class Evidence:
         """The neurons that the network calls, one for each layer of `activity`."""
         return [call.module for call in self.trace.neurons if isinstance(call.module, Neuron)]
 
-    @property
+    @cached_property
     def trace(self) -> Trace:
         """What the network does with an image."""
         return analyse(self.case.network, self.case.images).trace
