@@ -109,8 +109,9 @@ def test_a_moved_clone_goes_on_where_it_is(checkout: Path) -> None:
         code, _, error = run(after, *command[1:], program=command[0])
         assert code == 0, error
         assert "moved" not in error
-    code = "import sys, ratespike; print(ratespike.load(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", code, run_id], cwd=after, check=True, capture_output=True)
+    (after / "load.py").write_text("import sys, ratespike\nprint(ratespike.load(sys.argv[1]))\n")
+    code, _, error = run(after, run_id, program="load.py")
+    assert code == 0, error
     assert not before.exists()
     client = MlflowClient(f"sqlite:///{after}/mlflow.db")
     for own in run_ids(after):
