@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -69,3 +70,32 @@ def addresses_listened_to(group: int) -> set[str]:
                 in_order = b"".join(words[place : place + 4][::-1] for place in range(0, len(words), 4))
                 found.add(socket.inet_ntop(family, in_order))
     return found
+
+
+@contextmanager
+def answering(answer: bytes, *, then_wait: bool = False) -> Iterator[str]:
+    """The address of a server that answers every request with these bytes, and then hangs or closes the connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        open_ones = []
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                open_ones.append(connection)
+                threading.Thread(target=talk, args=(connection,), daemon=True).start()
+
+        def talk(connection: socket.socket) -> None:
+            with suppress(OSError):  # who asked has gone
+                if connection.recv(4096):  # nothing, if only somebody knocks
+                    connection.sendall(answer)
+                    if not then_wait:
+                        connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        for connection in open_ones:
+            connection.close()

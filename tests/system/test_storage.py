@@ -21,7 +21,7 @@ from ratespike.tracking.registry import register
 pytestmark = pytest.mark.system
 
 TRAINING = (*SMALL, "n_steps=3")
-LOCKED = 45  # seconds: more than MLflow waits
+LOCKED = 60  # seconds: MLflow gives up after 20
 LOGGERS = 16
 MINUTE = 60  # seconds
 LOGGER = """
@@ -188,6 +188,42 @@ def test_full_outputs_are_named_and_the_training_goes_on_after_room_was_made(
         code, _, error = run(folder, *TRAINING, f"resume={run_id}")
         assert code == 0, error
         assert metrics(folder, run_id) == expected
+
+
+def test_full_artifacts_cost_nothing_while_the_database_has_room(
+    checkout: Path, expected: dict[tuple[object, object], object]
+) -> None:
+    folder = fresh(checkout, "full_artifacts")
+    with disk(folder / "mlruns"):
+        with training_held(folder) as process:
+            until_ended = contextlib.ExitStack()
+            until_ended.enter_context(filled(folder / "mlruns"))
+        with until_ended:
+            code, said = ended(process)
+            assert code == 1
+            assert "No space left on device" in said[-1], said
+            assert "outputs/waiting/" in said[-1]
+            assert len(said) <= 2, said
+        code, _, error = run(folder, program="compare.py")
+        assert "which waited in" in error
+        (run_id,) = run_ids(folder)
+        assert status(folder, run_id) == "FINISHED"
+        assert metrics(folder, run_id) == expected
+        assert {path.name for path in folder.glob(f"mlruns/mnist/{run_id}/artifacts/checkpoints/*")} == {
+            "best.ckpt",
+            "last.ckpt",
+        }
+
+
+def test_outputs_that_are_read_only_are_named(checkout: Path) -> None:
+    folder = fresh(checkout, "read_only_outputs")
+    with disk(folder / "outputs", options=",ro"):
+        code, said = ended(start(folder, *TRAINING))
+    assert code == 1
+    assert len(said) == 1, said
+    assert "outputs" in said[0]
+    assert "Read-only file system" in said[0]
+    assert not (folder / "mlflow.db").exists() or not run_ids(folder), "a run was begun"
 
 
 def test_a_read_only_folder_of_the_database_is_named(checkout: Path) -> None:

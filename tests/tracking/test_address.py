@@ -1,45 +1,15 @@
 import socket
 import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from services import answering
 
 from ratespike.parameters import ParameterError
 from ratespike.tracking import address
 
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n"
-
-
-@contextmanager
-def server(answer: bytes, *, then_wait: bool = False) -> Iterator[str]:
-    """The address of a server that answers every request with these bytes, and then hangs or closes the connection."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        open_ones = []
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                open_ones.append(connection)
-                threading.Thread(target=talk, args=(connection,), daemon=True).start()
-
-        def talk(connection: socket.socket) -> None:
-            with suppress(OSError):  # who asked has gone
-                if connection.recv(4096):  # nothing, if only somebody knocks
-                    connection.sendall(answer)
-                    if not then_wait:
-                        connection.close()
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
-        for connection in open_ones:
-            connection.close()
 
 
 @pytest.mark.parametrize(
@@ -57,7 +27,7 @@ def test_a_server_that_is_none_is_refused_at_once(
     monkeypatch: pytest.MonkeyPatch, answer: bytes, then_wait: bool, complaint: str
 ) -> None:
     monkeypatch.setattr(address, "_ANSWER_WITHIN", 0.5 if then_wait else 60)  # a busy machine is no silent server
-    with server(answer, then_wait=then_wait) as uri, pytest.raises(ParameterError, match=f"tracking.uri={uri}: {complaint}"):
+    with answering(answer, then_wait=then_wait) as uri, pytest.raises(ParameterError, match=f"tracking.uri={uri}: {complaint}"):
         address.check(uri, exists=False)
 
 
@@ -66,7 +36,7 @@ def test_a_server_that_is_none_is_refused_at_once(
     [_OK + b'{"error": "?"}', b"HTTP/1.1 401 Unauthorized\r\n\r\n", b"HTTP/1.1 404 NOT FOUND\r\nContent-Length: 2\r\n\r\n{}"],
 )
 def test_a_tracking_server_is_one_without_experiments_and_with_a_password_too(answer: bytes) -> None:
-    with server(answer) as uri:
+    with answering(answer) as uri:
         address.check(uri, exists=False)
 
 

@@ -1,3 +1,5 @@
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,24 @@ def test_a_file_that_is_no_database_is_refused(client: Client, tmp_path: Path) -
     with pytest.raises(ParameterError, match=r"tracking.uri=sqlite:///.*: cannot be used \("):
         store.connect(f"sqlite:///{tmp_path}/mlflow.db")
     store.connect(client.tracking_uri)  # where MLflow's active run is kept in this process
+
+
+def test_a_database_of_a_newer_mlflow_is_refused_in_a_line(database: str, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection, connection:
+        connection.execute("update alembic_version set version_num = 'fedcba987654'")
+    with pytest.raises(ParameterError, match=r"tracking.uri=sqlite:///.*: cannot be used \(") as refused:
+        store.connect(database)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_database_that_is_damaged_in_its_middle_is_refused_in_a_line(database: str, tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    content = bytearray(path.read_bytes())
+    content[4096:] = bytes(len(content) - 4096)
+    path.write_bytes(content)
+    with pytest.raises(ParameterError, match=r"tracking.uri=sqlite:///.*: cannot be used \(") as refused:
+        store.connect(database)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["../up", "/tmp/elsewhere", "a/b", ".."])

@@ -12,10 +12,11 @@ import pytest
 import torch
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from services import answering
 
 from ratespike.parameters import ParameterError
 from ratespike.tracking import changes, store
-from ratespike.tracking.bring_in import bring_in_all
+from ratespike.tracking.bring_in import at_once, bring_in_all
 from ratespike.tracking.runs import BEST, LAST, Client, Run
 from ratespike.tracking.status import ERROR, signs_of_life, track
 from ratespike.tracking.waiting import Waiting, folder_below
@@ -154,6 +155,28 @@ def test_an_error_in_a_run_whose_store_is_away_is_that_error(client: Client, tmp
     bring_in_all(client, tmp_path)
     assert client.get_run(run.id).info.status == "FAILED"
     assert str(run.tag(ERROR)).startswith("ZeroDivisionError")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 500 Out Of Order\r\n\r\n",
+        b"HTTP/1.1 500 Out Of Order\r\n\r\n[1]",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n<html>hello!</",
+        b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"run": "no"}',
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnull",
+        b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n",
+        b"220 mail.example.org ESMTP\r\n",
+        b"",
+    ],
+)
+def test_a_server_that_answers_nonsense_ends_no_run(tmp_path: Path, answer: bytes) -> None:
+    with answering(answer) as uri, at_once():
+        run = Run(MlflowClient(uri), "a" * 32, "experiment", waiting=Waiting(tmp_path, "a" * 32))
+        run.read_or(lambda: run.client.get_run(run.id), None)
+        run.metrics({"train/loss": 0.5}, step=1)
+    assert run.is_waiting
+    assert list(Waiting(tmp_path, run.id).changes())
 
 
 def test_a_resumed_run_logs_nothing_twice_though_its_store_is_away(
